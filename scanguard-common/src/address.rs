@@ -1,0 +1,161 @@
+//! An IP address as tables and packets have it: 16 bytes in network order, IPv4 mapped into IPv6.
+//!
+//! Held as two words and not as bytes, because the BPF compiler moves bytes one at a time.
+
+use core::fmt;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// An IPv6 address, or an IPv4 address mapped into IPv6 (`::ffff:a.b.c.d`, RFC 4291 section 2.5.5.2).
+#[derive(Clone, Copy, Default, Eq, FromBytes, Hash, Immutable, IntoBytes, KnownLayout, PartialEq)]
+#[repr(C)]
+pub struct Address {
+    /// The bytes as they stand in a header, eight at a time.
+    words: [u64; 2],
+}
+
+/// What the last four bytes of the second word are masked with to leave the first four.
+const FIRST_HALF: u64 = u64::from_ne_bytes([0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0]);
+const MAPPED: u64 = u64::from_ne_bytes([0, 0, 0xff, 0xff, 0, 0, 0, 0]);
+
+impl Address {
+    /// The address whose bytes in network order lie in these words as in memory.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_words(words: [u64; 2]) -> Self {
+        Self { words }
+    }
+
+    /// The IPv4 address whose bytes in network order lie in this word as in memory.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_ipv4_word(word: u32) -> Self {
+        // The word becomes the last four bytes of the second word.
+        let low = if cfg!(target_endian = "little") { (word as u64) << 32 } else { word as u64 };
+        Self { words: [0, MAPPED | low] }
+    }
+
+    /// The address of these bytes, in network order.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        let value = u128::from_be_bytes(bytes);
+        Self { words: [((value >> 64) as u64).to_be(), (value as u64).to_be()] }
+    }
+
+    /// The bytes in network order.
+    #[must_use]
+    pub const fn bytes(&self) -> [u8; 16] {
+        (((u64::from_be(self.words[0]) as u128) << 64) | u64::from_be(self.words[1]) as u128).to_be_bytes()
+    }
+
+    /// The words as in memory.
+    #[inline(always)]
+    #[must_use]
+    pub const fn words(&self) -> [u64; 2] {
+        self.words
+    }
+
+    /// The last four bytes, as in memory: of a mapped address the IPv4 address.
+    #[inline(always)]
+    #[must_use]
+    pub const fn last_word(&self) -> u32 {
+        if cfg!(target_endian = "little") { (self.words[1] >> 32) as u32 } else { self.words[1] as u32 }
+    }
+
+    /// Whether an IPv4 address is mapped into it.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_mapped(&self) -> bool {
+        self.words[0] == 0 && self.words[1] & FIRST_HALF == MAPPED
+    }
+
+    /// Whether the first 12 bytes are those of `prefix`, a /96.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_in_96(&self, prefix: &Self) -> bool {
+        self.words[0] == prefix.words[0] && self.words[1] & FIRST_HALF == prefix.words[1] & FIRST_HALF
+    }
+
+    /// The bits that are set in `mask` too.
+    #[inline(always)]
+    #[must_use]
+    pub const fn masked(&self, mask: &Self) -> Self {
+        Self { words: [self.words[0] & mask.words[0], self.words[1] & mask.words[1]] }
+    }
+
+    /// The first eight bytes as a number: its highest byte is the address' first.
+    #[inline(always)]
+    #[must_use]
+    pub const fn high(&self) -> u64 {
+        u64::from_be(self.words[0])
+    }
+
+    /// A mask of this many leading bits; above 128 counts as 128.
+    #[must_use]
+    pub const fn mask(bits: u8) -> Self {
+        let mask = match bits {
+            0 => 0,
+            1..=127 => u128::MAX << (128 - bits as u32),
+            _ => u128::MAX,
+        };
+        Self::from_bytes(mask.to_be_bytes())
+    }
+}
+
+impl From<IpAddr> for Address {
+    fn from(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(address) => Self::from_ipv4_word(u32::from_ne_bytes(address.octets())),
+            IpAddr::V6(address) => Self::from_bytes(address.octets()),
+        }
+    }
+}
+
+impl From<Address> for IpAddr {
+    fn from(address: Address) -> Self {
+        if address.is_mapped() {
+            Self::V4(Ipv4Addr::from(address.last_word().to_ne_bytes()))
+        } else {
+            Self::V6(Ipv6Addr::from(address.bytes()))
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        IpAddr::from(*self).fmt(formatter)
+    }
+}
+
+impl fmt::Debug for Address {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        IpAddr::from(*self).fmt(formatter)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_keep_their_value_through_words_and_bytes() {
+        for text in ["203.0.113.9", "2001:db8:1:2:3:4:5:6", "::1", "64:ff9b::1.2.3.4"] {
+            let address: IpAddr = text.parse().expect("an address");
+            let packed = Address::from(address);
+            assert_eq!(IpAddr::from(packed), address, "{text}");
+            assert_eq!(Address::from_bytes(packed.bytes()), packed, "{text}");
+            let in_memory: [u8; 16] = zerocopy::transmute!(packed);
+            assert_eq!(in_memory, packed.bytes(), "{text}: the words lie in memory as the bytes do");
+            assert_eq!(packed.last_word().to_ne_bytes(), in_memory[12..], "{text}");
+        }
+    }
+
+    #[test]
+    fn masks_leave_the_leading_bits() {
+        let address = Address::from("2001:db8:1:1ff::9".parse::<IpAddr>().expect("an address"));
+        for (bits, expected) in [(0, "::"), (48, "2001:db8:1::"), (56, "2001:db8:1:100::"), (128, "2001:db8:1:1ff::9")] {
+            assert_eq!(address.masked(&Address::mask(bits)).to_string(), expected);
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! What a destination port is to the world.
+
+/// Class of a (local destination, protocol, port).
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[repr(u8)]
+pub enum PortClass {
+    /// Everything that is not known to be something else: neutral, never hidden, never challenged.
+    Unknown = 0,
+    /// Open and for everybody; never hidden below a block.
+    Public = 1,
+    /// Open, but not for customers: ssh, databases, administration.
+    Restricted = 2,
+    /// Closed here, and nobody legitimate ever asks for it.
+    Canary = 3,
+    /// Verified to be closed.
+    Closed = 4,
+}
+
+impl PortClass {
+    /// How many classes there are.
+    pub const COUNT: usize = 5;
+
+    /// All classes, in the order of their numbers.
+    pub const ALL: [Self; Self::COUNT] =
+        [Self::Unknown, Self::Public, Self::Restricted, Self::Canary, Self::Closed];
+
+    /// The class with this number; what is not one is `Unknown`, the neutral class.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_u8(number: u8) -> Self {
+        match number {
+            1 => Self::Public,
+            2 => Self::Restricted,
+            3 => Self::Canary,
+            4 => Self::Closed,
+            _ => Self::Unknown,
+        }
+    }
+
+    /// The name in metrics, JSON and the configuration.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Public => "public",
+            Self::Restricted => "restricted",
+            Self::Canary => "canary",
+            Self::Closed => "closed",
+        }
+    }
+}
+
+/// Protocols that have attempts: a new flow is one of these.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[repr(u8)]
+pub enum Protocol {
+    /// TCP (6).
+    Tcp = 0,
+    /// UDP (17).
+    Udp = 1,
+    /// ICMP (1) and `ICMPv6` (58).
+    Icmp = 2,
+}
+
+impl Protocol {
+    /// How many there are.
+    pub const COUNT: usize = 3;
+
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; Self::COUNT] = [Self::Tcp, Self::Udp, Self::Icmp];
+
+    /// The one with this number.
+    #[must_use]
+    pub const fn from_u8(number: u8) -> Option<Self> {
+        match number {
+            0 => Some(Self::Tcp),
+            1 => Some(Self::Udp),
+            2 => Some(Self::Icmp),
+            _ => None,
+        }
+    }
+
+    /// The name in metrics and JSON.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+            Self::Icmp => "icmp",
+        }
+    }
+}
+
+/// Index of a port's class in the PORTS array: TCP in the lower 65,536, UDP in the upper.
+#[inline(always)]
+#[must_use]
+pub const fn port_index(protocol: Protocol, port: u16) -> u32 {
+    ((protocol as u32 & 1) << 16) | port as u32
+}
+
+/// Number of entries of the PORTS array.
+pub const PORT_ENTRIES: u32 = 2 * 65_536;

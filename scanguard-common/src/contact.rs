@@ -1,0 +1,163 @@
+//! First contacts: has a source asked for this (destination, protocol, port) before?
+//!
+//! Each source has a set of 256 bits; a contact is one of them, chosen by a keyed hash, so that nobody outside can aim
+//! at collisions. Ports of one service family are one contact, because clients try them in turn on their own.
+
+use crate::address::Address;
+use crate::class::Protocol;
+
+/// What became of a contact.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[repr(u8)]
+pub enum Outcome {
+    /// Nothing is known of the port: neutral.
+    Unknown = 0,
+    /// A public port.
+    Public = 1,
+    /// A restricted port.
+    Restricted = 2,
+    /// A canary port.
+    Canary = 3,
+    /// A port verified to be closed.
+    Closed = 4,
+}
+
+impl Outcome {
+    /// All outcomes, in the order of their numbers.
+    pub const ALL: &[Self] = &[Self::Unknown, Self::Public, Self::Restricted, Self::Canary, Self::Closed];
+
+    /// The outcome with this number.
+    #[must_use]
+    pub const fn from_u8(number: u8) -> Option<Self> {
+        match number {
+            0 => Some(Self::Unknown),
+            1 => Some(Self::Public),
+            2 => Some(Self::Restricted),
+            3 => Some(Self::Canary),
+            4 => Some(Self::Closed),
+            _ => None,
+        }
+    }
+
+    /// The name in metrics and JSON.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Public => "public",
+            Self::Restricted => "restricted",
+            Self::Canary => "canary",
+            Self::Closed => "closed",
+        }
+    }
+}
+
+/// A bit of a source's 256-bit contact set.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct ContactBit(u8);
+
+impl ContactBit {
+    /// The bit of a destination, protocol and port.
+    #[inline(always)]
+    #[must_use]
+    pub fn of(key: &[u64; 2], destination: &Address, protocol: Protocol, port: u16) -> Self {
+        let [high, low] = destination.words();
+        let what = (u64::from(protocol as u8) << 16) | u64::from(family(port));
+        Self(siphash13(key, [high, low, what]) as u8)
+    }
+
+    /// Which of the set's four words.
+    #[inline(always)]
+    pub(crate) const fn word(self) -> usize {
+        (self.0 >> 6) as usize
+    }
+
+    /// The bit within the word.
+    #[inline(always)]
+    pub(crate) const fn mask(self) -> u64 {
+        1 << (self.0 & 63)
+    }
+}
+
+/// The port that stands for a service family: mail clients discover their servers by trying, browsers try both schemes
+/// and the alternative ports, telephones both transports.
+#[inline(always)]
+const fn family(port: u16) -> u16 {
+    match port {
+        25 | 110 | 143 | 465 | 587 | 993 | 995 => 25,
+        80 | 443 | 8080 | 8443 => 80,
+        5060 | 5061 => 5060,
+        other => other,
+    }
+}
+
+/// SipHash-1-3 of three 64-bit words (Aumasson and Bernstein, "SipHash: a fast short-input PRF", 2012; one compression
+/// and three finalisation rounds as in Rust's and Linux' hash tables).
+#[inline(always)]
+fn siphash13(key: &[u64; 2], words: [u64; 3]) -> u64 {
+    let mut state = [
+        key[0] ^ 0x736f_6d65_7073_6575,
+        key[1] ^ 0x646f_7261_6e64_6f6d,
+        key[0] ^ 0x6c79_6765_6e65_7261,
+        key[1] ^ 0x7465_6462_7974_6573,
+    ];
+    let length_block = (size_of::<[u64; 3]>() as u64) << 56;
+    for word in [words[0], words[1], words[2], length_block] {
+        state[3] ^= word;
+        round(&mut state);
+        state[0] ^= word;
+    }
+    state[2] ^= 0xff;
+    for _ in 0..3 {
+        round(&mut state);
+    }
+    state[0] ^ state[1] ^ state[2] ^ state[3]
+}
+
+#[inline(always)]
+const fn round(state: &mut [u64; 4]) {
+    let [mut a, mut b, mut c, mut d] = *state;
+    a = a.wrapping_add(b);
+    b = b.rotate_left(13) ^ a;
+    a = a.rotate_left(32);
+    c = c.wrapping_add(d);
+    d = d.rotate_left(16) ^ c;
+    a = a.wrapping_add(d);
+    d = d.rotate_left(21) ^ a;
+    c = c.wrapping_add(b);
+    b = b.rotate_left(17) ^ c;
+    c = c.rotate_left(32);
+    *state = [a, b, c, d];
+}
+
+#[cfg(test)]
+mod tests {
+    use std::hash::Hasher as _;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn the_hash_is_siphash_1_3(key: [u64; 2], words: [u64; 3]) {
+            let mut reference = siphasher::sip::SipHasher13::new_with_keys(key[0], key[1]);
+            for word in words {
+                reference.write(&word.to_le_bytes());
+            }
+            prop_assert_eq!(siphash13(&key, words), reference.finish());
+        }
+    }
+
+    #[test]
+    fn ports_of_one_service_family_are_one_contact() {
+        let bit = |protocol, port| ContactBit::of(&[1, 2], &Address::from_words([7; 2]), protocol, port);
+        for family in [&[25, 110, 143, 465, 587, 993, 995][..], &[80, 443, 8080, 8443], &[5060, 5061]] {
+            for port in family {
+                assert_eq!(bit(Protocol::Tcp, *port), bit(Protocol::Tcp, family[0]), "{port}");
+            }
+        }
+        let distinct: std::collections::HashSet<u8> = (1..1000).map(|port| bit(Protocol::Tcp, port).0).collect();
+        assert!(distinct.len() > 240, "1,000 ports fill nearly all of 256 bits, not {}", distinct.len());
+    }
+}

@@ -1,0 +1,40 @@
+//! The datapath of scanguard, pure: parsing, source keys, classing, counting.
+//!
+//! Nothing here knows about BPF. The code is generic over two traits, [`packet::Packet`] (where the bytes are) and
+//! [`tables::Tables`] (where the state is, what time it is, which sockets exist). The XDP program is this code over
+//! BPF maps; tests and replay are the same code over ordinary memory (feature `host`). A differential test holds the
+//! two together packet by packet.
+//!
+//! Reading order, which is a packet's path:
+//!
+//! | module | answers |
+//! |---|---|
+//! | [`address`] | what an address looks like here |
+//! | [`packet`] | what do the bytes say: addresses, protocol, ports, flags |
+//! | [`source`] | who sends: the key under which a sender is counted |
+//! | [`class`] | what is the port it asks for |
+//! | [`contact`] | has this sender asked for it before |
+//! | [`record`] | what is remembered of a sender |
+//! | [`reason`] | why a packet was passed or dropped |
+//! | [`counter`], [`event`] | what userspace is told |
+//! | [`config`] | what userspace tells the kernel |
+//! | [`datapath`] | all of it, in order |
+#![cfg_attr(not(any(test, feature = "host")), no_std)]
+#![cfg_attr(target_arch = "bpf", feature(core_intrinsics))]
+#![cfg_attr(target_arch = "bpf", expect(internal_features, reason = "BPF has no core::sync::atomic read-modify-write"))]
+
+pub mod address;
+pub mod atomic;
+pub mod class;
+pub mod config;
+pub mod contact;
+pub mod counter;
+pub mod datapath;
+pub mod event;
+#[cfg(any(test, feature = "host"))]
+pub mod host;
+pub mod packet;
+pub mod reason;
+pub mod record;
+pub mod source;
+pub mod tables;

@@ -1,0 +1,169 @@
+//! Why a packet was passed or dropped: one append-only list of number, label and sentence.
+//!
+//! Numbers are positions in kernel counters and stored events, labels are metric labels: neither ever changes or is
+//! used twice. A new reason goes to the end, and `docs/metrics.md` lists it.
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $name:ident = $number:literal, $label:literal, $sentence:literal;)+) => {
+        /// Why a packet was passed or dropped.
+        #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+        #[repr(u8)]
+        pub enum Reason {
+            $($(#[$doc])* #[doc = $sentence] $name = $number,)+
+        }
+
+        impl Reason {
+            /// All reasons, in the order of their numbers.
+            pub const ALL: &[Self] = &[$(Self::$name,)+];
+
+            /// The reason with this number.
+            #[must_use]
+            pub const fn from_u8(number: u8) -> Option<Self> {
+                match number {
+                    $($number => Some(Self::$name),)+
+                    _ => None,
+                }
+            }
+
+            /// The label in metrics and JSON.
+            #[must_use]
+            pub const fn label(self) -> &'static str {
+                match self { $(Self::$name => $label,)+ }
+            }
+
+            /// The sentence shown to a person.
+            #[must_use]
+            pub const fn sentence(self) -> &'static str {
+                match self { $(Self::$name => $sentence,)+ }
+            }
+        }
+    };
+}
+
+reasons! {
+    NotIp = 0, "not_ip", "Neither IPv4 nor IPv6: ARP, LLDP, or more than two VLAN tags.";
+    Malformed = 1, "malformed", "The headers are cut short or contradict each other.";
+    Established = 2, "established", "TCP without SYN and with ACK or RST: part of a connection.";
+    NewFlow = 3, "new_flow", "A connection attempt: TCP SYN without ACK, unasked UDP, ICMP echo request.";
+    SpecialSource = 4, "special_source", "An attempt from an address that is never judged: loopback, multicast, broadcast, unspecified, our own, v4-mapped, or a private range the configuration exempts.";
+    SynAck = 5, "syn_ack", "TCP SYN with ACK: the answer to a connection of ours, never evidence.";
+    IcmpMessage = 6, "icmp_message", "ICMP other than an echo request: errors, replies, neighbour discovery.";
+    Fragment = 7, "fragment", "A later fragment; the first one carried the ports.";
+    IllegalFlags = 8, "illegal_flags", "A TCP segment with flags no stack sends: NULL, XMAS, SYN+FIN, SYN+RST, FIN without ACK.";
+    TinyFragment = 9, "tiny_fragment", "TCP cut so that its flags hide in a later fragment (RFC 1858).";
+    LongChain = 10, "long_chain", "IPv6 with more extension headers than anyone needs.";
+    OtherProtocol = 11, "other_protocol", "An IP protocol that is not TCP, UDP or ICMP.";
+    UdpEstablished = 12, "udp_established", "UDP for a connected socket: the answer to something we sent.";
+    SourcesFull = 13, "sources_full", "An attempt that could not be counted per source: the table took no entry.";
+}
+
+/// Room kept for reasons in the counter layout; raising it is a new layout of the COUNTERS map.
+pub const REASON_SLOTS: usize = 64;
+
+const _: () = assert!(Reason::ALL.len() <= REASON_SLOTS);
+
+/// How a source is treated now.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[repr(u8)]
+pub enum Level {
+    /// Everything passes.
+    None = 0,
+    /// Closed and canary ports, and restricted ports it never worked on, are hidden.
+    Conceal = 1,
+    /// Dropped, within the verdict's scope.
+    Block = 2,
+}
+
+impl Level {
+    /// How many levels there are.
+    pub const COUNT: usize = 3;
+
+    /// All levels, lowest first.
+    pub const ALL: [Self; Self::COUNT] = [Self::None, Self::Conceal, Self::Block];
+
+    /// The level with this number; what is not one is `None`, which harms nobody.
+    #[must_use]
+    pub const fn from_u8(number: u8) -> Self {
+        match number {
+            1 => Self::Conceal,
+            2 => Self::Block,
+            _ => Self::None,
+        }
+    }
+
+    /// The name in metrics and JSON.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Conceal => "conceal",
+            Self::Block => "block",
+        }
+    }
+}
+
+/// Whether verdicts of our own are carried out.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[repr(u8)]
+pub enum Mode {
+    /// Nothing is dropped; what would have been is counted.
+    Observe = 0,
+    /// Verdicts are carried out.
+    Enforce = 1,
+}
+
+impl Mode {
+    /// How many modes there are.
+    pub const COUNT: usize = 2;
+
+    /// All modes.
+    pub const ALL: [Self; Self::COUNT] = [Self::Observe, Self::Enforce];
+
+    /// The mode with this number; what is not one is `Observe`, which drops nothing.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_u32(number: u32) -> Self {
+        match number {
+            1 => Self::Enforce,
+            _ => Self::Observe,
+        }
+    }
+
+    /// The name in metrics, JSON and the configuration.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Observe => "observe",
+            Self::Enforce => "enforce",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Level, Mode, Reason};
+
+    #[test]
+    fn numbers_are_positions_and_come_back() {
+        for (position, reason) in Reason::ALL.iter().enumerate() {
+            assert_eq!(usize::from(*reason as u8), position);
+            assert_eq!(Reason::from_u8(*reason as u8), Some(*reason));
+        }
+        for level in Level::ALL {
+            assert_eq!(Level::from_u8(level as u8), level);
+        }
+        for mode in Mode::ALL {
+            assert_eq!(Mode::from_u32(mode as u32), mode);
+        }
+    }
+
+    #[test]
+    fn labels_are_distinct_metric_labels_and_sentences_end() {
+        let mut seen = std::collections::HashSet::new();
+        for reason in Reason::ALL {
+            assert!(seen.insert(reason.label()), "{reason:?}");
+            assert!(reason.label().bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{reason:?}");
+            assert!(reason.sentence().ends_with('.'), "{reason:?}");
+        }
+    }
+}

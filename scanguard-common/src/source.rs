@@ -1,0 +1,233 @@
+//! Who sends: from an address on the wire to the key under which a sender is counted.
+//!
+//! An IPv4 address is its own source. An IPv6 address stands for a prefix (default /64), because one subscriber has at
+//! least that many addresses (RFC 6177). Addresses that embed an IPv4 address are that IPv4 address, so that nobody gets
+//! a second identity through a translator. Some addresses are never judged at all: see [`KeyRules::source`].
+
+use core::fmt;
+use core::net::{IpAddr, Ipv6Addr};
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::address::Address;
+use crate::packet::Parsed;
+
+/// Key of a source: an IPv6 prefix with its host bits zero, or an IPv4 address.
+#[derive(Clone, Copy, Debug, Default, Eq, FromBytes, Hash, Immutable, IntoBytes, KnownLayout, PartialEq)]
+#[repr(transparent)]
+pub struct SourceKey(pub Address);
+
+/// Most translator prefixes that can be configured beside the well-known one.
+pub const MAX_TRANSLATORS: usize = 4;
+
+/// How addresses become sources.
+#[derive(Clone, Copy, Debug, Eq, FromBytes, Immutable, IntoBytes, KnownLayout, PartialEq)]
+#[repr(C)]
+pub struct KeyRules {
+    /// Bits of an IPv6 address that make the source.
+    pub ipv6_mask: Address,
+    /// The /96 prefixes of translators that embed the client's IPv4 address in the last four bytes.
+    pub translators: [Address; MAX_TRANSLATORS],
+    /// How many of `translators` count.
+    pub translator_count: u32,
+    /// Whether private ranges are never judged: 0 or 1.
+    pub ignore_private: u32,
+}
+
+const fn address(groups: [u16; 8]) -> Address {
+    let [a, b, c, d, e, f, g, h] = groups;
+    Address::from_bytes(Ipv6Addr::new(a, b, c, d, e, f, g, h).octets())
+}
+
+/// `64:ff9b::/96` (RFC 6052).
+const WELL_KNOWN_TRANSLATOR: Address = address([0x64, 0xff9b, 0, 0, 0, 0, 0, 0]);
+/// `::/96`: unspecified, loopback, and the deprecated IPv4-compatible addresses (RFC 4291).
+const ZERO: Address = address([0; 8]);
+
+impl KeyRules {
+    /// /64 sources, the well-known translator prefix, private ranges judged like others.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            ipv6_mask: Address::mask(64),
+            translators: [ZERO; MAX_TRANSLATORS],
+            translator_count: 0,
+            ignore_private: 0,
+        }
+    }
+
+    /// Sets the prefix length of IPv6 sources, in bits; above 128 counts as 128.
+    pub const fn set_ipv6_prefix(&mut self, bits: u8) {
+        self.ipv6_mask = Address::mask(bits);
+    }
+
+    /// Prefix length of IPv6 sources in bits.
+    #[must_use]
+    pub const fn ipv6_prefix(&self) -> u8 {
+        u128::from_be_bytes(self.ipv6_mask.bytes()).leading_ones() as u8
+    }
+
+    /// The source of a packet, or nothing when its sender is never judged: loopback, multicast, broadcast, unspecified,
+    /// IPv4-mapped on the wire, and private ranges where the rules say so. (Our own addresses are known to the tables.)
+    #[inline(always)]
+    #[must_use]
+    pub fn source(&self, packet: &Parsed) -> Option<SourceKey> {
+        let address = packet.source;
+        if packet.version == 4 {
+            return self.source4(address);
+        }
+        if address.is_mapped() || address.is_in_96(&ZERO) || address.high() >> 56 == 0xff {
+            return None;
+        }
+        if self.translates(&address) {
+            return self.source4(Address::from_ipv4_word(address.last_word()));
+        }
+        if self.ignore_private != 0 && (is_link_local6(&address) || address.high() >> 57 == 0xfc >> 1) {
+            return None;
+        }
+        Some(SourceKey(if is_whole(&address) { address } else { address.masked(&self.ipv6_mask) }))
+    }
+
+    #[inline(always)]
+    fn translates(&self, address: &Address) -> bool {
+        let mut found = address.is_in_96(&WELL_KNOWN_TRANSLATOR);
+        for (position, translator) in self.translators.iter().enumerate() {
+            found |= (position as u32) < self.translator_count && address.is_in_96(translator);
+        }
+        found
+    }
+
+    #[inline(always)]
+    fn source4(&self, address: Address) -> Option<SourceKey> {
+        let value = u32::from_be(address.last_word());
+        let first = value >> 24;
+        // 0.0.0.0/8 "this network", 127.0.0.0/8 loopback, 224.0.0.0/4 multicast, 255.255.255.255 broadcast (RFC 6890).
+        if first == 0 || first == 127 || first >> 4 == 0xe || value == u32::MAX {
+            return None;
+        }
+        if self.ignore_private != 0 && is_private4(value) {
+            return None;
+        }
+        Some(SourceKey(address))
+    }
+
+    /// The prefix that a key stands for.
+    #[must_use]
+    pub fn prefix(&self, key: SourceKey) -> (IpAddr, u8) {
+        let length = match IpAddr::from(key.0) {
+            IpAddr::V4(_) => 32,
+            IpAddr::V6(_) if is_whole(&key.0) => 128,
+            IpAddr::V6(_) => self.ipv6_prefix(),
+        };
+        (key.0.into(), length)
+    }
+
+    /// A key as people write it: `203.0.113.9`, `2001:db8:1::/64`.
+    #[must_use]
+    pub fn display(&self, key: SourceKey) -> impl fmt::Display + use<> {
+        let (address, length) = self.prefix(key);
+        Written { address, length }
+    }
+}
+
+impl Default for KeyRules {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+struct Written {
+    address: IpAddr,
+    length: u8,
+}
+
+impl fmt::Display for Written {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self { address: IpAddr::V4(address), .. } => address.fmt(formatter),
+            Self { address: IpAddr::V6(address), length: 128 } => address.fmt(formatter),
+            Self { address, length } => write!(formatter, "{address}/{length}"),
+        }
+    }
+}
+
+/// Whether each address is a source of its own whatever the prefix length: on a link (`fe80::/10`) one prefix is many
+/// hosts, and a Teredo /64 (`2001::/32`, RFC 4380) is that of the server, shared by strangers.
+#[inline(always)]
+const fn is_whole(address: &Address) -> bool {
+    is_link_local6(address) || address.high() >> 32 == 0x2001_0000
+}
+
+#[inline(always)]
+const fn is_link_local6(address: &Address) -> bool {
+    address.high() >> 54 == 0xfe80 >> 6
+}
+
+/// RFC 1918 and link-local (RFC 3927).
+#[inline(always)]
+const fn is_private4(value: u32) -> bool {
+    value >> 24 == 10 || value >> 20 == 0xac1 || value >> 16 == 0xc0a8 || value >> 16 == 0xa9fe
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(rules: &KeyRules, address: &str) -> Option<String> {
+        let address: IpAddr = address.parse().expect("an address");
+        let packet = Parsed {
+            source: address.into(),
+            version: if address.is_ipv4() { 4 } else { 6 },
+            ..Parsed::default()
+        };
+        rules.source(&packet).map(|key| rules.display(key).to_string())
+    }
+
+    #[test]
+    fn addresses_become_the_sources_of_the_design() {
+        let rules = KeyRules::new();
+        let rows = [
+            ("203.0.113.9", Some("203.0.113.9")),
+            ("192.168.1.10", Some("192.168.1.10")),
+            ("2001:db8:1:2:3:4:5:6", Some("2001:db8:1:2::/64")),
+            ("2001:db8:1:2::", Some("2001:db8:1:2::/64")),
+            ("64:ff9b::203.0.113.9", Some("203.0.113.9")),
+            ("64:ff9b::127.0.0.1", None),
+            ("2001:0:4136:e378:8000:63bf:3fff:fdd2", Some("2001:0:4136:e378:8000:63bf:3fff:fdd2")),
+            ("fe80::1", Some("fe80::1")),
+            ("::ffff:203.0.113.9", None),
+            ("::1", None),
+            ("::", None),
+            ("ff02::1", None),
+            ("127.0.0.53", None),
+            ("224.0.0.251", None),
+            ("255.255.255.255", None),
+            ("0.0.0.0", None),
+        ];
+        for (address, expected) in rows {
+            assert_eq!(key(&rules, address).as_deref(), expected, "{address}");
+        }
+    }
+
+    #[test]
+    fn configured_translators_and_private_ranges_are_honoured() {
+        let mut rules = KeyRules { translator_count: 1, ignore_private: 1, ..KeyRules::new() };
+        rules.translators[0] = "2001:db8:64::".parse::<IpAddr>().expect("an address").into();
+        assert_eq!(key(&rules, "2001:db8:64::203.0.113.9").as_deref(), Some("203.0.113.9"));
+        assert_eq!(key(&rules, "2001:db8:64::10.1.2.3"), None);
+        for private in ["10.0.0.1", "172.31.0.1", "192.168.0.1", "169.254.1.1", "fd00::1", "fe80::1"] {
+            assert_eq!(key(&rules, private), None, "{private}");
+        }
+        assert_eq!(key(&rules, "172.32.0.1").as_deref(), Some("172.32.0.1"));
+    }
+
+    #[test]
+    fn the_prefix_of_ipv6_sources_can_be_set() {
+        let mut rules = KeyRules::new();
+        for (bits, expected) in [(48, "2001:db8:1::/48"), (56, "2001:db8:1:100::/56"), (128, "2001:db8:1:1ff::9")] {
+            rules.set_ipv6_prefix(bits);
+            assert_eq!(rules.ipv6_prefix(), bits);
+            assert_eq!(key(&rules, "2001:db8:1:1ff::9").as_deref(), Some(expected));
+        }
+    }
+}

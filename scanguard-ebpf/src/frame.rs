@@ -1,0 +1,94 @@
+//! The bytes of a frame in the driver's buffers: the one place that casts a packet pointer.
+
+use aya_ebpf::helpers::{bpf_xdp_get_buff_len, bpf_xdp_load_bytes};
+use aya_ebpf::programs::XdpContext;
+use scanguard_common::packet::Packet;
+
+use crate::maps::headers::{self, HEADER_BYTES};
+
+/// The first buffer of a frame, read directly. The headers are there but for very long extension chains and drivers
+/// that split headers.
+pub(crate) struct NearFrame {
+    start: usize,
+    end: usize,
+    length: usize,
+}
+
+impl NearFrame {
+    /// The frame of this context.
+    #[inline(always)]
+    pub(crate) fn new(context: &XdpContext) -> Self {
+        Self { start: context.data(), end: context.data_end(), length: frame_len(context) }
+    }
+
+    /// Whether the first buffer is the whole frame, or long enough for any sane chain of headers.
+    #[inline(always)]
+    pub(crate) fn holds_headers(&self) -> bool {
+        const ENOUGH: usize = 256;
+        let near = self.end - self.start;
+        near >= self.length || near >= ENOUGH
+    }
+}
+
+impl Packet for NearFrame {
+    #[inline(always)]
+    fn view<const N: usize>(&self, offset: usize) -> Option<&[u8; N]> {
+        let start = self.start + offset;
+        if start + N > self.end {
+            return None;
+        }
+        // SAFETY: the bounds were checked against the buffer's end, and bytes have no alignment.
+        Some(unsafe { &*(start as *const [u8; N]) })
+    }
+
+    #[inline(always)]
+    fn len(&self) -> usize {
+        self.length
+    }
+}
+
+/// The first bytes of a frame, gathered from all its buffers.
+pub(crate) struct FarFrame<'a> {
+    headers: &'a [u8; HEADER_BYTES],
+    gathered: usize,
+    length: usize,
+}
+
+impl FarFrame<'_> {
+    /// Gathers the frame of this context into this CPU's scratch memory.
+    #[inline(always)]
+    pub(crate) fn gather(context: &XdpContext) -> Option<Self> {
+        let length = frame_len(context);
+        let gathered = if length > HEADER_BYTES { HEADER_BYTES } else { length };
+        if gathered == 0 {
+            return None; // Says to the verifier that no read is empty.
+        }
+        let scratch = headers::scratch()?;
+        // SAFETY: the scratch memory has `HEADER_BYTES` bytes and is this CPU's own (Linux 5.18).
+        let result = unsafe { bpf_xdp_load_bytes(context.ctx, 0, scratch.cast(), gathered as u32) };
+        // SAFETY: as above; nobody else writes to it while this program runs.
+        (result == 0).then(|| Self { headers: unsafe { &*scratch }, gathered, length })
+    }
+}
+
+impl Packet for FarFrame<'_> {
+    #[inline(always)]
+    fn view<const N: usize>(&self, offset: usize) -> Option<&[u8; N]> {
+        if offset > HEADER_BYTES - N || offset + N > self.gathered {
+            return None;
+        }
+        // SAFETY: the bounds were checked just above, once against the memory and once against the frame.
+        Some(unsafe { &*self.headers.as_ptr().add(offset).cast() })
+    }
+
+    #[inline(always)]
+    fn len(&self) -> usize {
+        self.length
+    }
+}
+
+#[inline(always)]
+fn frame_len(context: &XdpContext) -> usize {
+    // SAFETY: the context is the one the kernel gave (Linux 5.18).
+    unsafe { bpf_xdp_get_buff_len(context.ctx) as usize }
+}

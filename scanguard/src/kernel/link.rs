@@ -1,0 +1,95 @@
+//! What an interface is, and what XDP program really runs on it.
+//!
+//! Asking to attach says little: the kernel falls back from native to generic without a word, and somebody may detach
+//! the program later. So the truth is read back over netlink.
+
+use futures_util::TryStreamExt as _;
+use rtnetlink::packet_route::link::{InfoKind, LinkAttribute, LinkInfo, LinkXdp, XdpAttached};
+
+use super::error::KernelError;
+
+/// How an XDP program runs on an interface.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum DriverMode {
+    /// In the driver, before a socket buffer is made.
+    Native,
+    /// In the stack, on any interface.
+    Generic,
+    /// In the network card.
+    Offloaded,
+}
+
+impl DriverMode {
+    /// All modes.
+    pub const ALL: [Self; 3] = [Self::Native, Self::Generic, Self::Offloaded];
+
+    /// The name in JSON, metrics and logs.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Generic => "generic",
+            Self::Offloaded => "offloaded",
+        }
+    }
+}
+
+/// An interface as the kernel describes it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct LinkFacts {
+    /// Its index.
+    pub index: u32,
+    /// Whether it is one end of a veth pair.
+    pub is_veth: bool,
+    /// The XDP program on it, its mode and id.
+    pub xdp: Option<(DriverMode, u32)>,
+}
+
+/// Describes the interface of this name, or says that there is none.
+///
+/// # Errors
+/// When netlink cannot be used, or there is no such interface.
+pub async fn describe(interface: &str) -> Result<LinkFacts, KernelError> {
+    let (connection, handle, _) = rtnetlink::new_connection()
+        .map_err(|source| KernelError::Io { what: "open a netlink socket", source })?;
+    let driver = tokio::spawn(connection);
+    let answer = handle.link().get().match_name(interface.to_owned()).execute().try_next().await;
+    driver.abort();
+    let no_interface = || KernelError::NoInterface { interface: interface.to_owned() };
+    let message = match answer {
+        Ok(message) => message.ok_or_else(no_interface)?,
+        Err(rtnetlink::Error::NetlinkError(error)) if error.raw_code() == -nix::libc::ENODEV => {
+            return Err(no_interface());
+        }
+        Err(source) => return Err(KernelError::Netlink { what: format!("interface {interface}"), source }),
+    };
+    let mut facts = LinkFacts { index: message.header.index, is_veth: false, xdp: None };
+    for attribute in message.attributes {
+        match attribute {
+            LinkAttribute::LinkInfo(info) => {
+                facts.is_veth = info.iter().any(|info| matches!(info, LinkInfo::Kind(InfoKind::Veth)));
+            }
+            LinkAttribute::Xdp(xdp) => facts.xdp = running(&xdp),
+            _ => {}
+        }
+    }
+    Ok(facts)
+}
+
+/// The program that decides on this interface. With one in the driver and one in the stack ("multi") it is the driver's.
+fn running(xdp: &[LinkXdp]) -> Option<(DriverMode, u32)> {
+    let mode = xdp.iter().find_map(|nla| match nla {
+        LinkXdp::Attached(XdpAttached::Driver | XdpAttached::Multiple) => Some(DriverMode::Native),
+        LinkXdp::Attached(XdpAttached::SocketBuffer) => Some(DriverMode::Generic),
+        LinkXdp::Attached(XdpAttached::Hardware) => Some(DriverMode::Offloaded),
+        _ => None,
+    })?;
+    let program = xdp.iter().find_map(|nla| match (nla, mode) {
+        (LinkXdp::DrvProgId(id), DriverMode::Native)
+        | (LinkXdp::SkbProgId(id), DriverMode::Generic)
+        | (LinkXdp::HwProgId(id), DriverMode::Offloaded) => Some(*id),
+        _ => None,
+    });
+    let only = xdp.iter().find_map(|nla| if let LinkXdp::ProgId(id) = nla { Some(*id) } else { None });
+    Some((mode, program.or(only).unwrap_or(0)))
+}

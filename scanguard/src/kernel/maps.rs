@@ -1,0 +1,107 @@
+//! The maps of the kernel part, typed, with the layouts of `scanguard-common`.
+//!
+//! aya wants values it knows to be plain data; the shared structs are plain data by zerocopy's proof, so they travel as
+//! byte arrays of their size.
+
+use std::fs;
+use std::os::fd::{AsFd as _, AsRawFd as _};
+
+use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf};
+use aya::{Ebpf, Pod};
+use scanguard_common::address::Address;
+use scanguard_common::config::KernelConfig;
+use scanguard_common::counter::Counter;
+use scanguard_common::event::Event;
+use scanguard_common::record::SourceRecord;
+use scanguard_common::tables::UdpFlow;
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+use super::error::KernelError;
+
+pub(super) type AddressBytes = [u8; size_of::<Address>()];
+pub(super) type ConfigBytes = [u8; size_of::<KernelConfig>()];
+pub(super) type RecordBytes = [u8; size_of::<SourceRecord>()];
+pub(super) type CounterBytes = [u8; size_of::<Counter>()];
+pub(super) type EventBytes = [u8; size_of::<Event>()];
+pub(super) type FlowBytes = [u8; size_of::<UdpFlow>()];
+
+/// Entries of the map OWN, as `scanguard-ebpf/src/maps/own.rs` says.
+pub(super) const MAX_OWN_ADDRESSES: usize = 4096;
+
+/// What this process writes.
+pub(super) struct Written {
+    pub(super) config: Array<MapData, ConfigBytes>,
+    pub(super) ports: Array<MapData, u8>,
+    pub(super) own: HashMap<MapData, AddressBytes, u32>,
+    pub(super) virtual_sockets: HashMap<MapData, FlowBytes, u32>,
+}
+
+/// What the kernel part writes and this process reads.
+pub(super) struct Counted {
+    pub(super) sources_size: MapSize,
+    pub(super) own_size: MapSize,
+    pub(super) sources: HashMap<MapData, AddressBytes, RecordBytes>,
+    pub(super) counters: PerCpuArray<MapData, CounterBytes>,
+}
+
+/// Takes the maps out of an object. Its programs must be loaded already: a map that is dropped before takes its
+/// descriptor with it.
+pub(super) fn take(object: &mut Ebpf) -> Result<(Written, Counted, RingBuf<MapData>), KernelError> {
+    let (sources_size, own_size) = (size(object, "SOURCES")?, size(object, "OWN")?);
+    let written = Written {
+        config: one(object, "CONFIG")?,
+        ports: one(object, "PORTS")?,
+        own: one(object, "OWN")?,
+        virtual_sockets: one(object, "VIRTUAL_SOCKETS")?,
+    };
+    let counted =
+        Counted { sources_size, own_size, sources: one(object, "SOURCES")?, counters: one(object, "COUNTERS")? };
+    Ok((written, counted, one(object, "EVENTS")?))
+}
+
+fn one<M>(object: &mut Ebpf, name: &'static str) -> Result<M, KernelError>
+where
+    M: TryFrom<aya::maps::Map, Error = MapError>,
+{
+    let map = object.take_map(name).ok_or(KernelError::NoSuchPart(name))?;
+    M::try_from(map).map_err(map_error(name))
+}
+
+/// Turns an error of aya into ours.
+pub(super) fn map_error(map: &'static str) -> impl Fn(MapError) -> KernelError {
+    move |source| KernelError::Map { map, source }
+}
+
+/// What a map can hold.
+#[derive(Clone, Copy)]
+pub(super) struct MapSize {
+    /// Entries it can hold.
+    pub(super) capacity: u64,
+    /// Bytes of kernel memory it takes, all of it allocated when it was made.
+    pub(super) bytes: u64,
+}
+
+/// The size of a hash map, as the kernel accounts for it.
+fn size(object: &Ebpf, name: &'static str) -> Result<MapSize, KernelError> {
+    let Some(Map::HashMap(map) | Map::LruHashMap(map)) = object.map(name) else {
+        return Err(KernelError::NoSuchPart(name));
+    };
+    // `max_entries` and `memlock` in the descriptor's fdinfo (bpf_map_show_fdinfo in kernel/bpf/syscall.c).
+    let path = format!("/proc/self/fdinfo/{}", map.fd().as_fd().as_raw_fd());
+    let text = fs::read_to_string(path).map_err(|source| KernelError::Io { what: "read a map's fdinfo", source })?;
+    let field = |name: &str| {
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        value.and_then(|value| value.trim().parse().ok()).unwrap_or(0)
+    };
+    Ok(MapSize { capacity: field("max_entries"), bytes: field("memlock") })
+}
+
+/// A shared struct as the bytes that aya carries; `B` is the byte array of its size.
+pub(super) fn to_bytes<T: IntoBytes + Immutable, B: Pod + FromBytes>(value: &T) -> B {
+    B::read_from_bytes(value.as_bytes()).expect("a byte array of the struct's own size")
+}
+
+/// The shared struct in bytes that aya carried.
+pub(super) fn from_bytes<T: FromBytes>(bytes: &[u8]) -> T {
+    T::read_from_bytes(bytes).expect("a byte array of the struct's own size")
+}

@@ -1,0 +1,30 @@
+//! Everything that touches the kernel: the only place that names aya.
+//!
+//! | module | does |
+//! |---|---|
+//! | [`preflight`] | what this machine lacks, all of it at once |
+//! | [`Datapath`] | loads the program, writes its settings, attaches and detaches it |
+//! | [`link`] | what an interface is and what XDP program really runs on it |
+//! | [`EventStream`] | what the program tells as it happens |
+//! | [`Readings`] | what the program counted |
+//! | [`clock`] | kernel time to wall-clock time |
+//! | [`trial`] | one frame through the program without an interface |
+//! | `rig` | programs that stand beside the datapath in tests and benches (feature `rig`) |
+
+pub mod clock;
+mod datapath;
+mod error;
+mod events;
+pub mod link;
+mod maps;
+pub mod preflight;
+mod readings;
+#[cfg(feature = "rig")]
+pub mod rig;
+pub mod trial;
+
+pub use datapath::{AttachMode, Attachment, Datapath, LoadOptions};
+pub use error::KernelError;
+pub use events::EventStream;
+pub use link::DriverMode;
+pub use readings::{Counters, MapUse, Readings};

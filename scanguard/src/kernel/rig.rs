@@ -1,0 +1,113 @@
+//! Programs that stand beside the datapath in tests and benches: floors, a packet generator, a check of the atomics.
+//!
+//! The object is built from `scanguard-ebpf/src/rig.rs` and handed in by whoever uses it, so that the daemon carries none of
+//! it.
+
+use aya::maps::{Array, MapData, PerCpuArray};
+use aya::programs::{TestRun as _, TestRunAttrs, TestRunOptions, Xdp, XdpMode};
+use aya::{Ebpf, EbpfLoader};
+
+use super::error::KernelError;
+use super::maps::map_error;
+
+/// Frames that the kernel makes at a time.
+const LIVE_BATCH: u32 = 64;
+
+/// A loaded rig. Dropping it detaches it.
+pub struct Rig {
+    object: Ebpf,
+}
+
+/// Which floor to attach.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Floor {
+    /// Passes everything.
+    Pass,
+    /// Drops everything.
+    Drop,
+}
+
+impl Rig {
+    /// Loads the rig for a generator that leaves by interface `index` with `sources` source addresses in turn.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn load(object: &[u8], index: u32, sources: u32) -> Result<Self, KernelError> {
+        let object = EbpfLoader::new()
+            .override_global("RIG_INTERFACE", &index, true)
+            .override_global("RIG_SOURCES", &sources, true)
+            .load(object)?;
+        Ok(Self { object })
+    }
+
+    /// Attaches a floor to an interface in the driver (`native`) or the stack.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn attach(&mut self, floor: Floor, interface: &str, native: bool) -> Result<(), KernelError> {
+        let name = match floor {
+            Floor::Pass => "rig_pass",
+            Floor::Drop => "rig_drop",
+        };
+        let mode = if native { XdpMode::Driver } else { XdpMode::Skb };
+        self.loaded(name)?.attach(interface, mode).map(|_link| ()).map_err(program_error(name))
+    }
+
+    /// Sends `frames` copies of a frame (IPv4 over Ethernet), each with the next source address of 10.0.0.0/8, from
+    /// the calling thread's CPU and network namespace. The count is rounded up by the kernel to whole batches of 64.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn generate(&mut self, frame: &[u8], frames: u32) -> Result<(), KernelError> {
+        let name = "rig_generate";
+        let options = TestRunOptions {
+            data_in: Some(frame),
+            repeat: frames,
+            attrs: TestRunAttrs::new().xdp_live_frames(LIVE_BATCH),
+            ..TestRunOptions::default()
+        };
+        self.loaded(name)?.test_run(options).map(|_result| ()).map_err(program_error(name))
+    }
+
+    /// Frames generated so far, on all CPUs.
+    ///
+    /// # Errors
+    /// When the map cannot be read.
+    pub fn generated(&self) -> Result<u64, KernelError> {
+        let map = self.object.map("RIG_GENERATED").ok_or(KernelError::NoSuchPart("RIG_GENERATED"))?;
+        let map = PerCpuArray::<_, u64>::try_from(map).map_err(map_error("RIG_GENERATED"))?;
+        Ok(map.get(&0, 0).map_err(map_error("RIG_GENERATED"))?.iter().sum())
+    }
+
+    /// Runs each atomic once in the kernel on `words[0]` (64 bits) and `words[1]` (32 bits) and returns the words after
+    /// it: the two operands, then what `fetch_add_u64(5)`, `fetch_or_u64(0x100)` and `fetch_add_u32(7)` returned.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn atomics(&mut self, words: [u64; 8]) -> Result<[u64; 8], KernelError> {
+        let name = "rig_atomics";
+        self.words()?.set(0, words, 0).map_err(map_error("RIG_ATOMICS"))?;
+        let frame = [0_u8; 64];
+        let options = TestRunOptions { data_in: Some(&frame), ..TestRunOptions::default() };
+        self.loaded(name)?.test_run(options).map_err(program_error(name))?;
+        self.words()?.get(&0, 0).map_err(map_error("RIG_ATOMICS"))
+    }
+
+    fn words(&mut self) -> Result<Array<&mut MapData, [u64; 8]>, KernelError> {
+        let map = self.object.map_mut("RIG_ATOMICS").ok_or(KernelError::NoSuchPart("RIG_ATOMICS"))?;
+        Array::try_from(map).map_err(map_error("RIG_ATOMICS"))
+    }
+
+    fn loaded(&mut self, name: &'static str) -> Result<&mut Xdp, KernelError> {
+        let program = self.object.program_mut(name).ok_or(KernelError::NoSuchPart(name))?;
+        let program: &mut Xdp = program.try_into().map_err(program_error(name))?;
+        if program.fd().is_err() {
+            program.load().map_err(program_error(name))?;
+        }
+        Ok(program)
+    }
+}
+
+fn program_error(program: &'static str) -> impl Fn(aya::programs::ProgramError) -> KernelError {
+    move |source| KernelError::Program { program, source }
+}

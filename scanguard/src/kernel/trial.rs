@@ -1,0 +1,46 @@
+//! One frame through the program without an interface: `BPF_PROG_TEST_RUN`.
+
+use std::time::Duration;
+
+use aya::programs::{TestRun as _, TestRunOptions};
+use scanguard_common::tables::UdpFlow;
+
+use super::datapath::{Datapath, program_error};
+use super::error::KernelError;
+use super::maps::{FlowBytes, map_error, to_bytes};
+
+/// XDP action numbers (`enum xdp_action` of `include/uapi/linux/bpf.h`).
+pub const XDP_PASS: u32 = 2;
+
+/// Shortest frame that the kernel takes for a trial: an Ethernet header (`ETH_HLEN`).
+pub const SHORTEST_FRAME: usize = 14;
+
+/// What the program did with a frame.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Trial {
+    /// The XDP action.
+    pub action: u32,
+    /// Mean time of a run.
+    pub duration: Duration,
+}
+
+impl Datapath {
+    /// Runs the program on a frame `repeat` times. Load with `virtual_world` to hold the clock and the sockets.
+    ///
+    /// # Errors
+    /// When the kernel refuses, as it does a frame under [`SHORTEST_FRAME`].
+    pub fn trial(&mut self, frame: &[u8], repeat: u32) -> Result<Trial, KernelError> {
+        let options = TestRunOptions { data_in: Some(frame), repeat, ..TestRunOptions::default() };
+        let result = self.program()?.test_run(options).map_err(program_error)?;
+        Ok(Trial { action: result.return_value, duration: result.duration })
+    }
+
+    /// Adds a connected UDP socket to the virtual world, by the flow it receives.
+    ///
+    /// # Errors
+    /// When the map cannot be written.
+    pub fn add_virtual_udp(&mut self, flow: &UdpFlow) -> Result<(), KernelError> {
+        let key = to_bytes::<_, FlowBytes>(flow);
+        self.written.virtual_sockets.insert(key, 1, 0).map_err(map_error("VIRTUAL_SOCKETS"))
+    }
+}
