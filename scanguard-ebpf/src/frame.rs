@@ -2,13 +2,34 @@
 
 use aya_ebpf::helpers::{bpf_xdp_get_buff_len, bpf_xdp_load_bytes};
 use aya_ebpf::programs::XdpContext;
-use scanguard_common::packet::Packet;
+use scanguard_common::packet::{Packet, Parsed, parse};
 
 use crate::maps::headers::{self, HEADER_BYTES};
 
+/// Reads a frame into `parsed` and returns its length in bytes. Not returned together: in the padding of a pair LLVM would
+/// read registers that were never set, which the verifier refuses.
+#[inline(always)]
+pub(crate) fn read(context: &XdpContext, parsed: &mut Parsed) -> usize {
+    let near = NearFrame::new(context);
+    if near.holds_headers() {
+        *parsed = parse(&near);
+    } else {
+        read_far(context, parsed);
+    }
+    near.length
+}
+
+/// Reads a frame whose headers may not all be in its first buffer. A function of its own, for its stack.
+#[inline(never)]
+fn read_far(context: &XdpContext, parsed: &mut Parsed) {
+    if let Some(far) = FarFrame::gather(context) {
+        *parsed = parse(&far);
+    }
+}
+
 /// The first buffer of a frame, read directly. The headers are there but for very long extension chains and drivers
 /// that split headers.
-pub(crate) struct NearFrame {
+struct NearFrame {
     start: usize,
     end: usize,
     length: usize,
@@ -17,13 +38,13 @@ pub(crate) struct NearFrame {
 impl NearFrame {
     /// The frame of this context.
     #[inline(always)]
-    pub(crate) fn new(context: &XdpContext) -> Self {
-        Self { start: context.data(), end: context.data_end(), length: frame_len(context) }
+    fn new(context: &XdpContext) -> Self {
+        Self { start: opaque(context.data()), end: opaque(context.data_end()), length: frame_len(context) }
     }
 
     /// Whether the first buffer is the whole frame, or long enough for any sane chain of headers.
     #[inline(always)]
-    pub(crate) fn holds_headers(&self) -> bool {
+    fn holds_headers(&self) -> bool {
         const ENOUGH: usize = 256;
         let near = self.end - self.start;
         near >= self.length || near >= ENOUGH
@@ -48,7 +69,7 @@ impl Packet for NearFrame {
 }
 
 /// The first bytes of a frame, gathered from all its buffers.
-pub(crate) struct FarFrame<'a> {
+struct FarFrame<'a> {
     headers: &'a [u8; HEADER_BYTES],
     gathered: usize,
     length: usize,
@@ -57,7 +78,7 @@ pub(crate) struct FarFrame<'a> {
 impl FarFrame<'_> {
     /// Gathers the frame of this context into this CPU's scratch memory.
     #[inline(always)]
-    pub(crate) fn gather(context: &XdpContext) -> Option<Self> {
+    fn gather(context: &XdpContext) -> Option<Self> {
         let length = frame_len(context);
         let gathered = if length > HEADER_BYTES { HEADER_BYTES } else { length };
         if gathered == 0 {
@@ -85,6 +106,22 @@ impl Packet for FarFrame<'_> {
     fn len(&self) -> usize {
         self.length
     }
+}
+
+/// The same pointer, of which LLVM knows nothing. The context's fields are 32 bits wide in the source and the verifier puts
+/// 64-bit pointers in their place; LLVM, knowing only the source, would keep the lower half when it runs out of registers.
+#[inline(always)]
+fn opaque(pointer: usize) -> usize {
+    #[cfg(target_arch = "bpf")]
+    {
+        let mut pointer = pointer;
+        // SAFETY: a move of a register to itself. (An empty block would leave two lines of source for one instruction, which
+        // the kernel refuses.)
+        unsafe { core::arch::asm!("{0} = {0}", inout(reg) pointer, options(pure, nomem, nostack, preserves_flags)) };
+        pointer
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    pointer
 }
 
 #[inline(always)]

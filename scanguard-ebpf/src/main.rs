@@ -4,7 +4,7 @@
 //! joins them for the datapath, and the program turns the datapath's action into an XDP action.
 //!
 //! On any target but BPF this is an empty program that type-checks everything, for clippy and editors.
-#![cfg_attr(target_arch = "bpf", no_std, no_main)]
+#![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
 
 mod clock;
 mod frame;
@@ -16,34 +16,19 @@ use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use scanguard_common::datapath::{Action, process};
-use scanguard_common::packet::{Packet as _, Parsed, parse};
+use scanguard_common::packet::Parsed;
 
-use crate::frame::{FarFrame, NearFrame};
 use crate::tables::KernelTables;
 
 /// Judges each frame that arrives on an interface.
 #[xdp(frags)]
 fn scanguard(context: XdpContext) -> u32 {
-    let near = NearFrame::new(&context);
-    let length = near.len();
     let mut parsed = Parsed::default();
-    if near.holds_headers() {
-        parsed = parse(&near);
-    } else {
-        parse_far(&context, &mut parsed);
-    }
+    let length = frame::read(&context, &mut parsed);
     let action = process(&parsed, length as u64, &KernelTables::new(&context));
     log::action(&context, length, action);
     match action {
         Action::Pass => xdp_action::XDP_PASS,
-    }
-}
-
-/// Reads a frame whose headers may not all be in its first buffer. A function of its own, for its stack.
-#[inline(never)]
-fn parse_far(context: &XdpContext, parsed: &mut Parsed) {
-    if let Some(far) = FarFrame::gather(context) {
-        *parsed = parse(&far);
     }
 }
 

@@ -4,8 +4,14 @@
 //! |---|---|
 //! | `rig_pass`, `rig_drop` | nothing: the floor of every measurement |
 //! | `rig_generate` | run on live frames, a packet generator: gives each frame a source address and sends it out |
-//! | `rig_atomics` | returns what the atomics of `scanguard-common` return, to be checked |
-#![cfg_attr(target_arch = "bpf", no_std, no_main)]
+//! | `rig_parse` | keeps what the parser read, to be compared with the host's |
+//! | `rig_atomics` | keeps what the atomics of `scanguard-common` return, to be checked |
+#![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
+
+mod frame;
+mod maps {
+    pub(crate) mod headers;
+}
 
 use aya_ebpf::Global;
 use aya_ebpf::bindings::xdp_action;
@@ -14,6 +20,7 @@ use aya_ebpf::helpers::bpf_redirect;
 use aya_ebpf::macros::{btf_map, xdp};
 use aya_ebpf::programs::XdpContext;
 use scanguard_common::atomic;
+use scanguard_common::packet::{PARSED_WORDS, Parsed};
 
 /// Interface that generated frames leave by.
 #[unsafe(no_mangle)]
@@ -30,6 +37,10 @@ static RIG_GENERATED: PerCpuArray<u64, 1> = PerCpuArray::new();
 /// Input and results of `rig_atomics`: two words to work on, then the values returned.
 #[btf_map]
 static RIG_ATOMICS: Array<[u64; 8], 1> = Array::new();
+
+/// What `rig_parse` read last.
+#[btf_map]
+static RIG_PARSED: Array<[u64; PARSED_WORDS], 1> = Array::new();
 
 /// Passes everything.
 #[xdp(frags)]
@@ -64,6 +75,18 @@ fn rig_generate(context: XdpContext) -> u32 {
         (start as *mut [u8; 4]).write_unaligned(source.to_be_bytes());
         bpf_redirect(RIG_INTERFACE.load(), 0) as u32
     }
+}
+
+/// Keeps what the parser reads.
+#[xdp(frags)]
+fn rig_parse(context: XdpContext) -> u32 {
+    let mut parsed = Parsed::default();
+    frame::read(&context, &mut parsed);
+    if let Some(kept) = RIG_PARSED.get_ptr_mut(0) {
+        // SAFETY: tests run one frame at a time.
+        unsafe { *kept = parsed.words() };
+    }
+    xdp_action::XDP_PASS
 }
 
 /// Runs each atomic once and keeps what it returned.

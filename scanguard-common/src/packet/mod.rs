@@ -101,7 +101,27 @@ pub struct Parsed {
     pub vlan_tags: u8,
 }
 
+/// Words of [`Parsed::words`].
+pub const PARSED_WORDS: usize = 6;
+
 impl Parsed {
+    /// All of it packed, for comparing what two readers made of a frame.
+    #[must_use]
+    pub const fn words(&self) -> [u64; PARSED_WORDS] {
+        let Self { source, destination, source_port, destination_port, transport_offset, .. } = *self;
+        let Self { shape, protocol, version, tcp_flags, icmp_type, vlan_tags, .. } = *self;
+        let numbers = [source_port as u64, destination_port as u64, transport_offset as u64];
+        let bytes = [shape as u8, protocol, version, tcp_flags, icmp_type, vlan_tags, 0, 0];
+        [
+            source.words()[0],
+            source.words()[1],
+            destination.words()[0],
+            destination.words()[1],
+            numbers[0] | numbers[1] << 16 | numbers[2] << 32,
+            u64::from_le_bytes(bytes),
+        ]
+    }
+
     /// Whether this asks for an ICMP echo (type 8, of `ICMPv6` 128).
     #[inline(always)]
     #[must_use]

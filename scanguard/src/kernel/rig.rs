@@ -7,6 +7,8 @@ use aya::maps::{Array, MapData, PerCpuArray};
 use aya::programs::{TestRun as _, TestRunAttrs, TestRunOptions, Xdp, XdpMode};
 use aya::{Ebpf, EbpfLoader};
 
+use scanguard_common::packet::PARSED_WORDS;
+
 use super::error::KernelError;
 use super::maps::map_error;
 
@@ -91,6 +93,19 @@ impl Rig {
         let options = TestRunOptions { data_in: Some(&frame), ..TestRunOptions::default() };
         self.loaded(name)?.test_run(options).map_err(program_error(name))?;
         self.words()?.get(&0, 0).map_err(map_error("RIG_ATOMICS"))
+    }
+
+    /// What the parser in the kernel makes of a frame, as [`scanguard_common::packet::Parsed::words`].
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn parse(&mut self, frame: &[u8]) -> Result<[u64; PARSED_WORDS], KernelError> {
+        let name = "rig_parse";
+        let options = TestRunOptions { data_in: Some(frame), ..TestRunOptions::default() };
+        self.loaded(name)?.test_run(options).map_err(program_error(name))?;
+        let map = self.object.map("RIG_PARSED").ok_or(KernelError::NoSuchPart("RIG_PARSED"))?;
+        let map = Array::<_, [u64; PARSED_WORDS]>::try_from(map).map_err(map_error("RIG_PARSED"))?;
+        map.get(&0, 0).map_err(map_error("RIG_PARSED"))
     }
 
     fn words(&mut self) -> Result<Array<&mut MapData, [u64; 8]>, KernelError> {

@@ -1,0 +1,41 @@
+//! What the daemon answers: the one definition of the JSON that it sends, the client reads and `--json` prints.
+//!
+//! Fields may be added freely; renaming or dropping one, or changing its meaning, raises [`SCHEMA_VERSION`].
+
+mod sources;
+mod status;
+
+use std::time::{Duration, SystemTime};
+
+use serde::{Deserialize, Serialize};
+
+pub use sources::{Source, SourceList, SourceOrder, SourcesQuery};
+pub use status::{Interface, MapFill, Packets, Status, VerdictCounts, Warning};
+
+/// Version of all JSON shapes, in each object as `schema_version`.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// What the daemon answers when it cannot do what was asked.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Refusal {
+    /// [`SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// What went wrong, and what to do.
+    pub error: String,
+}
+
+impl Refusal {
+    /// A refusal with this message.
+    #[must_use]
+    pub fn new(error: impl Into<String>) -> Self {
+        Self { schema_version: SCHEMA_VERSION, error: error.into() }
+    }
+}
+
+/// A moment as JSON has it: RFC 3339, UTC, milliseconds.
+#[must_use]
+pub fn timestamp(time: SystemTime) -> String {
+    // The format ends with the year 9999; a broken clock beyond it must not take the daemon down.
+    let last = SystemTime::UNIX_EPOCH + Duration::from_secs(253_402_300_799);
+    humantime::format_rfc3339_millis(time.clamp(SystemTime::UNIX_EPOCH, last)).to_string()
+}

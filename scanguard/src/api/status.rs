@@ -1,0 +1,95 @@
+//! `GET /v1/status`, `scanguard status --json`.
+
+use serde::{Deserialize, Serialize};
+
+/// How the daemon is and what it did.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Status {
+    /// [`super::SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// Version of the daemon.
+    pub version: String,
+    /// `observe` or `enforce`.
+    pub mode: String,
+    /// The interfaces it was told to guard.
+    pub interfaces: Vec<Interface>,
+    /// Seconds since it attached.
+    pub uptime_s: u64,
+    /// Release of the running kernel.
+    pub kernel: String,
+    /// What became of packets.
+    pub packets: Packets,
+    /// Sources in the table.
+    pub sources: u64,
+    /// Sources whose score reached the conceal threshold.
+    pub suspects: u64,
+    /// Verdicts in force.
+    pub verdicts: VerdictCounts,
+    /// Verdicts that the kernel holds and should not, or should hold and does not.
+    pub drift: u64,
+    /// Events lost because the ring buffer was full. Counters lose nothing by it.
+    pub ring_lost: u64,
+    /// How full the kernel's tables are.
+    pub maps: Vec<MapFill>,
+    /// Whether it does its work; false makes `scanguard status` exit with 5.
+    pub healthy: bool,
+    /// What a person should look at.
+    pub warnings: Vec<Warning>,
+}
+
+/// A guarded interface.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Interface {
+    /// Its name.
+    pub name: String,
+    /// Where the program was attached: `native`, `generic` or `offloaded`.
+    pub driver_mode: String,
+    /// Whether our program is on it now, as read back from the kernel.
+    pub attached: bool,
+}
+
+/// What became of packets.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Packets {
+    /// Passed, those among them that enforcing would have dropped.
+    pub passed: u64,
+    /// Dropped.
+    pub dropped: u64,
+    /// Passed because the mode is observe.
+    pub would_drop: u64,
+}
+
+/// Verdicts in force, by level.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct VerdictCounts {
+    /// Sources from which ports that are not for customers are hidden.
+    pub conceal: u64,
+    /// Sources that are blocked.
+    pub block: u64,
+}
+
+/// How full a table of the kernel part is.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct MapFill {
+    /// Its name.
+    pub name: String,
+    /// Entries in it.
+    pub entries: u64,
+    /// Entries it can hold.
+    pub capacity: u64,
+    /// Bytes of kernel memory it takes.
+    pub bytes: u64,
+}
+
+/// Something that a person should look at.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Warning {
+    /// A name for scripts.
+    pub code: String,
+    /// What is the matter.
+    pub message: String,
+    /// What to do.
+    pub hint: String,
+    /// Whether it keeps scanguard from doing its work.
+    pub unhealthy: bool,
+}

@@ -1,0 +1,144 @@
+//! Finds and reads the file.
+
+use std::fmt::Write as _;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+use super::{Config, Problem};
+
+/// Where the file is unless an option says otherwise.
+pub const DEFAULT_FILE: &str = "/etc/scanguard/scanguard.toml";
+
+/// A configuration and where it came from.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Loaded {
+    /// What it says.
+    pub config: Config,
+    /// The file; none when there is none and the defaults hold.
+    pub file: Option<PathBuf>,
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration {}: {source}", file.display())]
+    Unreadable {
+        /// The file.
+        file: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The file is wrong.
+    #[error("{}", describe(file, problems))]
+    Invalid {
+        /// The file.
+        file: PathBuf,
+        /// Everything that is wrong with it.
+        problems: Vec<Problem>,
+    },
+}
+
+/// Reads a named file, or the default one, which need not exist.
+///
+/// # Errors
+/// When the file cannot be read or is wrong.
+pub fn load(file: Option<&Path>) -> Result<Loaded, LoadError> {
+    let path = file.unwrap_or(Path::new(DEFAULT_FILE));
+    let text = match fs::read(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound && file.is_none() => {
+            return Ok(Loaded { config: Config::default(), file: None });
+        }
+        Err(source) => return Err(LoadError::Unreadable { file: path.to_owned(), source }),
+    };
+    match Config::parse(&text) {
+        Ok(config) => Ok(Loaded { config, file: Some(path.to_owned()) }),
+        Err(problems) => Err(LoadError::Invalid { file: path.to_owned(), problems }),
+    }
+}
+
+fn describe(file: &Path, problems: &[Problem]) -> String {
+    let count = problems.len();
+    let mut text = format!("{} has {count} problem{}:", file.display(), if count == 1 { "" } else { "s" });
+    for Problem { place, reason, suggestion } in problems {
+        write!(text, "\n  {}:{}:{}: {reason}", file.display(), place.line, place.column)
+            .expect("a String takes everything");
+        if let Some(suggestion) = suggestion {
+            write!(text, "\n      {suggestion}").expect("a String takes everything");
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn every_problem_is_told_with_its_place_and_a_way_out() {
+        let text = br#"
+interface = ["eth0"]
+atach = "auto"
+mode = "obsrve"
+
+[metrics]
+listen = "9477"
+
+[ports]
+public = [80, 443, 22, "ssh"]
+restricted = [22, 70000, "9-8", true, "80-90"]
+
+[sources]
+ipv6_prefix = 200
+translators = ["2001:db8::1/96", "10.0.0.0/8"]
+max_sources = "many"
+
+[log]
+frames = true
+colour = "red"
+"#;
+        let problems = Config::parse(text).expect_err("a broken configuration");
+        insta::assert_snapshot!(describe(Path::new("scanguard.toml"), &problems));
+    }
+
+    #[test]
+    fn broken_text_is_told_with_its_place() {
+        let problems = Config::parse(b"mode = \"observe\nattach = = 3\n[ports\n").expect_err("broken text");
+        insta::assert_snapshot!(describe(Path::new("scanguard.toml"), &problems));
+        let problems = Config::parse(b"mode = \"observe\" # caf\xe9\n").expect_err("broken text");
+        insta::assert_snapshot!(describe(Path::new("scanguard.toml"), &problems));
+    }
+
+    #[test]
+    fn what_the_file_says_of_a_port_wins_over_what_is_shipped() {
+        use scanguard_common::class::{PortClass, Protocol};
+        let config = Config::parse(b"ports.public = [22]\nports.canary = [23, \"80/udp\"]").expect("valid");
+        let class = |port| config.port_classes().find(|(p, number, _)| (*p, *number) == (Protocol::Tcp, port));
+        assert_eq!(class(22).map(|found| found.2), Some(PortClass::Public));
+        assert_eq!(class(23).map(|found| found.2), Some(PortClass::Canary));
+        assert_eq!(class(80), None, "the written list of public ports replaces the shipped one");
+        assert_eq!(class(3306).map(|found| found.2), Some(PortClass::Restricted));
+    }
+
+    #[test]
+    fn only_the_default_file_may_be_missing() {
+        let missing = load(Some(Path::new("/nonexistent/scanguard.toml"))).expect_err("no such file");
+        assert!(missing.to_string().starts_with("cannot read the configuration /nonexistent/scanguard.toml: "));
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(bytes: Vec<u8>) {
+            let _ = Config::parse(&bytes);
+        }
+
+        #[test]
+        fn no_text_that_looks_like_one_panics(text in "((interfaces|ports\\.(public|canary)|sources\\.translators|log\\.level|\\[ports\\]) ?=? ?(\\[[0-9\", a-f:/-]{0,12}\\]?|\"[a-z0-9./:-]{0,8}\"|-?[0-9_]{1,21})\n){0,6}") {
+            let _ = Config::parse(text.as_bytes());
+        }
+    }
+}

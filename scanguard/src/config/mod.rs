@@ -1,0 +1,189 @@
+//! The configuration: one TOML file, read as a whole.
+//!
+//! | module | does |
+//! |---|---|
+//! | [`file`](mod@file) | finds and reads the file |
+//! | `section`, `value` | walk the parsed text and collect every problem with its place |
+//! | `read` | the keys, and what makes a valid value |
+//! | [`ports`] | lists of ports |
+//! | [`shipped`] | the ports that are restricted unless the file says otherwise |
+//! | [`document`] | a configuration as a file, with comments or without |
+//! | [`kernel`] | a configuration as what the kernel part is told |
+
+pub mod document;
+pub mod file;
+pub mod kernel;
+pub mod ports;
+mod problem;
+mod read;
+mod section;
+pub mod shipped;
+mod value;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+
+use scanguard_common::reason::Mode;
+
+use crate::kernel::AttachMode;
+use ports::PortList;
+pub use problem::{Place, Problem};
+
+/// Where the daemon listens for the command line unless told otherwise.
+pub const DEFAULT_SOCKET: &str = "/run/scanguard/control.sock";
+
+/// A valid configuration.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Config {
+    /// Interfaces to guard; the name `auto` stands for all with a default route.
+    pub interfaces: Vec<String>,
+    /// Where in the receive path the program is wanted.
+    pub attach: AttachMode,
+    /// Whether verdicts are carried out.
+    pub mode: Mode,
+    /// Where the command line finds the daemon.
+    pub control_socket: PathBuf,
+    /// Where metrics are served, if they are.
+    pub metrics_listen: Option<SocketAddr>,
+    /// Classes of ports.
+    pub ports: Ports,
+    /// How senders become sources, and how many are remembered.
+    pub sources: Sources,
+    /// Size of the ring buffer of events in KiB.
+    pub events_ring_kib: u32,
+    /// What is logged, and how.
+    pub log: Log,
+}
+
+/// Classes of ports. No port is in two lists.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Ports {
+    /// Open and for everybody.
+    pub public: PortList,
+    /// Open, but not for customers.
+    pub restricted: PortList,
+    /// Closed here, and nobody legitimate ever asks for them.
+    pub canary: PortList,
+}
+
+/// How senders become sources, and how many are remembered.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Sources {
+    /// Bits of an IPv6 address that make a source.
+    pub ipv6_prefix: u8,
+    /// The /96 prefixes of translators that embed the client's IPv4 address.
+    pub translators: Vec<Ipv6Addr>,
+    /// Whether private ranges are never judged.
+    pub ignore_private: bool,
+    /// Entries of the table of sources.
+    pub max_sources: u32,
+}
+
+/// What is logged, and how.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Log {
+    /// For people or for programs.
+    pub format: LogFormat,
+    /// The least that is logged.
+    pub level: LogLevel,
+    /// Whether the kernel part tells of each frame, which costs microseconds a frame.
+    pub frames: bool,
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// The least that is logged.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum LogLevel {
+    /// What failed.
+    Error,
+    /// And what a person should look at.
+    Warn,
+    /// And what the daemon does.
+    #[default]
+    Info,
+    /// And each first contact.
+    Debug,
+    /// And what libraries say.
+    Trace,
+}
+
+impl LogFormat {
+    /// The name in the configuration.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        }
+    }
+}
+
+impl LogLevel {
+    /// The name in the configuration.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+/// The name of an attach mode in the configuration.
+#[must_use]
+pub const fn attach_label(mode: AttachMode) -> &'static str {
+    match mode {
+        AttachMode::Auto => "auto",
+        AttachMode::Native => "native",
+        AttachMode::Generic => "generic",
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            interfaces: Vec::new(),
+            attach: AttachMode::Auto,
+            mode: Mode::Observe,
+            control_socket: DEFAULT_SOCKET.into(),
+            metrics_listen: Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9477)),
+            ports: Ports::default(),
+            sources: Sources {
+                ipv6_prefix: 64,
+                translators: Vec::new(),
+                ignore_private: false,
+                max_sources: 262_144,
+            },
+            events_ring_kib: 1024,
+            log: Log { format: LogFormat::Text, level: LogLevel::Info, frames: false },
+        }
+    }
+}
+
+impl Default for Ports {
+    fn default() -> Self {
+        Self { public: shipped::public(), restricted: shipped::restricted(), canary: PortList::default() }
+    }
+}
+
+impl Config {
+    /// Reads a configuration. Text that is no valid one yields everything that is wrong with it, in the order of the text.
+    ///
+    /// # Errors
+    /// The problems, at least one.
+    pub fn parse(text: &[u8]) -> Result<Self, Vec<Problem>> {
+        read::config(text)
+    }
+}

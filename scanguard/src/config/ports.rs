@@ -1,0 +1,121 @@
+//! Lists of ports as the configuration writes them: `22`, `"8000-8100"`, `"53/udp"`.
+
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+
+use scanguard_common::class::Protocol;
+use serde::{Serialize, Serializer};
+
+/// A range of ports of one protocol.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct PortRange {
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// The first port.
+    pub first: u16,
+    /// The last port, not below the first.
+    pub last: u16,
+}
+
+/// Ranges of ports, in the order in which they were written.
+#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct PortList(pub Vec<PortRange>);
+
+impl PortRange {
+    /// One TCP port.
+    #[must_use]
+    pub const fn tcp(port: u16) -> Self {
+        Self { protocol: Protocol::Tcp, first: port, last: port }
+    }
+
+    /// Whether some port is in both.
+    #[must_use]
+    pub fn overlaps(&self, other: &Self) -> bool {
+        self.protocol == other.protocol && self.first <= other.last && other.first <= self.last
+    }
+
+    const fn ports(self) -> RangeInclusive<u16> {
+        self.first..=self.last
+    }
+}
+
+impl PortList {
+    /// Every (protocol, port) in the list; one that was written twice comes twice.
+    pub fn iter(&self) -> impl Iterator<Item = (Protocol, u16)> {
+        self.0.iter().flat_map(|range| range.ports().map(|port| (range.protocol, port)))
+    }
+
+    /// Leaves out the ranges that share a port with `others`.
+    pub(super) fn retain_apart_from(&mut self, others: &[&Self]) {
+        self.0.retain(|range| !others.iter().flat_map(|list| &list.0).any(|other| range.overlaps(other)));
+    }
+}
+
+impl FromStr for PortRange {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (ports, protocol) = match text.split_once('/') {
+            None => (text, Protocol::Tcp),
+            Some((ports, "tcp")) => (ports, Protocol::Tcp),
+            Some((ports, "udp")) => (ports, Protocol::Udp),
+            Some((_, other)) => return Err(format!("the protocol is tcp or udp, not {other:?}")),
+        };
+        let port = |text: &str| {
+            let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+            text.parse().ok().filter(|port| digits && *port > 0).ok_or_else(|| format!("{text:?} is no port from 1 to 65535"))
+        };
+        let (first, last) = match ports.split_once('-') {
+            Some((first, last)) => (port(first)?, port(last)?),
+            None => (port(ports)?, port(ports)?),
+        };
+        if first > last {
+            return Err(format!("the range {first}-{last} is backwards"));
+        }
+        Ok(Self { protocol, first, last })
+    }
+}
+
+impl fmt::Display for PortRange {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { protocol, first, last } = *self;
+        write!(formatter, "{first}")?;
+        if last != first {
+            write!(formatter, "-{last}")?;
+        }
+        if protocol == Protocol::Tcp { Ok(()) } else { write!(formatter, "/{}", protocol.label()) }
+    }
+}
+
+/// A single TCP port is a number, everything else a text: as in the file.
+impl Serialize for PortRange {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.protocol == Protocol::Tcp && self.first == self.last {
+            serializer.serialize_u16(self.first)
+        } else {
+            serializer.collect_str(self)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_are_read_as_they_are_written() {
+        for text in ["22", "8000-8100", "53/udp", "8000-8100/udp", "1", "65535"] {
+            assert_eq!(text.parse::<PortRange>().map(|range| range.to_string()).as_deref(), Ok(text));
+        }
+        assert_eq!("443/tcp".parse(), Ok(PortRange::tcp(443)));
+    }
+
+    #[test]
+    fn what_is_no_port_is_refused() {
+        for text in ["", "0", "65536", "-1", "+1", " 1", "ssh", "1-", "-", "1-2-3", "9-8", "53/sctp", "53/", "/udp"] {
+            assert!(text.parse::<PortRange>().is_err(), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! How the program ends: its exit codes, and the error that carries one.
+
+use std::fmt;
+use std::process::ExitCode;
+
+/// Exit codes. Scripts rely on them; a number never changes its meaning.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u8)]
+pub enum ExitStatus {
+    /// What was asked for is done.
+    Done = 0,
+    /// It failed; the message says why.
+    Failed = 1,
+    /// The arguments or the configuration are wrong.
+    Usage = 2,
+    /// The daemon cannot be reached.
+    Unreachable = 3,
+    /// A safety rule forbids it; the message says how to override.
+    Refused = 4,
+    /// `status` found something that keeps scanguard from doing its work.
+    Unhealthy = 5,
+    /// The input was cut short or broken; what could be read was.
+    PartialInput = 6,
+    /// It cannot run here: a right or a kernel feature is missing; the message says which.
+    CannotRun = 77,
+}
+
+impl From<ExitStatus> for ExitCode {
+    fn from(status: ExitStatus) -> Self {
+        Self::from(status as u8)
+    }
+}
+
+/// An error at the edge: what to tell the person, and what to tell the script.
+#[derive(Debug)]
+pub struct Failure {
+    /// The exit code.
+    pub status: ExitStatus,
+    /// The message with its causes.
+    pub error: anyhow::Error,
+}
+
+impl Failure {
+    /// A failure with this code.
+    pub fn new(status: ExitStatus, error: impl Into<anyhow::Error>) -> Self {
+        Self { status, error: error.into() }
+    }
+
+    /// A failure with this code and message.
+    pub fn message(status: ExitStatus, message: impl fmt::Display) -> Self {
+        Self { status, error: anyhow::anyhow!("{message}") }
+    }
+}
+
+/// Everything that is not said to be something else is a plain failure.
+impl From<anyhow::Error> for Failure {
+    fn from(error: anyhow::Error) -> Self {
+        Self { status: ExitStatus::Failed, error }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{:#}", self.error)
+    }
+}
+
+/// Gives a result's error an exit code.
+pub trait OrExit<T> {
+    /// The value, or a failure with this code.
+    ///
+    /// # Errors
+    /// When it was an error before.
+    fn or_exit(self, status: ExitStatus) -> Result<T, Failure>;
+}
+
+impl<T, E: Into<anyhow::Error>> OrExit<T> for Result<T, E> {
+    fn or_exit(self, status: ExitStatus) -> Result<T, Failure> {
+        self.map_err(|error| Failure::new(status, error))
+    }
+}

@@ -1,0 +1,114 @@
+//! `lab`: plays a scenario or tells the story of one. Run by `cargo xtask lab` and `cargo xtask demo`.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, bail};
+use clap::{Args, Parser, Subcommand};
+use scanguard_tests::lab::defender::{Defender, default_binary};
+use scanguard_tests::lab::report::Report;
+use scanguard_tests::lab::scenario::{ALL, Scenario};
+use scanguard_tests::lab::{Setup, demo, exit_code, sandbox};
+
+/// A small internet in namespaces: real scanners, real customers, counts taken on the wire.
+#[derive(Debug, Parser)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Play a scenario and report what was measured.
+    Scenario {
+        /// Which one; `lab list` shows them.
+        name: String,
+        /// What protects the edge.
+        #[arg(long, value_enum, default_value_t)]
+        defender: Defender,
+        /// Write the report as JSON to this file, `-` for standard output; without it a table is printed.
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+        /// Keep the recordings of both links in this folder.
+        #[arg(long, value_name = "DIR")]
+        captures: Option<PathBuf>,
+        #[command(flatten)]
+        programs: Programs,
+    },
+    /// Show a scan, its customers and scanguard to a person.
+    Demo {
+        #[command(flatten)]
+        programs: Programs,
+    },
+    /// List the scenarios.
+    List,
+}
+
+#[derive(Args, Debug)]
+struct Programs {
+    /// The daemon's program; by default the one beside this program.
+    #[arg(long, value_name = "PATH")]
+    scanguard: Option<PathBuf>,
+}
+
+impl Programs {
+    fn scanguard(self) -> Result<PathBuf> {
+        self.scanguard.map_or_else(default_binary, |path| {
+            path.canonicalize().with_context(|| format!("cannot find {}", path.display()))
+        })
+    }
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().verb) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("lab: {error:#}");
+            ExitCode::from(exit_code(&error))
+        }
+    }
+}
+
+fn run(verb: Verb) -> Result<()> {
+    match verb {
+        Verb::List => {
+            for Scenario { name, about, .. } in ALL {
+                println!("{name:<16}{about}");
+            }
+            Ok(())
+        }
+        Verb::Demo { programs } => {
+            let scanguard = programs.scanguard()?;
+            sandbox::enter()?;
+            demo::tell(&scanguard)
+        }
+        Verb::Scenario { name, defender, json, captures, programs } => {
+            let Some(scenario) = Scenario::named(&name) else {
+                bail!("there is no scenario {name}; `lab list` shows them all");
+            };
+            let setup = Setup { defender, scanguard: programs.scanguard()?, captures };
+            // Opened before `/run` becomes private.
+            let json = json.as_deref().map(create).transpose()?;
+            sandbox::enter()?;
+            write(&scenario.play(&setup)?, json)
+        }
+    }
+}
+
+fn create(file: &Path) -> Result<Box<dyn Write>> {
+    if file == Path::new("-") {
+        return Ok(Box::new(io::stdout()));
+    }
+    Ok(Box::new(File::create(file).with_context(|| format!("cannot create {}", file.display()))?))
+}
+
+fn write(report: &Report, json: Option<Box<dyn Write>>) -> Result<()> {
+    let Some(mut json) = json else {
+        print!("{report}");
+        return Ok(());
+    };
+    let text = serde_json::to_string_pretty(report).context("cannot put the report into JSON")?;
+    writeln!(json, "{text}").context("cannot write the report")
+}

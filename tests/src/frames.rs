@@ -1,0 +1,411 @@
+//! Frames for tests: a table of named ones, and random mutations of them.
+
+use std::net::IpAddr;
+
+use etherparse::{IpNumber, PacketBuilder, PacketBuilderStep};
+use rand::rngs::SmallRng;
+use rand::{Rng as _, RngExt as _, SeedableRng as _};
+use scanguard_common::class::{PortClass, Protocol};
+use scanguard_common::packet::tcp_flags::{ACK, FIN, PSH, RST, SYN, URG};
+use scanguard_common::reason::Reason;
+use scanguard_common::tables::UdpFlow;
+
+/// The host's own IPv4 address in the table.
+pub const HOST4: [u8; 4] = [192, 0, 2, 10];
+/// The host's own IPv6 address in the table.
+pub const HOST6: [u8; 16] = [0x20, 0x01, 0x0d, 0xb8, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10];
+const PEER4: [u8; 4] = [203, 0, 113, 66];
+const PEER6: [u8; 16] = [0x20, 0x01, 0x0d, 0xb8, 0, 0x66, 0, 1, 0, 0, 0, 0, 0, 0, 0, 9];
+const RESOLVER4: [u8; 4] = [198, 51, 100, 53];
+
+const ETHERNET: usize = 14;
+const IP4_TOTAL: usize = ETHERNET + 2;
+const IP4_FRAGMENT: usize = ETHERNET + 6;
+const IP6_NEXT: usize = ETHERNET + 6;
+const IP6_HEADER: usize = 40;
+
+/// One row of the table.
+pub struct Row {
+    /// What it shows.
+    pub shows: &'static str,
+    /// The frame.
+    pub frame: Vec<u8>,
+    /// The reason it is counted under.
+    pub reason: Reason,
+    /// The source that an attempt is counted for, with the class of port and the protocol.
+    pub attempt: Option<(&'static str, PortClass, Protocol)>,
+}
+
+/// What the table's host is configured with.
+#[must_use]
+pub fn port_classes() -> Vec<(Protocol, u16, PortClass)> {
+    vec![
+        (Protocol::Tcp, 80, PortClass::Public),
+        (Protocol::Tcp, 443, PortClass::Public),
+        (Protocol::Udp, 443, PortClass::Public),
+        (Protocol::Tcp, 22, PortClass::Restricted),
+        (Protocol::Tcp, 3306, PortClass::Restricted),
+        (Protocol::Tcp, 23, PortClass::Canary),
+    ]
+}
+
+/// The addresses of the table's host.
+#[must_use]
+pub fn own_addresses() -> Vec<IpAddr> {
+    vec![HOST4.into(), HOST6.into()]
+}
+
+/// The connected UDP socket of the table's host: a question to a resolver.
+#[must_use]
+pub fn udp_connection() -> UdpFlow {
+    UdpFlow {
+        source: IpAddr::from(RESOLVER4).into(),
+        destination: IpAddr::from(HOST4).into(),
+        source_port: 53,
+        destination_port: 41_000,
+        reserved: 0,
+    }
+}
+
+type Ip = PacketBuilderStep<etherparse::IpHeaders>;
+
+fn ethernet() -> PacketBuilderStep<etherparse::Ethernet2Header> {
+    PacketBuilder::ethernet2([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2])
+}
+
+fn ip4(source: [u8; 4]) -> Ip {
+    ethernet().ipv4(source, HOST4, 64)
+}
+
+fn ip6(source: [u8; 16]) -> Ip {
+    ethernet().ipv6(source, HOST6, 64)
+}
+
+/// A TCP segment with these flags.
+fn tcp(ip: Ip, port: u16, flags: u8) -> Vec<u8> {
+    let mut frame = Vec::new();
+    let step = ip.tcp(40_000, port, 1, 1024);
+    step.write(&mut frame, &[]).expect("a valid packet");
+    let at = frame.len() - 20 + 13;
+    frame[at] = flags;
+    frame
+}
+
+fn udp(ip: Ip, from: u16, to: u16, payload: &[u8]) -> Vec<u8> {
+    let mut frame = Vec::new();
+    ip.udp(from, to).write(&mut frame, payload).expect("a valid packet");
+    frame
+}
+
+fn raw(ip: Ip, protocol: u8, payload: &[u8]) -> Vec<u8> {
+    let mut frame = Vec::new();
+    ip.write(&mut frame, IpNumber(protocol), payload).expect("a valid packet");
+    frame
+}
+
+/// Puts VLAN tags of these types behind the Ethernet addresses.
+fn tagged(mut frame: Vec<u8>, types: &[u16]) -> Vec<u8> {
+    for ether_type in types.iter().rev() {
+        let mut tag = ether_type.to_be_bytes().to_vec();
+        tag.extend([0, 42]);
+        frame.splice(12..12, tag);
+    }
+    frame
+}
+
+/// Puts extension headers, each (type, bytes without the next-header field), between an IPv6 header and its payload.
+fn extended(mut frame: Vec<u8>, headers: &[(u8, &[u8])]) -> Vec<u8> {
+    let mut next = frame[IP6_NEXT];
+    for (kind, rest) in headers.iter().rev() {
+        let mut header = vec![next];
+        header.extend(*rest);
+        frame.splice(ETHERNET + IP6_HEADER..ETHERNET + IP6_HEADER, header);
+        next = *kind;
+    }
+    frame[IP6_NEXT] = next;
+    let length = (frame.len() - ETHERNET - IP6_HEADER) as u16;
+    frame[ETHERNET + 4..ETHERNET + 6].copy_from_slice(&length.to_be_bytes());
+    frame
+}
+
+/// Options of four bytes each (no-operation) in an IPv4 header.
+fn with_options(mut frame: Vec<u8>, words: usize) -> Vec<u8> {
+    frame.splice(ETHERNET + 20..ETHERNET + 20, vec![1; words * 4]);
+    frame[ETHERNET] = 0x45 + words as u8;
+    let total = (frame.len() - ETHERNET) as u16;
+    frame[IP4_TOTAL..IP4_TOTAL + 2].copy_from_slice(&total.to_be_bytes());
+    frame
+}
+
+/// Cuts an IPv4 frame down to `payload` bytes behind the IP header and marks it as a fragment.
+fn fragment4(mut frame: Vec<u8>, offset_units: u16, more: bool, payload: usize) -> Vec<u8> {
+    frame.truncate(ETHERNET + 20 + payload);
+    let total = (20 + payload) as u16;
+    frame[IP4_TOTAL..IP4_TOTAL + 2].copy_from_slice(&total.to_be_bytes());
+    let field = offset_units | if more { 0x2000 } else { 0 };
+    frame[IP4_FRAGMENT..IP4_FRAGMENT + 2].copy_from_slice(&field.to_be_bytes());
+    frame
+}
+
+fn changed(mut frame: Vec<u8>, at: usize, value: u8) -> Vec<u8> {
+    frame[at] = value;
+    frame
+}
+
+fn cut(mut frame: Vec<u8>, length: usize) -> Vec<u8> {
+    frame.truncate(length);
+    frame
+}
+
+/// An extension header of eight bytes, without its next-header field.
+const PLAIN: &[u8] = &[0; 7];
+
+/// The table.
+#[must_use]
+pub fn table() -> Vec<Row> {
+    use PortClass::{Canary, Public, Restricted, Unknown};
+    use Protocol::{Icmp, Tcp, Udp};
+
+    let row = |shows, frame, reason, attempt| Row { shows, frame, reason, attempt };
+    let new = |shows, frame, source, class, protocol| row(shows, frame, Reason::NewFlow, Some((source, class, protocol)));
+    let other = |shows, frame, reason| row(shows, frame, reason, None);
+    let syn = || tcp(ip4(PEER4), 22, SYN);
+    let syn6 = || tcp(ip6(PEER6), 22, SYN);
+    let (four, six) = ("203.0.113.66", "2001:db8:66:1::/64");
+    let embedded = {
+        let mut address = [0, 0x64, 0xff, 0x9b, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        address[12..].copy_from_slice(&PEER4);
+        address
+    };
+    let mapped = {
+        let mut address = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 0, 0];
+        address[12..].copy_from_slice(&PEER4);
+        address
+    };
+    let echo4 = {
+        let mut frame = Vec::new();
+        let header = etherparse::IcmpEchoHeader { id: 7, seq: 1 };
+        ip4(PEER4).icmpv4(icmpv4_type(header)).write(&mut frame, &[0; 8]).expect("a valid packet");
+        frame
+    };
+    let echo6 = {
+        let mut frame = Vec::new();
+        let header = etherparse::IcmpEchoHeader { id: 7, seq: 1 };
+        let kind = etherparse::Icmpv6Type::EchoRequest(header);
+        ip6(PEER6).icmpv6(kind).write(&mut frame, &[0; 8]).expect("a valid packet");
+        frame
+    };
+    vec![
+        new("SYN to a public port", tcp(ip4(PEER4), 443, SYN), four, Public, Tcp),
+        new("SYN to a restricted port", syn(), four, Restricted, Tcp),
+        new("SYN to a canary port", tcp(ip4(PEER4), 23, SYN), four, Canary, Tcp),
+        new("SYN to a port nothing is known of", tcp(ip4(PEER4), 9999, SYN), four, Unknown, Tcp),
+        new("SYN that asks for ECN", tcp(ip4(PEER4), 443, SYN | 0xc0), four, Public, Tcp),
+        new(
+            "SYN to somebody else's address: the class is ours alone",
+            changed(tcp(ip4(PEER4), 443, SYN), ETHERNET + 19, 77),
+            four,
+            Unknown,
+            Tcp,
+        ),
+        new("SYN with IPv4 options", with_options(syn(), 1), four, Restricted, Tcp),
+        new("SYN with the longest IPv4 header", with_options(syn(), 10), four, Restricted, Tcp),
+        new("SYN behind a VLAN tag", tagged(syn(), &[0x8100]), four, Restricted, Tcp),
+        new("SYN behind a service and a customer tag", tagged(syn(), &[0x88a8, 0x8100]), four, Restricted, Tcp),
+        new("IPv6 SYN", syn6(), six, Restricted, Tcp),
+        new("IPv6 SYN behind a VLAN tag", tagged(syn6(), &[0x8100]), six, Restricted, Tcp),
+        new("IPv6 SYN behind hop-by-hop options", extended(syn6(), &[(0, PLAIN)]), six, Restricted, Tcp),
+        new(
+            "IPv6 SYN behind four extension headers",
+            extended(syn6(), &[(0, PLAIN), (60, PLAIN), (43, PLAIN), (60, PLAIN)]),
+            six,
+            Restricted,
+            Tcp,
+        ),
+        new(
+            "IPv6 SYN behind an authentication header of 24 bytes",
+            extended(syn6(), &[(51, &[4; 23])]),
+            six,
+            Restricted,
+            Tcp,
+        ),
+        new(
+            "IPv6 SYN as the only fragment",
+            extended(syn6(), &[(44, &[0, 0, 0, 0, 0, 0, 1])]),
+            six,
+            Restricted,
+            Tcp,
+        ),
+        new("SYN through NAT64 is its IPv4 client", tcp(ip6(embedded), 443, SYN), four, Public, Tcp),
+        new(
+            "first fragment with the flags in it",
+            fragment4(with_padding(syn(), 20), 0, true, 40),
+            four,
+            Restricted,
+            Tcp,
+        ),
+        new("SYN from a private range", tcp(ip4([192, 168, 1, 10]), 22, SYN), "192.168.1.10", Restricted, Tcp),
+        new("UDP nobody asked for", udp(ip4(PEER4), 5000, 161, b"hello"), four, Unknown, Udp),
+        new("UDP to a public port", udp(ip4(PEER4), 5000, 443, b"quic"), four, Public, Udp),
+        new("IPv6 UDP", udp(ip6(PEER6), 5000, 443, b"quic"), six, Public, Udp),
+        new("IPv4 ping", echo4.clone(), four, Unknown, Icmp),
+        new("IPv6 ping", echo6.clone(), six, Unknown, Icmp),
+        row(
+            "SYN and FIN asks for a port and is illegal",
+            tcp(ip4(PEER4), 22, SYN | FIN),
+            Reason::IllegalFlags,
+            Some((four, Restricted, Tcp)),
+        ),
+        row(
+            "SYN and RST asks for a port and is illegal",
+            tcp(ip4(PEER4), 22, SYN | RST),
+            Reason::IllegalFlags,
+            Some((four, Restricted, Tcp)),
+        ),
+        other("ACK", tcp(ip4(PEER4), 22, ACK), Reason::Established),
+        other("data", tcp(ip4(PEER4), 22, ACK | PSH), Reason::Established),
+        other("FIN of a connection", tcp(ip4(PEER4), 22, FIN | ACK), Reason::Established),
+        other("RST", tcp(ip4(PEER4), 22, RST), Reason::Established),
+        other("IPv6 RST with ACK", tcp(ip6(PEER6), 22, RST | ACK), Reason::Established),
+        other("SYN-ACK", tcp(ip4(PEER4), 22, SYN | ACK), Reason::SynAck),
+        other("nmap -sN", tcp(ip4(PEER4), 22, 0), Reason::IllegalFlags),
+        other("nmap -sF", tcp(ip4(PEER4), 22, FIN), Reason::IllegalFlags),
+        other("nmap -sX", tcp(ip4(PEER4), 22, FIN | PSH | URG), Reason::IllegalFlags),
+        other("SYN, FIN and ACK", tcp(ip4(PEER4), 22, SYN | FIN | ACK), Reason::IllegalFlags),
+        other("the resolver's answer", udp(ip4(RESOLVER4), 53, 41_000, b"answer"), Reason::UdpEstablished),
+        other("echo reply", changed(echo4.clone(), ETHERNET + 20, 0), Reason::IcmpMessage),
+        other("IPv6 neighbour solicitation", changed(echo6, ETHERNET + IP6_HEADER, 135), Reason::IcmpMessage),
+        other("later fragment", fragment4(syn(), 185, false, 20), Reason::Fragment),
+        other(
+            "later IPv6 fragment",
+            extended(syn6(), &[(44, &[0, 5, 200, 0, 0, 0, 1])]),
+            Reason::Fragment,
+        ),
+        other("nmap -f: eight bytes of TCP", fragment4(syn(), 0, true, 8), Reason::TinyFragment),
+        other("nmap -f: TCP at offset 8", fragment4(syn(), 1, true, 8), Reason::TinyFragment),
+        other("UDP at offset 8 is a fragment like others", fragment4(raw(ip4(PEER4), 17, &[0; 20]), 1, true, 8), Reason::Fragment),
+        other(
+            "nine extension headers",
+            extended(syn6(), &[(60, PLAIN); 9]),
+            Reason::LongChain,
+        ),
+        other("GRE", raw(ip4(PEER4), 47, &[0; 8]), Reason::OtherProtocol),
+        other("SCTP over IPv6", raw(ip6(PEER6), 132, &[0; 12]), Reason::OtherProtocol),
+        other("ICMPv6 over IPv4", raw(ip4(PEER4), 58, &[128, 0, 0, 0, 0, 0, 0, 0]), Reason::OtherProtocol),
+        other("ICMP over IPv6", raw(ip6(PEER6), 1, &[8, 0, 0, 0, 0, 0, 0, 0]), Reason::OtherProtocol),
+        other("loopback as source", tcp(ip4([127, 0, 0, 1]), 22, SYN), Reason::SpecialSource),
+        other("multicast as source", tcp(ip4([224, 0, 0, 1]), 22, SYN), Reason::SpecialSource),
+        other("broadcast as source", tcp(ip4([255; 4]), 22, SYN), Reason::SpecialSource),
+        other("unspecified as source", udp(ip4([0; 4]), 68, 67, b"dhcp"), Reason::SpecialSource),
+        other("our own address as source", tcp(ip4(HOST4), 22, SYN), Reason::SpecialSource),
+        other("our own IPv6 address as source", tcp(ip6(HOST6), 22, SYN), Reason::SpecialSource),
+        other("IPv4-mapped on the wire", tcp(ip6(mapped), 22, SYN), Reason::SpecialSource),
+        other("IPv6 loopback as source", tcp(ip6([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]), 22, SYN), Reason::SpecialSource),
+        other("ARP", changed(cut(syn(), 42), 13, 6), Reason::NotIp),
+        other("three VLAN tags", tagged(syn(), &[0x8100; 3]), Reason::NotIp),
+        other("nothing behind the Ethernet header", cut(syn(), 14), Reason::Malformed),
+        other("half a VLAN tag", cut(tagged(syn(), &[0x8100]), 16), Reason::Malformed),
+        other("IPv4 header cut short", cut(syn(), ETHERNET + 19), Reason::Malformed),
+        other("IPv4 header length below 20", changed(syn(), ETHERNET, 0x44), Reason::Malformed),
+        other("IPv4 version 5", changed(syn(), ETHERNET, 0x55), Reason::Malformed),
+        other("IPv4 total length below the header's", changed(syn(), IP4_TOTAL + 1, 19), Reason::Malformed),
+        other("IPv4 total length that ends inside TCP", changed(syn(), IP4_TOTAL + 1, 30), Reason::Malformed),
+        other("TCP header cut short", cut(syn(), ETHERNET + 20 + 13), Reason::Malformed),
+        other("TCP data offset below 5", changed(syn(), ETHERNET + 20 + 12, 0x40), Reason::Malformed),
+        other("TCP data offset beyond the packet", changed(syn(), ETHERNET + 20 + 12, 0xf0), Reason::Malformed),
+        other("UDP header cut short", cut(udp(ip4(PEER4), 1, 2, b""), ETHERNET + 20 + 7), Reason::Malformed),
+        other("ping cut short", cut(echo4, ETHERNET + 20 + 4), Reason::Malformed),
+        other("IPv6 header cut short", cut(syn6(), ETHERNET + 39), Reason::Malformed),
+        other("IPv6 with version 4", changed(syn6(), ETHERNET, 0x40), Reason::Malformed),
+        other("extension header cut short", cut(extended(syn6(), &[(0, PLAIN)]), ETHERNET + 42), Reason::Malformed),
+        other(
+            "extension header longer than the packet",
+            changed(extended(syn6(), &[(0, PLAIN)]), ETHERNET + IP6_HEADER + 1, 200),
+            Reason::Malformed,
+        ),
+    ]
+}
+
+fn icmpv4_type(header: etherparse::IcmpEchoHeader) -> etherparse::Icmpv4Type {
+    etherparse::Icmpv4Type::EchoRequest(header)
+}
+
+fn with_padding(mut frame: Vec<u8>, bytes: usize) -> Vec<u8> {
+    frame.extend(vec![0; bytes]);
+    frame
+}
+
+/// Shortest frame that the kernel takes for a trial run.
+pub const SHORTEST: usize = 14;
+const LONGEST: usize = 600;
+
+/// An endless supply of frames: the table's, mutated, and random bytes behind a plausible start.
+pub struct Mutations {
+    random: SmallRng,
+    seeds: Vec<Vec<u8>>,
+}
+
+impl Mutations {
+    /// The same frames for the same seed.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
+        Self { random: SmallRng::seed_from_u64(seed), seeds: table().into_iter().map(|row| row.frame).collect() }
+    }
+
+    /// The next frame.
+    pub fn next_frame(&mut self) -> Vec<u8> {
+        let mut frame = self.seeds[self.random.random_range(0..self.seeds.len())].clone();
+        match self.random.random_range(0..10) {
+            0 => {}
+            1 => self.randomise(&mut frame, 12),
+            2 => self.randomise(&mut frame, ETHERNET),
+            3 => self.splice(&mut frame),
+            _ => {
+                for _ in 0..self.random.random_range(1..6) {
+                    self.change(&mut frame);
+                }
+            }
+        }
+        if self.random.random_ratio(1, 8) {
+            let length = self.random.random_range(0..=frame.len());
+            frame.truncate(length);
+        }
+        if self.random.random_ratio(1, 8) {
+            let more = self.random.random_range(0..64);
+            frame.extend((0..more).map(|_| self.random.random::<u8>()));
+        }
+        frame.truncate(LONGEST);
+        if frame.len() < SHORTEST {
+            frame.resize(SHORTEST, 0);
+        }
+        frame
+    }
+
+    /// Changes a byte near the headers: a random value, one bit, or a value that means something somewhere.
+    fn change(&mut self, frame: &mut [u8]) {
+        const TELLING: [u8; 20] =
+            [0, 1, 4, 5, 6, 8, 14, 17, 20, 43, 44, 51, 58, 60, 64, 0x45, 0x81, 0x86, 0xdd, 0xff];
+        let Some(last) = frame.len().checked_sub(1) else { return };
+        let at = self.random.random_range(0..=last.min(110));
+        frame[at] = match self.random.random_range(0..3) {
+            0 => self.random.random(),
+            1 => frame[at] ^ (1 << self.random.random_range(0..8)),
+            _ => TELLING[self.random.random_range(0..TELLING.len())],
+        };
+    }
+
+    /// Replaces everything from an offset on.
+    fn randomise(&mut self, frame: &mut [u8], from: usize) {
+        if let Some(tail) = frame.get_mut(from..) {
+            self.random.fill_bytes(tail);
+        }
+    }
+
+    /// The head of this frame with the tail of another.
+    fn splice(&mut self, frame: &mut Vec<u8>) {
+        let other = &self.seeds[self.random.random_range(0..self.seeds.len())];
+        let at = self.random.random_range(0..=frame.len().min(other.len()));
+        frame.truncate(at);
+        frame.extend(&other[at..]);
+    }
+}

@@ -1,0 +1,115 @@
+//! Requests by curl from each customer's own addresses.
+
+use std::fmt::Write as _;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+
+use super::pace::Rounds;
+use crate::lab::Lab;
+use crate::lab::netns::Netns;
+use crate::lab::plan::{EDGE, EDGE6, customer, customer6};
+use crate::lab::process::{Running, in_memory};
+use crate::lab::tools::Tool;
+
+/// A lost SYN is repeated after 1 and 3 s; who then has no answer was cut off.
+const REQUEST_LIMIT_S: u32 = 6;
+const ROUND_LIMIT: Duration = Duration::from_secs(60);
+
+/// What the requests came to.
+#[derive(Clone, Debug, Default)]
+pub struct Requests {
+    /// Requests made, each over a connection of its own.
+    pub made: u64,
+    /// Of these, how many got no proper answer.
+    pub failed: u64,
+    /// Some of the failures, in curl's words.
+    pub examples: Vec<String>,
+}
+
+/// Customers who browse: in each round every customer makes one request over IPv4 and one over IPv6, one of them to
+/// port 80 and one to port 443, in turn.
+#[derive(Debug)]
+pub struct Browsing {
+    rounds: Rounds<Requests>,
+}
+
+impl Browsing {
+    /// Starts the rounds.
+    ///
+    /// # Errors
+    /// When curl is missing.
+    pub fn start(lab: &Lab, every: Duration) -> Result<Self> {
+        Tool::Curl.path()?;
+        let (host, customers) = (lab.customers.clone(), lab.customer_count);
+        let rounds = Rounds::start(every, Requests::default(), move |number, requests| {
+            let wishes: Vec<(IpAddr, String)> = (0..customers).flat_map(|customer| wishes(number, customer)).collect();
+            browse(&host, &wishes, requests)
+        });
+        Ok(Self { rounds })
+    }
+
+    /// Waits until every customer made the requests of so many rounds.
+    ///
+    /// # Errors
+    /// When `limit` passes first.
+    pub fn wait_for_rounds(&self, count: u64, limit: Duration) -> Result<()> {
+        self.rounds.wait_for(count, limit)
+    }
+
+    /// Ends it when the requests that are under way are answered.
+    ///
+    /// # Errors
+    /// When curl could not be run.
+    pub fn stop(self) -> Result<Requests> {
+        self.rounds.stop()
+    }
+}
+
+/// What a customer asks for in a round, from which address.
+fn wishes(round: u64, number: u8) -> [(IpAddr, String); 2] {
+    let (port4, port6) = if round.is_multiple_of(2) { (80, 443) } else { (443, 80) };
+    [
+        (customer(number).into(), format!("http://{EDGE}:{port4}/")),
+        (customer6(number).into(), format!("http://[{EDGE6}]:{port6}/")),
+    ]
+}
+
+/// One curl makes all these requests at the same time.
+fn browse(host: &Netns, wishes: &[(IpAddr, String)], requests: &mut Requests) -> Result<()> {
+    let mut config = String::from("parallel\nparallel-immediate\nparallel-max = 200\n");
+    for (position, (from, url)) in wishes.iter().enumerate() {
+        if position > 0 {
+            config += "next\n";
+        }
+        // (Writing to a String cannot fail.)
+        let _ = write!(
+            config,
+            "url = \"{url}\"\ninterface = \"{from}\"\noutput = \"/dev/null\"\nsilent\nfail\nheader = \"Connection: close\"\n\
+             max-time = {REQUEST_LIMIT_S}\nwrite-out = \"%{{exitcode}} {from} {url}: %{{errormsg}}\\n\"\n"
+        );
+    }
+    let mut command = Tool::Curl.command(host)?;
+    command.args(["--disable", "--config", "-"]);
+    let finished = Running::start_reading(command, in_memory("curl", &config)?)?.wait(ROUND_LIMIT)?;
+    let lines: Vec<&str> = finished.stdout.lines().collect();
+    ensure!(
+        lines.len() == wishes.len(),
+        "curl reports {} of {} requests ({}): {}",
+        lines.len(),
+        wishes.len(),
+        finished.status,
+        finished.stderr
+    );
+    for line in lines {
+        requests.made += 1;
+        if !line.starts_with("0 ") {
+            requests.failed += 1;
+            if requests.examples.len() < 5 {
+                requests.examples.push(line.to_owned());
+            }
+        }
+    }
+    Ok(())
+}

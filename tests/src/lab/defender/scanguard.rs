@@ -1,0 +1,173 @@
+//! The real daemon on the edge, and its command line.
+
+use std::env;
+use std::fs;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use rustix::process::Signal;
+use serde_json::Value;
+
+use super::Judgement;
+use crate::lab::netns::Netns;
+use crate::lab::plan::{UPLINK, role};
+use crate::lab::process::{Finished, Running};
+use crate::lab::report::{Count, Verdict};
+use crate::lab::tools::Tool;
+use crate::lab::wait::wait_until;
+
+const LIMIT: Duration = Duration::from_secs(20);
+/// Private to the laboratory, like all of `/run` (see the sandbox).
+const SOCKET: &str = "/run/scanguard/control.sock";
+const CONFIG: &str = "/run/scanguard-lab.toml";
+/// Where the daemon serves its metrics, inside the edge.
+const METRICS: &str = "http://127.0.0.1:9477/metrics";
+
+/// The daemon, running. Dropping it kills it.
+#[derive(Debug)]
+pub struct Daemon {
+    binary: PathBuf,
+    edge: Netns,
+    running: Running,
+}
+
+/// The `scanguard` beside the running program, where cargo puts it.
+///
+/// # Errors
+/// When the running program has no path.
+pub fn default_binary() -> Result<PathBuf> {
+    Ok(env::current_exe().context("cannot tell where this program is")?.with_file_name("scanguard"))
+}
+
+impl Daemon {
+    /// Starts it on the uplink of `edge` with this text as configuration; returns when the uplink is attached.
+    ///
+    /// # Errors
+    /// When the binary is missing, or the daemon ends or does not attach; shows what it logged.
+    pub fn start(edge: &Netns, binary: &Path, config: &str) -> Result<Self> {
+        ensure!(
+            binary.is_file(),
+            "there is no {}: build it with `cargo xtask build` (`cargo xtask test` does it for the tests)",
+            binary.display()
+        );
+        fs::write(CONFIG, config).context("cannot write the daemon's configuration")?;
+        let mut command = edge.command(binary);
+        command.args(["run", "-i", UPLINK, "--config", CONFIG, "--socket", SOCKET]);
+        let mut daemon =
+            Self { binary: binary.to_owned(), edge: edge.clone(), running: Running::start(command)? };
+        let attached = wait_until("the daemon to attach", LIMIT, || {
+            if let Some(status) = daemon.running.exited()? {
+                bail!("the daemon ended ({status})");
+            }
+            let status = daemon.cli(&["status", "--json"])?;
+            let status = serde_json::from_str::<Value>(&status.stdout).unwrap_or_default();
+            let mut interfaces = status["interfaces"].as_array().into_iter().flatten();
+            Ok(interfaces.any(|interface| interface["name"] == UPLINK && interface["attached"] == true))
+        });
+        attached.with_context(|| format!("the daemon logged:\n{}", daemon.log()))?;
+        Ok(daemon)
+    }
+
+    /// Its process number.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.running.pid()
+    }
+
+    /// What it logged so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.running.stderr()
+    }
+
+    /// Runs a verb of the command line against it, whatever it exits with.
+    ///
+    /// # Errors
+    /// When the program cannot be run or hangs.
+    pub fn cli(&self, arguments: &[&str]) -> Result<Finished> {
+        let mut command = self.edge.command(&self.binary);
+        command.args(arguments).args(["--socket", SOCKET]);
+        Running::start(command)?.wait(LIMIT)
+    }
+
+    /// What it serves to Prometheus.
+    ///
+    /// # Errors
+    /// When it does not serve.
+    pub fn metrics(&self) -> Result<String> {
+        let curl = Tool::Curl.run(&self.edge, ["--disable", "-sS", "--fail", METRICS], LIMIT)?;
+        Ok(curl.success("curl of the metrics")?.stdout)
+    }
+
+    /// All sources it knows.
+    ///
+    /// # Errors
+    /// When it does not answer, or not in the agreed shape.
+    pub fn judgement(&self) -> Result<Judgement> {
+        let listed = self.cli(&["sources", "list", "--json", "--limit", "0"])?.success("scanguard sources list")?;
+        let listed: Value = serde_json::from_str(&listed.stdout).context("cannot read the list of sources")?;
+        let sources = listed["sources"].as_array().context("the list of sources has no `sources`")?;
+        let mut counts = Vec::new();
+        let mut verdicts = Vec::new();
+        for entry in sources {
+            let source = entry["source"].as_str().context("a source without a name")?.to_owned();
+            let attempts = entry["attempts"].as_u64().with_context(|| format!("{source} has no attempts"))?;
+            let level = entry["level"].as_str().with_context(|| format!("{source} has no level"))?;
+            if level != "none" {
+                let address = source.split('/').next().unwrap_or_default();
+                let address: IpAddr = address.parse().with_context(|| format!("{source} is no source"))?;
+                let text = |field: &str| entry[field].as_str().map(str::to_owned);
+                verdicts.push(Verdict {
+                    source: source.clone(),
+                    role: role(address),
+                    level: level.to_owned(),
+                    scope: text("scope"),
+                    reason: text("reason"),
+                    after_ms: None,
+                });
+            }
+            counts.push(Count { source, attempts });
+        }
+        Ok(Judgement { verdicts, counted: Some(counts.into_iter().collect()) })
+    }
+
+    /// Stops it by SIGTERM.
+    ///
+    /// # Errors
+    /// When it does not exit with 0, or leaves a program, link or pin behind.
+    pub fn stop(self) -> Result<()> {
+        let Self { binary: _, edge, running } = self;
+        running.stop(Signal::TERM, LIMIT)?.success("scanguard run")?;
+        let left = left_attached(&edge)?;
+        ensure!(left.is_empty(), "the daemon left behind: {}", left.join(", "));
+        Ok(())
+    }
+}
+
+/// What is attached to the uplink of a host or pinned in this sandbox.
+///
+/// # Errors
+/// When the link or the pins cannot be listed.
+pub fn left_attached(edge: &Netns) -> Result<Vec<String>> {
+    let link = Tool::Ip.run(edge, ["-d", "link", "show", "dev", UPLINK], LIMIT)?.success("ip link show")?;
+    let mut left = Vec::new();
+    if link.stdout.contains("xdp") {
+        left.push(format!("an XDP program on {UPLINK}"));
+    }
+    pins(Path::new("/sys/fs/bpf"), &mut left).context("cannot list the pins")?;
+    Ok(left)
+}
+
+fn pins(folder: &Path, found: &mut Vec<String>) -> std::io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            pins(&entry.path(), found)?;
+        } else {
+            found.push(format!("the pin {}", entry.path().display()));
+        }
+    }
+    Ok(())
+}

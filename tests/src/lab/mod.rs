@@ -1,0 +1,47 @@
+//! A laboratory: one machine that plays a server, its customers, a scanner and the internet between them.
+//!
+//! ```text
+//!   scanner  203.0.113.66 ───┐
+//!                            ├── router ("internet") ── uplink0 ── edge 192.0.2.10
+//!   customers 198.51.100.x ──┘
+//! ```
+//!
+//! Every host is a network namespace without a name, held by a file descriptor of this process alone; every program is
+//! started to die with this process; captures live in memory; `/run` and `/sys/fs/bpf` are private copies. So nothing
+//! has to be cleaned up: when this process ends, by whatever means, all of it is gone.
+//!
+//! The way through the modules, from the ground up:
+//! - [`sandbox`] checks the rights and makes the file system private; [`process`] runs programs that cannot outlive us;
+//! - [`netns`] makes hosts, [`plan`] says who has which address and port, [`topology`] wires them up;
+//! - [`wire`] records and counts what really passed a link; [`tools`] runs nmap, curl and the others;
+//! - [`services`] listens on the edge, [`customers`] browses and holds sessions open;
+//! - [`defender`] is what protects the edge: nothing, scanguard's daemon, or the usual nftables recipe;
+//! - [`stage`] puts these together for one run, [`scenario`] plays a named one and writes the [`report`];
+//! - [`demo`] tells it to a person.
+
+pub mod customers;
+pub mod defender;
+pub mod demo;
+pub mod netns;
+pub mod plan;
+pub mod process;
+pub mod report;
+pub mod sandbox;
+pub mod scenario;
+pub mod services;
+pub mod stage;
+pub mod tools;
+pub mod topology;
+pub mod wire;
+
+mod wait;
+
+pub use sandbox::CannotRun;
+pub use stage::Setup;
+pub use topology::Lab;
+
+/// The exit code that an error stands for: 77 when this machine lacks something, else 1.
+#[must_use]
+pub fn exit_code(error: &anyhow::Error) -> u8 {
+    if error.downcast_ref::<CannotRun>().is_some() { 77 } else { 1 }
+}

@@ -1,0 +1,144 @@
+//! Who has which address and which port: the one place.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use serde::{Deserialize, Serialize};
+
+/// The edge's IPv4 address.
+pub const EDGE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 10);
+/// The edge's IPv6 address.
+pub const EDGE6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, 0, 0x10);
+/// The scanner's IPv4 address.
+pub const SCANNER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 66);
+/// The scanner's IPv6 address.
+pub const SCANNER6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x66, 0, 0, 0, 0, 0x66);
+/// Most customers: their network is a /24.
+pub const MOST_CUSTOMERS: u8 = 240;
+
+/// Name of every host's only link.
+pub const UPLINK: &str = "uplink0";
+/// The router's end of the edge's link.
+pub const TO_EDGE: &str = "edge0";
+/// The router's end of the scanner's link.
+pub const TO_SCANNER: &str = "scanner0";
+/// The router's end of the customers' link.
+pub const TO_CUSTOMERS: &str = "customers0";
+
+/// Ports for everybody.
+pub const PUBLIC: [u16; 2] = [80, 443];
+/// Ports that are open, but not for customers.
+pub const RESTRICTED: [u16; 5] = [22, 3306, 5432, 6379, 9200];
+
+/// The ports that fast scans ask for, in nmap's notation: 1,000, of which 993 are closed.
+///
+/// nmap asks in numerical order whatever order the list has (`-r` only keeps it from shuffling). So the closed ports
+/// that come first are 1 to 21; then ssh, 57 closed ones, http, and so on; the other four listeners come last.
+pub const SCANNED: &str = "1-996,3306,5432,6379,9200";
+
+/// The numbers that [`SCANNED`] stands for.
+#[must_use]
+pub fn scanned() -> BTreeSet<u16> {
+    let number = |text: &str| text.parse().unwrap_or_default();
+    SCANNED
+        .split(',')
+        .flat_map(|part| part.split_once('-').map_or(number(part)..=number(part), |(a, b)| number(a)..=number(b)))
+        .collect()
+}
+
+/// Whether something listens on this port of the edge.
+#[must_use]
+pub fn is_open(port: u16) -> bool {
+    PUBLIC.contains(&port) || RESTRICTED.contains(&port)
+}
+
+/// IPv4 address of a customer, counted from 0 and below [`MOST_CUSTOMERS`].
+#[must_use]
+pub const fn customer(number: u8) -> Ipv4Addr {
+    Ipv4Addr::new(198, 51, 100, 10 + number)
+}
+
+/// IPv6 address of a customer: each has a /64 of its own, as subscribers have.
+#[must_use]
+pub const fn customer6(number: u8) -> Ipv6Addr {
+    Ipv6Addr::new(0x2001, 0xdb8, 0x100, 10 + number as u16, 0, 0, 0, 0x10)
+}
+
+/// Whose address it is.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// The scanner, or an address it sends from on purpose.
+    Scanner,
+    /// A customer.
+    Customer,
+    /// Any other: nobody has it.
+    Forged,
+}
+
+/// The role of an address, by its network.
+#[must_use]
+pub fn role(address: IpAddr) -> Role {
+    match address {
+        IpAddr::V4(address) => match address.octets() {
+            [203, 0, 113, _] => Role::Scanner,
+            [198, 51, 100, _] => Role::Customer,
+            _ => Role::Forged,
+        },
+        IpAddr::V6(address) => match address.segments() {
+            [0x2001, 0xdb8, 0x66, ..] => Role::Scanner,
+            [0x2001, 0xdb8, 0x100, ..] => Role::Customer,
+            _ => Role::Forged,
+        },
+    }
+}
+
+/// A source as scanguard counts it: an IPv4 address or an IPv6 /64. Written like `scanguard sources list` does.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct Source(IpAddr);
+
+impl From<IpAddr> for Source {
+    fn from(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(_) => Self(address),
+            IpAddr::V6(address) => Self(Ipv6Addr::from(u128::from(address) >> 64 << 64).into()),
+        }
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            IpAddr::V4(address) => address.fmt(formatter),
+            IpAddr::V6(address) => write!(formatter, "{address}/64"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thousand_ports_are_scanned_and_all_listeners_are_among_them() {
+        let ports = scanned();
+        assert_eq!(ports.len(), 1000);
+        assert_eq!(ports.iter().filter(|port| is_open(**port)).count(), PUBLIC.len() + RESTRICTED.len());
+        assert!(ports.iter().take(20).all(|port| !is_open(*port)), "the first ports are closed");
+    }
+
+    #[test]
+    fn sources_are_written_as_the_daemon_writes_them() {
+        assert_eq!(Source::from(IpAddr::from(customer(3))).to_string(), "198.51.100.13");
+        assert_eq!(Source::from(IpAddr::from(customer6(6))).to_string(), "2001:db8:100:10::/64");
+    }
+
+    #[test]
+    fn roles_follow_the_networks() {
+        assert_eq!(role(customer(MOST_CUSTOMERS - 1).into()), Role::Customer);
+        assert_eq!(role(customer6(0).into()), Role::Customer);
+        assert_eq!(role(SCANNER6.into()), Role::Scanner);
+        assert_eq!(role(Ipv4Addr::new(192, 0, 2, 99).into()), Role::Forged);
+    }
+}

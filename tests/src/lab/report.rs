@@ -1,0 +1,151 @@
+//! What a run measured: the JSON that other programs compare, and a table for people.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::plan::Role;
+
+/// The shape of the JSON; raised when a field is renamed or dropped.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// One run of a scenario.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Report {
+    /// [`SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// Name of the scenario or, in `rows`, of the variant.
+    pub scenario: String,
+    /// What protected the edge.
+    pub defender: String,
+    /// Release of the running kernel.
+    pub kernel: String,
+    /// Seconds from the first customer's first request to the last one's answer.
+    pub duration_s: f64,
+    /// What the scanner asked and learnt, from its own link.
+    pub scanner: Scanner,
+    /// How the customers fared.
+    pub customers: Customers,
+    /// Whom the defender acted on.
+    pub verdicts: Vec<Verdict>,
+    /// Attempts that reached the edge, counted on its link, outside the edge.
+    pub wire: Counts,
+    /// Attempts as the defender counted them, if it counts.
+    pub counted: Option<Counts>,
+    /// One report per variant, where the scenario has variants.
+    pub rows: Vec<Report>,
+}
+
+/// What the scanner asked and learnt.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
+pub struct Scanner {
+    /// Distinct (destination, port) asked.
+    pub probes_sent: u64,
+    /// Distinct ports without a listener for which the edge's stack answered (RST, ICMP unreachable).
+    pub closed_answered: u64,
+    /// Distinct ports answered by something that is not the stack.
+    pub challenged: u64,
+    /// Restricted listeners whose true state the scanner learnt.
+    pub restricted_revealed: u64,
+    /// Public listeners whose true state the scanner learnt.
+    pub public_revealed: u64,
+}
+
+/// How the customers fared.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
+pub struct Customers {
+    /// How many there were.
+    pub count: u64,
+    /// Requests they made, each over a connection of its own.
+    pub requests: u64,
+    /// Requests without a proper answer.
+    pub failures: u64,
+    /// Sessions held open through the run.
+    pub established: u64,
+    /// Of these, how many broke.
+    pub established_broken: u64,
+}
+
+/// Someone the defender acted on.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub struct Verdict {
+    /// Address or prefix.
+    pub source: String,
+    /// Whose it is.
+    pub role: Role,
+    /// `conceal` or `block`.
+    pub level: String,
+    /// `private` or `all`, for blocks.
+    pub scope: Option<String>,
+    /// Why, if the defender says.
+    pub reason: Option<String>,
+    /// Milliseconds from the source's first probe, if the defender says when.
+    pub after_ms: Option<u64>,
+}
+
+/// Attempts per source, in the order of the sources' names.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Counts {
+    /// One entry per source.
+    pub sources: Vec<Count>,
+}
+
+/// Attempts of one source.
+#[derive(Clone, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+pub struct Count {
+    /// Address or prefix.
+    pub source: String,
+    /// Connection attempts, repeated ones included.
+    pub attempts: u64,
+}
+
+impl FromIterator<Count> for Counts {
+    fn from_iter<I: IntoIterator<Item = Count>>(counts: I) -> Self {
+        let mut sources: Vec<Count> = counts.into_iter().collect();
+        sources.sort();
+        Self { sources }
+    }
+}
+
+impl Counts {
+    /// Attempts of a source, 0 if it is not listed.
+    #[must_use]
+    pub fn of(&self, source: &str) -> u64 {
+        self.sources.iter().find(|count| count.source == source).map_or(0, |count| count.attempts)
+    }
+
+    /// Attempts of all sources.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.sources.iter().map(|count| count.attempts).sum()
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { scenario, defender, kernel, duration_s, scanner, customers, verdicts, wire, counted, rows, .. } =
+            self;
+        writeln!(formatter, "{scenario}, defender {defender}, kernel {kernel}, {duration_s:.1} s")?;
+        let mut line = |name: &str, value: u64| writeln!(formatter, "  {name:<38}{value:>8}");
+        line("ports the scanner asked", scanner.probes_sent)?;
+        line("closed ports the edge answered", scanner.closed_answered)?;
+        line("ports answered by a challenge", scanner.challenged)?;
+        line("restricted services revealed", scanner.restricted_revealed)?;
+        line("public services revealed", scanner.public_revealed)?;
+        line("customers", customers.count)?;
+        line("  requests", customers.requests)?;
+        line("  failed", customers.failures)?;
+        line("  sessions held open", customers.established)?;
+        line("  broken", customers.established_broken)?;
+        line("attempts on the edge's wire", wire.total())?;
+        if let Some(counted) = counted {
+            line("attempts the defender counted", counted.total())?;
+        }
+        for Verdict { source, role, level, scope, reason, .. } in verdicts {
+            let role = format!("{role:?}").to_lowercase();
+            let [scope, reason] = [scope, reason].map(|text| text.as_deref().unwrap_or_default());
+            writeln!(formatter, "  verdict: {level} {scope} {source} ({role}) {reason}")?;
+        }
+        rows.iter().try_for_each(|row| write!(formatter, "\n{row}"))
+    }
+}

@@ -1,0 +1,192 @@
+//! One run: hosts, services, recordings, a defender and customers, ready for something to happen.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+
+use super::Lab;
+use super::customers::{Browsing, Held, Requests, Sessions};
+use super::defender::{Defender, Guard, Judgement};
+use super::plan::{PUBLIC, RESTRICTED, TO_EDGE, UPLINK};
+use super::report::{Count, Counts, Customers, Report, SCHEMA_VERSION, Scanner};
+use super::services::Service;
+use super::wire::{Answers, Capture, Recording, Seen, answers, asked, attempts};
+
+/// How often every customer makes its two requests.
+const PACE: Duration = Duration::from_millis(500);
+/// Rounds of requests that a run has at least, however fast the scan is.
+const LEAST_ROUNDS: u64 = 6;
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// What a run is made with.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// What protects the edge.
+    pub defender: Defender,
+    /// The daemon's program.
+    pub scanguard: PathBuf,
+    /// Where to keep the recordings, if at all.
+    pub captures: Option<PathBuf>,
+}
+
+/// A run under way: customers browse, recordings run, the defender watches.
+#[derive(Debug)]
+pub struct Stage {
+    /// The hosts.
+    pub lab: Lab,
+    /// The defender.
+    pub guard: Guard,
+    services: Vec<Service>,
+    at_edge: Capture,
+    at_scanner: Capture,
+    customers: Crowd,
+}
+
+#[derive(Debug)]
+struct Crowd {
+    browsing: Browsing,
+    sessions: Sessions,
+    since: Instant,
+}
+
+/// The same after the customers left: nothing sends any more, so that counts stand still.
+#[derive(Debug)]
+pub struct Calm {
+    /// The hosts.
+    pub lab: Lab,
+    /// The defender.
+    pub guard: Guard,
+    /// What the customers' requests came to.
+    pub requests: Requests,
+    /// What became of the customers' sessions.
+    pub held: Held,
+    /// How long the customers were there.
+    pub duration: Duration,
+    services: Vec<Service>,
+    at_edge: Capture,
+    at_scanner: Capture,
+}
+
+/// Everything that a run brought to light.
+#[derive(Debug)]
+pub struct Observations {
+    /// How many customers there were.
+    pub customer_count: u8,
+    /// What their requests came to.
+    pub requests: Requests,
+    /// What became of their sessions.
+    pub held: Held,
+    /// How long the customers were there.
+    pub duration: Duration,
+    /// What passed the edge's link, seen from outside.
+    pub at_edge: Vec<Seen>,
+    /// What passed the scanner's own link.
+    pub at_scanner: Vec<Seen>,
+    /// What the defender says.
+    pub judgement: Judgement,
+}
+
+impl Stage {
+    /// Sets it up; returns when every customer has been served once and sessions are open.
+    ///
+    /// # Errors
+    /// When a right or a program is missing, or something does not start.
+    pub fn set(setup: &Setup, customer_count: u8) -> Result<Self> {
+        let lab = Lab::build(customer_count)?;
+        let services = Service::all(&lab.edge)?;
+        // Outside the edge: its own taps would not see what an XDP program drops.
+        let at_edge = Capture::start(&lab.router, TO_EDGE)?;
+        let at_scanner = Capture::start(&lab.scanner, UPLINK)?;
+        let guard = setup.defender.start(&lab, &setup.scanguard)?;
+        let since = Instant::now();
+        let sessions = Sessions::open(&lab)?;
+        let browsing = Browsing::start(&lab, PACE)?;
+        browsing.wait_for_rounds(1, LIMIT)?;
+        Ok(Self { lab, guard, services, at_edge, at_scanner, customers: Crowd { browsing, sessions, since } })
+    }
+
+    /// Lets the customers make at least a few rounds of requests, then end.
+    ///
+    /// # Errors
+    /// When their programs failed; requests without an answer are no error.
+    pub fn calm(self) -> Result<Calm> {
+        let Self { lab, guard, services, at_edge, at_scanner, customers: Crowd { browsing, sessions, since } } = self;
+        browsing.wait_for_rounds(LEAST_ROUNDS, LIMIT)?;
+        let requests = browsing.stop()?;
+        let held = sessions.close()?;
+        Ok(Calm { lab, guard, requests, held, duration: since.elapsed(), services, at_edge, at_scanner })
+    }
+}
+
+impl Calm {
+    /// Asks the defender, stops everything and reads the recordings.
+    ///
+    /// # Errors
+    /// When the defender does not answer or leaves something behind, or a recording is incomplete.
+    pub fn close(self, setup: &Setup) -> Result<Observations> {
+        let Self { lab, guard, requests, held, duration, services, at_edge, at_scanner } = self;
+        let judgement = guard.judgement(&lab)?;
+        let [at_edge, at_scanner] = [at_edge.stop()?, at_scanner.stop()?];
+        guard.stop()?;
+        drop(services);
+        if let Some(folder) = &setup.captures {
+            std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+            at_edge.save(&folder.join("edge.pcap"))?;
+            at_scanner.save(&folder.join("scanner.pcap"))?;
+        }
+        let [at_edge, at_scanner] = [&at_edge, &at_scanner].map(Recording::packets);
+        Ok(Observations {
+            customer_count: lab.customer_count,
+            requests,
+            held,
+            duration,
+            at_edge: at_edge?,
+            at_scanner: at_scanner?,
+            judgement,
+        })
+    }
+}
+
+impl Observations {
+    /// The numbers, under the name of a scenario or a variant.
+    #[must_use]
+    pub fn report(&self, scenario: &str, defender: Defender) -> Report {
+        let Answers { closed, open, challenged } = answers(&self.at_scanner);
+        let among = |ports: &[u16]| open.iter().filter(|(_, _, port)| ports.contains(port)).count() as u64;
+        Report {
+            schema_version: SCHEMA_VERSION,
+            scenario: scenario.to_owned(),
+            defender: defender.name().to_owned(),
+            kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
+            duration_s: (self.duration.as_secs_f64() * 1000.0).round() / 1000.0,
+            scanner: Scanner {
+                probes_sent: asked(&self.at_scanner).len() as u64,
+                closed_answered: closed.len() as u64,
+                challenged: challenged.len() as u64,
+                restricted_revealed: among(&RESTRICTED),
+                public_revealed: among(&PUBLIC),
+            },
+            customers: Customers {
+                count: self.customer_count.into(),
+                requests: self.requests.made,
+                failures: self.requests.failed,
+                established: self.held.established,
+                established_broken: self.held.broken,
+            },
+            verdicts: self.judgement.verdicts.clone(),
+            wire: self.wire(),
+            counted: self.judgement.counted.clone(),
+            rows: Vec::new(),
+        }
+    }
+
+    /// Attempts per source that reached the edge.
+    #[must_use]
+    pub fn wire(&self) -> Counts {
+        attempts(&self.at_edge)
+            .into_iter()
+            .map(|(source, attempts)| Count { source: source.to_string(), attempts })
+            .collect()
+    }
+}

@@ -1,0 +1,88 @@
+//! Real scanners and clients, run inside a host with a time limit.
+
+use std::env;
+use std::ffi::OsStr;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use super::netns::Netns;
+use super::process::{Finished, Running};
+use super::sandbox::CannotRun;
+
+/// A program of the system that the laboratory uses.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Tool {
+    /// HTTP client: the customers.
+    Curl,
+    /// Packet crafter.
+    Hping3,
+    /// Configures links.
+    Ip,
+    /// Stateless scanner.
+    Masscan,
+    /// The usual firewall.
+    Nft,
+    /// The usual scanner.
+    Nmap,
+    /// Records links.
+    Tcpdump,
+    /// Stateless scanner.
+    Zmap,
+}
+
+impl Tool {
+    /// The program's name and its package in Debian.
+    const fn names(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Curl => ("curl", "curl"),
+            Self::Hping3 => ("hping3", "hping3"),
+            Self::Ip => ("ip", "iproute2"),
+            Self::Masscan => ("masscan", "masscan"),
+            Self::Nft => ("nft", "nftables"),
+            Self::Nmap => ("nmap", "nmap"),
+            Self::Tcpdump => ("tcpdump", "tcpdump"),
+            Self::Zmap => ("zmap", "zmap"),
+        }
+    }
+
+    /// Where it is installed.
+    ///
+    /// # Errors
+    /// [`CannotRun::MissingTool`] names the package.
+    pub fn path(self) -> Result<PathBuf, CannotRun> {
+        let (program, package) = self.names();
+        let path = env::var_os("PATH").unwrap_or_default();
+        // Some of them are in sbin, which an ordinary user's PATH leaves out.
+        env::split_paths(&path)
+            .chain(["/usr/sbin".into(), "/sbin".into()])
+            .map(|folder| folder.join(program))
+            .find(|file| file.is_file())
+            .ok_or(CannotRun::MissingTool { program, package })
+    }
+
+    /// A command of it inside `host`.
+    ///
+    /// # Errors
+    /// As [`Self::path`].
+    pub fn command(self, host: &Netns) -> Result<Command, CannotRun> {
+        Ok(host.command(self.path()?))
+    }
+
+    /// Runs it inside `host` to its end, whatever it exits with.
+    ///
+    /// # Errors
+    /// When it is missing, or does not end within `limit`.
+    pub fn run(
+        self,
+        host: &Netns,
+        arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
+        limit: Duration,
+    ) -> Result<Finished> {
+        let mut command = self.command(host)?;
+        command.args(arguments);
+        Running::start(command)?.wait(limit)
+    }
+}

@@ -1,0 +1,12 @@
+//! Counts taken on the wire.
+//!
+//! Recorded by tcpdump and read by crates that share nothing with scanguard's own parser, on purpose: this is what the
+//! kernel's counts are compared with.
+
+mod capture;
+mod frame;
+mod tally;
+
+pub use capture::{Capture, Recording};
+pub use frame::{Seen, Segment, What};
+pub use tally::{Answers, Asked, answers, asked, attempts};

@@ -1,0 +1,190 @@
+//! What a capture says about who asked and who answered.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::net::IpAddr;
+
+use super::frame::{Seen, What};
+use crate::lab::plan::{EDGE, EDGE6, Source, is_open};
+
+/// Something that was asked for: destination, IP protocol number, port.
+pub type Asked = (IpAddr, u8, u16);
+
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+
+/// Connection attempts towards the edge per source: TCP segments with SYN and without ACK (retransmissions too), UDP
+/// datagrams, echo requests.
+#[must_use]
+pub fn attempts(packets: &[Seen]) -> BTreeMap<Source, u64> {
+    let mut sources = BTreeMap::new();
+    for packet in packets.iter().filter(|packet| is_edge(packet.destination)) {
+        let attempt = match packet.what {
+            What::Tcp(segment) => segment.syn && !segment.ack,
+            What::Udp { .. } | What::EchoRequest => true,
+            What::Unreachable { .. } | What::Other => false,
+        };
+        if attempt {
+            *sources.entry(packet.source.into()).or_default() += 1;
+        }
+    }
+    sources
+}
+
+/// Distinct destinations and ports of the edge that TCP segments and datagrams on this link asked for. Segments that
+/// only end what went before (RST) ask for nothing.
+#[must_use]
+pub fn asked(packets: &[Seen]) -> BTreeSet<Asked> {
+    packets
+        .iter()
+        .filter(|packet| is_edge(packet.destination))
+        .filter_map(|packet| match packet.what {
+            What::Tcp(segment) if !segment.rst => Some((packet.destination, TCP, segment.destination_port)),
+            What::Udp { destination_port, .. } => Some((packet.destination, UDP, destination_port)),
+            _ => None,
+        })
+        .collect()
+}
+
+/// What the edge gave away on a link.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Answers {
+    /// Ports without a listener for which the edge's stack answered: RST or ICMP unreachable.
+    pub closed: BTreeSet<Asked>,
+    /// Listeners that answered a SYN as a stack does.
+    pub open: BTreeSet<Asked>,
+    /// SYN-ACKs that no stack sends: from ports without a listener, or acknowledging what was never sent.
+    pub challenged: BTreeSet<Asked>,
+}
+
+/// Reads the answers of the edge on the link of the one who asked.
+#[must_use]
+pub fn answers(packets: &[Seen]) -> Answers {
+    let mut answers = Answers::default();
+    // What a stack would acknowledge: source port, destination, port, sequence number behind the SYN.
+    let mut sent = HashSet::new();
+    for packet in packets {
+        match packet.what {
+            What::Tcp(segment) if is_edge(packet.destination) && segment.syn && !segment.ack => {
+                let next = segment.sequence.wrapping_add(1);
+                sent.insert((segment.source_port, packet.destination, segment.destination_port, next));
+            }
+            What::Tcp(segment) if is_edge(packet.source) => {
+                let port = segment.source_port;
+                let asked = (packet.source, TCP, port);
+                if segment.syn && segment.ack {
+                    let answered = (segment.destination_port, packet.source, port, segment.acknowledgement);
+                    let genuine = is_open(port) && sent.contains(&answered);
+                    if genuine { &mut answers.open } else { &mut answers.challenged }.insert(asked);
+                } else if segment.rst && !is_open(port) {
+                    answers.closed.insert(asked);
+                }
+            }
+            What::Unreachable { protocol, destination, port } if is_edge(packet.source) => {
+                if protocol != TCP || !is_open(port) {
+                    answers.closed.insert((destination, protocol, port));
+                }
+            }
+            _ => {}
+        }
+    }
+    answers
+}
+
+fn is_edge(address: IpAddr) -> bool {
+    address == IpAddr::from(EDGE) || address == IpAddr::from(EDGE6)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use etherparse::PacketBuilder;
+
+    use super::*;
+    use crate::lab::plan::{SCANNER, SCANNER6, customer};
+
+    const ISN: u32 = 0xffff_ffff;
+
+    /// A segment from the scanner to a port of the edge, through a frame as tcpdump would have it.
+    fn ask(port: u16, flags: &str) -> Seen {
+        let to = |bytes: &mut Vec<u8>| {
+            let ip = PacketBuilder::ethernet2([1; 6], [2; 6]).ipv4(SCANNER.octets(), EDGE.octets(), 64);
+            let mut tcp = ip.tcp(40000, port, ISN, 1024);
+            for flag in flags.chars() {
+                tcp = match flag {
+                    'S' => tcp.syn(),
+                    'A' => tcp.ack(7),
+                    'R' => tcp.rst(),
+                    'F' => tcp.fin(),
+                    other => panic!("no flag {other}"),
+                };
+            }
+            tcp.write(bytes, &[])
+        };
+        read(to)
+    }
+
+    fn answer(port: u16, syn: bool, acknowledgement: u32) -> Seen {
+        read(|bytes| {
+            let ip = PacketBuilder::ethernet2([2; 6], [1; 6]).ipv4(EDGE.octets(), SCANNER.octets(), 64);
+            let tcp = ip.tcp(port, 40000, 9, 1024).ack(acknowledgement);
+            if syn { tcp.syn() } else { tcp.rst() }.write(bytes, &[])
+        })
+    }
+
+    fn read<E: std::fmt::Debug>(write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Seen {
+        let mut bytes = Vec::new();
+        write(&mut bytes).expect("a packet");
+        Seen::read(Duration::ZERO, &bytes).expect("an IP packet")
+    }
+
+    #[test]
+    fn every_syn_without_ack_is_an_attempt_and_nothing_else_of_tcp() {
+        let packets =
+            [ask(1, "S"), ask(1, "S"), ask(2, "SF"), ask(3, "SA"), ask(4, "A"), ask(5, "R"), answer(1, false, 0)];
+        assert_eq!(attempts(&packets), BTreeMap::from([(IpAddr::from(SCANNER).into(), 3)]));
+    }
+
+    #[test]
+    fn datagrams_and_pings_are_attempts_of_both_families() {
+        let datagram = read(|bytes| {
+            let ip = PacketBuilder::ethernet2([1; 6], [2; 6]).ipv6(SCANNER6.octets(), EDGE6.octets(), 64);
+            ip.udp(40000, 53).write(bytes, b"question")
+        });
+        let ping = read(|bytes| {
+            let ip = PacketBuilder::ethernet2([1; 6], [2; 6]).ipv6(SCANNER6.octets(), EDGE6.octets(), 64);
+            ip.icmpv6_echo_request(1, 1).write(bytes, &[])
+        });
+        let elsewhere = read(|bytes| {
+            let ip = PacketBuilder::ethernet2([1; 6], [2; 6]).ipv4(customer(0).octets(), SCANNER.octets(), 64);
+            ip.udp(40000, 53).write(bytes, b"question")
+        });
+        let packets = [datagram, ping, elsewhere];
+        assert_eq!(attempts(&packets), BTreeMap::from([(IpAddr::from(SCANNER6).into(), 2)]));
+        assert_eq!(asked(&packets), BTreeSet::from([(EDGE6.into(), UDP, 53)]));
+    }
+
+    #[test]
+    fn a_port_asked_twice_is_one_probe() {
+        let packets = [ask(1, "S"), ask(1, "S"), ask(2, "S"), ask(3, "F"), ask(4, "R")];
+        assert_eq!(asked(&packets), [1, 2, 3].map(|port| (EDGE.into(), TCP, port)).into());
+    }
+
+    #[test]
+    fn answers_are_told_apart() {
+        let packets = [
+            ask(1, "S"),
+            answer(1, false, 0), // closed
+            ask(22, "S"),
+            answer(22, true, ISN.wrapping_add(1)), // listening
+            answer(22, false, 0),                  // what a listener resets is not a closed port
+            ask(80, "S"),
+            answer(80, true, 77), // acknowledges what nobody sent
+            ask(9, "S"),
+            answer(9, true, ISN.wrapping_add(1)), // nobody listens there
+        ];
+        let port = |number| BTreeSet::from([(IpAddr::from(EDGE), TCP, number)]);
+        let challenged = port(80).union(&port(9)).copied().collect();
+        assert_eq!(answers(&packets), Answers { closed: port(1), open: port(22), challenged });
+    }
+}

@@ -1,0 +1,51 @@
+//! The laboratory and the demo: built as the calling user, run as root.
+
+use std::path::Path;
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context as _, Result};
+
+use crate::build::{self, Profile};
+use crate::rights::Rights;
+use crate::tools;
+
+/// Exit code for "cannot run here".
+const CANNOT_RUN: u8 = 77;
+
+/// The demo.
+pub(crate) fn demo(root: &Path) -> Result<ExitCode> {
+    let rights = Rights::find();
+    build::build(root, Profile::Release)?;
+    play(root, rights, |lab| lab.arg("demo"))
+}
+
+/// One scenario.
+pub(crate) fn scenario(root: &Path, name: &str, defender: &str, json: Option<&Path>) -> Result<ExitCode> {
+    let rights = Rights::find();
+    build::build(root, Profile::Release)?;
+    play(root, rights, |lab| {
+        match name {
+            "list" => lab.arg("list"),
+            name => lab.args(["scenario", name, "--defender", defender]),
+        };
+        if let Some(file) = json {
+            lab.arg("--json").arg(file);
+        }
+        lab
+    })
+}
+
+fn play(root: &Path, rights: Rights, arguments: impl FnOnce(&mut Command) -> &mut Command) -> Result<ExitCode> {
+    if rights == Rights::None {
+        eprintln!(
+            "the lab makes network namespaces and loads programs into the kernel, which needs root: run this as root or \
+             where sudo works"
+        );
+        return Ok(ExitCode::from(CANNOT_RUN));
+    }
+    tools::install(tools::LAB, rights)?;
+    let program = Profile::Release.folder(root).join("lab");
+    let mut lab = rights.command(&program);
+    let status = arguments(&mut lab).status().with_context(|| format!("cannot start {}", program.display()))?;
+    Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
+}

@@ -1,0 +1,91 @@
+//! `cargo xtask`: sets up, builds, tests and shows scanguard.
+//!
+//! Builds run as the calling user; only what needs the kernel or a namespace is run as root, by sudo. This package builds
+//! without the BPF toolchain, because it is what gets it.
+
+mod build;
+mod lab;
+mod rights;
+mod step;
+mod test;
+mod tools;
+
+use std::env;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use clap::{Parser, Subcommand};
+
+/// Sets up, builds, tests and shows scanguard.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", after_help = HELP)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+const HELP: &str = "On a fresh machine:
+  cargo xtask demo    builds everything and shows scanguard at work on a real scan
+  cargo xtask test    runs every test
+
+Nothing is left running, attached or pinned; all traffic stays in network namespaces made for it.";
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Get what builds the kernel part (140 MB download, 1 GB below target/, once)
+    Setup,
+    /// Build scanguard and the lab
+    Build {
+        /// Optimised, as for use on a server
+        #[arg(long)]
+        release: bool,
+    },
+    /// Run every test: those of the code, then those that need root, the kernel and real scanners
+    Test {
+        /// The long ones too
+        #[arg(long)]
+        full: bool,
+    },
+    /// Show the main job: a real scan of a server with real customers, seen by the real daemon
+    Demo,
+    /// Play one scenario of the laboratory and report what passed the wire
+    #[command(after_help = "Examples:\n  cargo xtask lab syn\n  cargo xtask lab syn --defender none --json out.json")]
+    Lab {
+        /// Name of the scenario; `list` shows them
+        scenario: String,
+        /// What protects the server: scanguard, none or nft-meter
+        #[arg(long, default_value = "scanguard")]
+        defender: String,
+        /// Write the report as JSON here (`-` for standard output)
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
+}
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<ExitCode> {
+    let here = env::current_dir().context("cannot tell the current folder")?;
+    let Arguments { verb } = Arguments::parse();
+    let manifest = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| here.into_os_string()));
+    let root = scanguard_toolchain::workspace_root(&manifest).context("run this in a checkout of scanguard")?;
+    match verb {
+        Verb::Setup => build::setup(&root).map(|()| ExitCode::SUCCESS),
+        Verb::Build { release } => {
+            build::build(&root, if release { build::Profile::Release } else { build::Profile::Dev })?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Verb::Test { full } => test::test(&root, full),
+        Verb::Demo => lab::demo(&root),
+        Verb::Lab { scenario, defender, json } => lab::scenario(&root, &scenario, &defender, json.as_deref()),
+    }
+}
