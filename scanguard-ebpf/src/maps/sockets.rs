@@ -1,9 +1,5 @@
 //! Which sockets this host has: asked of the kernel, or in a test or replay of the map `VIRTUAL_SOCKETS`.
 
-use aya_ebpf::bindings::{
-    bpf_sock_tuple, bpf_sock_tuple__bindgen_ty_1, bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1,
-    bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2,
-};
 use aya_ebpf::btf_maps::HashMap;
 use aya_ebpf::helpers::{bpf_sk_lookup_udp, bpf_sk_release};
 use aya_ebpf::macros::btf_map;
@@ -32,7 +28,7 @@ pub(crate) fn udp_connected(context: &XdpContext, packet: &Parsed) -> bool {
     let (mut tuple, size) = tuple(packet);
     // SAFETY: the tuple is as long as said; the socket is released on every path.
     unsafe {
-        let socket = bpf_sk_lookup_udp(context.ctx.cast(), &raw mut tuple, size, CURRENT_NETNS, 0);
+        let socket = bpf_sk_lookup_udp(context.ctx.cast(), tuple.as_mut_ptr().cast(), size, CURRENT_NETNS, 0);
         if socket.is_null() {
             return false;
         }
@@ -42,27 +38,23 @@ pub(crate) fn udp_connected(context: &XdpContext, packet: &Parsed) -> bool {
     }
 }
 
+/// Words of `struct bpf_sock_tuple`: for IPv6 two addresses of four words, and the ports.
+const TUPLE_WORDS: usize = 9;
+
+/// `struct bpf_sock_tuple` (of `include/uapi/linux/bpf.h`) and its size in bytes, as words in memory. All of them are set for
+/// IPv4 too: where a union leaves some out, LLVM merges the two cases with whatever is in the registers, and the verifier
+/// refuses that.
 #[inline(always)]
-fn tuple(packet: &Parsed) -> (bpf_sock_tuple, u32) {
-    let (sport, dport) = (packet.source_port.to_be(), packet.destination_port.to_be());
-    if packet.version == 4 {
-        let ipv4 = bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1 {
-            saddr: packet.source.last_word(),
-            daddr: packet.destination.last_word(),
-            sport,
-            dport,
-        };
-        let tuple = bpf_sock_tuple { __bindgen_anon_1: bpf_sock_tuple__bindgen_ty_1 { ipv4 } };
-        return (tuple, size_of_val(&ipv4) as u32);
-    }
-    let ipv6 = bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2 {
-        saddr: halves(packet.source),
-        daddr: halves(packet.destination),
-        sport,
-        dport,
+fn tuple(packet: &Parsed) -> ([u32; TUPLE_WORDS], u32) {
+    let ports = {
+        let (from, to) = (u32::from(packet.source_port.to_be()), u32::from(packet.destination_port.to_be()));
+        if cfg!(target_endian = "little") { from | to << 16 } else { from << 16 | to }
     };
-    let tuple = bpf_sock_tuple { __bindgen_anon_1: bpf_sock_tuple__bindgen_ty_1 { ipv6 } };
-    (tuple, size_of_val(&ipv6) as u32)
+    if packet.version == 4 {
+        return ([packet.source.last_word(), packet.destination.last_word(), ports, 0, 0, 0, 0, 0, 0], 12);
+    }
+    let ([a, b, c, d], [e, f, g, h]) = (halves(packet.source), halves(packet.destination));
+    ([a, b, c, d, e, f, g, h, ports], 36)
 }
 
 /// An address in words of 32 bits, as in memory.

@@ -1,0 +1,134 @@
+//! A packet flood over a real link, from a generator on every CPU: no packet and no attempt goes uncounted.
+//!
+//! Needs root; run by `cargo xtask test`. `SCANGUARD_FULL` makes it ten times as long.
+
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use scanguard::kernel::rig::{Floor, Rig};
+use scanguard::kernel::{AttachMode, Datapath, LoadOptions};
+use scanguard_common::class::{PortClass, Protocol};
+use scanguard_common::config::KernelConfig;
+use scanguard_common::counter::CounterIndex;
+use scanguard_tests::frames;
+use scanguard_tests::lab::netns::Netns;
+use scanguard_tests::rig;
+
+const FRAMES_PER_CPU: u32 = 5_000_000;
+const SOURCES: u32 = 1_000;
+
+/// Runs `ip` in the namespace of the calling thread.
+fn ip(arguments: &str) -> String {
+    let output = Command::new("ip").args(arguments.split(' ')).output().expect("ip, of package iproute2");
+    assert!(output.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// Packets that a link says it received.
+fn received(link: &str) -> u64 {
+    let text = ip(&format!("-j -s link show dev {link}"));
+    let json: serde_json::Value = serde_json::from_str(&text).expect("JSON of ip");
+    json[0]["stats64"]["rx"]["packets"].as_u64().expect("a count of packets")
+}
+
+fn index(link: &str) -> u32 {
+    let text = ip(&format!("-j link show dev {link}"));
+    let json: serde_json::Value = serde_json::from_str(&text).expect("JSON of ip");
+    json[0]["ifindex"].as_u64().and_then(|index| u32::try_from(index).ok()).expect("an index")
+}
+
+fn syn() -> Vec<u8> {
+    let mut rows = frames::table().into_iter();
+    rows.find(|row| row.shows == "SYN to a public port").expect("the row").frame
+}
+
+#[test]
+fn a_flood_from_every_cpu_loses_no_count() {
+    let namespace = Netns::new("flood").expect("a namespace, which needs root: run `cargo xtask test`");
+    namespace.run(flood).expect("the namespace");
+}
+
+fn flood() {
+    let cpus = thread::available_parallelism().map_or(1, usize::from);
+    let full = std::env::var_os("SCANGUARD_FULL").is_some();
+    let frames_per_cpu = if full { FRAMES_PER_CPU * 10 } else { FRAMES_PER_CPU };
+    // No IPv6: its router solicitations would be counted too, rightly, and not be the flood's.
+    ip("link add generator numtxqueues 8 numrxqueues 8 type veth peer name filtered numtxqueues 8 numrxqueues 8");
+    for link in ["generator", "filtered"] {
+        std::fs::write(format!("/proc/sys/net/ipv6/conf/{link}/disable_ipv6"), "1").expect("a setting of IPv6");
+        ip(&format!("link set dev {link} up"));
+    }
+
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let mut datapath = Datapath::load(&LoadOptions::default()).expect("the kernel part");
+    datapath.set_config(&KernelConfig::new([1, 2])).expect("settings");
+    datapath.set_own_addresses(&frames::own_addresses()).expect("addresses");
+    datapath.set_port_classes(frames::port_classes()).expect("port classes");
+    runtime.block_on(datapath.attach("filtered", AttachMode::Native)).expect("an attachment");
+
+    let (frame, target, before) = (syn(), index("generator"), received("filtered"));
+    let started = Instant::now();
+    let generated: u64 = thread::scope(|scope| {
+        let generators: Vec<_> = (0..cpus)
+            .map(|_| {
+                scope.spawn(|| {
+                    let mut rig = Rig::load(rig::OBJECT, target, SOURCES).expect("the rig");
+                    rig.generate(&frame, frames_per_cpu).expect("a run of the generator");
+                    rig.generated().expect("a count of frames")
+                })
+            })
+            .collect();
+        generators.into_iter().map(|generator| generator.join().expect("a generator")).sum()
+    });
+    let elapsed = started.elapsed();
+
+    let arrived = || received("filtered") - before;
+    let readings = datapath.readings();
+    let counted = || -> u64 {
+        let counters = readings.counters().expect("counters");
+        counters.verdicts().map(|(.., counter)| counter.packets).sum()
+    };
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while arrived() != counted() && Instant::now() < deadline {
+        thread::yield_now();
+    }
+    let (arrived, counted) = (arrived(), counted());
+    println!(
+        "{generated} frames generated on {cpus} CPUs in {elapsed:.2?} ({:.1} Mpps), {arrived} arrived, {counted} counted",
+        generated as f64 / elapsed.as_secs_f64() / 1e6
+    );
+    assert_eq!(counted, arrived, "the filter counts what the driver received");
+    assert!(arrived >= u64::from(frames_per_cpu) / 2, "most of the flood arrives, or this shows nothing");
+
+    let counters = readings.counters().expect("counters");
+    let attempts = counters.get(CounterIndex::attempt(PortClass::Public, Protocol::Tcp));
+    assert_eq!(attempts.packets, arrived, "attempts by port class");
+    assert_eq!(attempts.bytes, arrived * frame.len() as u64, "bytes");
+    let records = readings.sources().expect("sources");
+    assert_eq!(records.len(), SOURCES as usize, "sources");
+    assert_eq!(records.iter().map(|record| record.attempts).sum::<u64>(), arrived, "attempts by source");
+    assert!(records.iter().all(|record| record.contacts == 1), "all CPUs together see one first contact a source");
+}
+
+/// The generator reaches its rate with nothing behind it, so the flood above is as fast as this machine allows.
+#[test]
+fn the_generator_alone_is_the_ceiling() {
+    let namespace = Netns::new("ceiling").expect("a namespace, which needs root: run `cargo xtask test`");
+    namespace
+        .run(|| {
+            ip("link add generator type veth peer name dropped");
+            ip("link set dev generator up");
+            ip("link set dev dropped up");
+            let mut floor = Rig::load(rig::OBJECT, 0, 1).expect("the rig");
+            floor.attach(Floor::Drop, "dropped", true).expect("an attachment");
+            let mut rig = Rig::load(rig::OBJECT, index("generator"), SOURCES).expect("the rig");
+            let (frame, before, started) = (syn(), received("dropped"), Instant::now());
+            rig.generate(&frame, FRAMES_PER_CPU).expect("a run of the generator");
+            let rate = f64::from(FRAMES_PER_CPU) / started.elapsed().as_secs_f64() / 1e6;
+            let arrived = received("dropped") - before;
+            println!("generator into an empty XDP_DROP: {rate:.1} Mpps, {arrived} arrived");
+            assert!(arrived > 0, "frames cross the link");
+        })
+        .expect("the namespace");
+}
