@@ -6,17 +6,18 @@ use scanguard_common::packet::{Packet, Parsed, parse};
 
 use crate::maps::headers::{self, HEADER_BYTES};
 
-/// Reads a frame into `parsed` and returns its length in bytes. Not returned together: in the padding of a pair LLVM would
-/// read registers that were never set, which the verifier refuses.
+/// Reads a frame; returns what it says and its length in bytes.
 #[inline(always)]
-pub(crate) fn read(context: &XdpContext, parsed: &mut Parsed) -> usize {
+pub(crate) fn read(context: &XdpContext) -> (Parsed, usize) {
     let near = NearFrame::new(context);
-    if near.holds_headers() {
-        *parsed = parse(&near);
+    let parsed = if near.holds_headers() {
+        parse(&near)
     } else {
-        read_far(context, parsed);
-    }
-    near.length
+        let mut parsed = Parsed::default();
+        read_far(context, &mut parsed);
+        parsed
+    };
+    (parsed, near.length)
 }
 
 /// Reads a frame whose headers may not all be in its first buffer. A function of its own, for its stack.

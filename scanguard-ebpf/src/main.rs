@@ -16,15 +16,13 @@ use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use scanguard_common::datapath::{Action, process};
-use scanguard_common::packet::Parsed;
 
 use crate::tables::KernelTables;
 
 /// Judges each frame that arrives on an interface.
 #[xdp(frags)]
 fn scanguard(context: XdpContext) -> u32 {
-    let mut parsed = Parsed::default();
-    let length = frame::read(&context, &mut parsed);
+    let (parsed, length) = frame::read(&context);
     let action = process(&parsed, length as u64, &KernelTables::new(&context));
     log::action(&context, length, action);
     match action {

@@ -20,7 +20,7 @@ use aya_ebpf::helpers::bpf_redirect;
 use aya_ebpf::macros::{btf_map, xdp};
 use aya_ebpf::programs::XdpContext;
 use scanguard_common::atomic;
-use scanguard_common::packet::{PARSED_WORDS, Parsed};
+use scanguard_common::packet::PARSED_WORDS;
 
 /// Interface that generated frames leave by.
 #[unsafe(no_mangle)]
@@ -80,8 +80,7 @@ fn rig_generate(context: XdpContext) -> u32 {
 /// Keeps what the parser reads.
 #[xdp(frags)]
 fn rig_parse(context: XdpContext) -> u32 {
-    let mut parsed = Parsed::default();
-    frame::read(&context, &mut parsed);
+    let (parsed, _length) = frame::read(&context);
     if let Some(kept) = RIG_PARSED.get_ptr_mut(0) {
         // SAFETY: tests run one frame at a time.
         unsafe { *kept = parsed.words() };

@@ -10,3 +10,18 @@ pub mod frames;
 pub mod lab;
 pub mod rig;
 pub mod twin;
+
+use std::path::PathBuf;
+
+/// The daemon's program, where cargo puts it: one folder above the tests'.
+///
+/// # Panics
+/// When it was not built.
+#[must_use]
+pub fn binary_beside_tests() -> PathBuf {
+    let test = std::env::current_exe().expect("the path of this test");
+    let folder = test.parent().and_then(|deps| deps.parent()).expect("the folder of the profile");
+    let binary = folder.join("scanguard");
+    assert!(binary.is_file(), "{} is not built: run `cargo xtask test`", binary.display());
+    binary
+}

@@ -99,7 +99,11 @@ pub struct Parsed {
     pub icmp_type: u8,
     /// VLAN tags in the frame, 0 to [`MAX_VLAN_TAGS`].
     pub vlan_tags: u8,
+    /// Zero. Where a struct has padding, LLVM copies registers that were never set, which the BPF verifier refuses.
+    pub reserved: u32,
 }
+
+const _: () = assert!(size_of::<Parsed>() == 48, "no padding");
 
 /// Words of [`Parsed::words`].
 pub const PARSED_WORDS: usize = 6;
