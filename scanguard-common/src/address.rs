@@ -154,7 +154,8 @@ mod tests {
     #[test]
     fn masks_leave_the_leading_bits() {
         let address = Address::from("2001:db8:1:1ff::9".parse::<IpAddr>().expect("an address"));
-        for (bits, expected) in [(0, "::"), (48, "2001:db8:1::"), (56, "2001:db8:1:100::"), (128, "2001:db8:1:1ff::9")] {
+        for (bits, expected) in [(0, "::"), (48, "2001:db8:1::"), (56, "2001:db8:1:100::"), (128, "2001:db8:1:1ff::9")]
+        {
             assert_eq!(address.masked(&Address::mask(bits)).to_string(), expected);
         }
     }

@@ -21,8 +21,7 @@ impl PortClass {
     pub const COUNT: usize = 5;
 
     /// All classes, in the order of their numbers.
-    pub const ALL: [Self; Self::COUNT] =
-        [Self::Unknown, Self::Public, Self::Restricted, Self::Canary, Self::Closed];
+    pub const ALL: [Self; Self::COUNT] = [Self::Unknown, Self::Public, Self::Restricted, Self::Canary, Self::Closed];
 
     /// The class with this number; what is not one is `Unknown`, the neutral class.
     #[inline(always)]

@@ -175,11 +175,8 @@ mod tests {
 
     fn key(rules: &KeyRules, address: &str) -> Option<String> {
         let address: IpAddr = address.parse().expect("an address");
-        let packet = Parsed {
-            source: address.into(),
-            version: if address.is_ipv4() { 4 } else { 6 },
-            ..Parsed::default()
-        };
+        let packet =
+            Parsed { source: address.into(), version: if address.is_ipv4() { 4 } else { 6 }, ..Parsed::default() };
         rules.source(&packet).map(|key| rules.display(key).to_string())
     }
 

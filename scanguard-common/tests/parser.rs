@@ -36,13 +36,11 @@ prop_compose! {
 fn written(sent: &Sent, tcp_flags: Option<u8>) -> Vec<u8> {
     let ethernet = PacketBuilder::ethernet2([2; 6], [4; 6]);
     let ip = |source: IpAddr, destination: IpAddr| match (source, destination) {
-        (IpAddr::V4(source), IpAddr::V4(destination)) => {
-            etherparse::IpHeaders::Ipv4(
-                etherparse::Ipv4Header::new(0, 64, etherparse::IpNumber::TCP, source.octets(), destination.octets())
-                    .expect("a header"),
-                etherparse::Ipv4Extensions::default(),
-            )
-        }
+        (IpAddr::V4(source), IpAddr::V4(destination)) => etherparse::IpHeaders::Ipv4(
+            etherparse::Ipv4Header::new(0, 64, etherparse::IpNumber::TCP, source.octets(), destination.octets())
+                .expect("a header"),
+            etherparse::Ipv4Extensions::default(),
+        ),
         (IpAddr::V6(source), IpAddr::V6(destination)) => etherparse::IpHeaders::Ipv6(
             etherparse::Ipv6Header {
                 source: source.octets(),

@@ -38,11 +38,13 @@ const SYSTEM_FOLDERS: [&str; 3] = ["/usr/sbin", "/sbin", "/usr/local/sbin"];
 
 /// Installs what is missing, where that is allowed; otherwise an error with the exact command.
 pub(crate) fn install(tools: &[Tool], rights: Rights) -> Result<()> {
-    let missing: Vec<&str> = tools.iter().filter(|tool| find(tool.program).is_none()).map(|tool| tool.package).collect();
+    let missing: Vec<&str> =
+        tools.iter().filter(|tool| find(tool.program).is_none()).map(|tool| tool.package).collect();
     if missing.is_empty() {
         return Ok(());
     }
-    let by_hand = format!("install {} with your package manager (Debian: `sudo apt-get install {0}`)", missing.join(" "));
+    let by_hand =
+        format!("install {} with your package manager (Debian: `sudo apt-get install {0}`)", missing.join(" "));
     if rights == Rights::None || find("apt-get").is_none() {
         bail!("missing programs: {by_hand}");
     }

@@ -22,8 +22,7 @@ pub struct MemoryTables {
     own_addresses: HashSet<Address>,
     udp_connections: HashSet<UdpFlow>,
     // Boxed, so that a record stays where it is while the map grows under a held cell.
-    #[expect(clippy::vec_box, reason = "a record must not move while a cell points to it")]
-    records: RefCell<(HashMap<SourceKey, usize>, Vec<Box<UnsafeCell<SourceRecord>>>)>,
+    records: RefCell<HashMap<SourceKey, Box<UnsafeCell<SourceRecord>>>>,
     counters: RefCell<Vec<Counter>>,
     events: RefCell<Vec<Event>>,
 }
@@ -68,7 +67,7 @@ impl MemoryTables {
     #[must_use]
     pub fn records(&self) -> Vec<SourceRecord> {
         // SAFETY: `self` is not Sync and no cell outlives a call of `process`, so nobody writes now.
-        self.records.borrow().1.iter().map(|record| unsafe { *record.get() }).collect()
+        self.records.borrow().values().map(|record| unsafe { *record.get() }).collect()
     }
 
     /// What was counted at an index.
@@ -114,16 +113,10 @@ impl Tables for MemoryTables {
 
     fn source(&self, source: &SourceKey, now_ns: u64) -> Option<SourceCell<'_>> {
         let mut records = self.records.borrow_mut();
-        let (index, list) = &mut *records;
-        let position = match index.get(source) {
-            Some(position) => *position,
-            None => {
-                list.push(Box::new(UnsafeCell::new(SourceRecord::new(*source, now_ns))));
-                index.insert(*source, list.len() - 1);
-                list.len() - 1
-            }
-        };
-        let record: *const UnsafeCell<SourceRecord> = &raw const *list[position];
+        let record = records
+            .entry(*source)
+            .or_insert_with(|| Box::new(UnsafeCell::new(SourceRecord::new(*source, now_ns))));
+        let record: *const UnsafeCell<SourceRecord> = &raw const **record;
         // SAFETY: the box is never removed or replaced while `self` lives, and `records` hands out no reference.
         Some(SourceCell::new(unsafe { &*record }))
     }

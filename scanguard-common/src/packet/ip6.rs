@@ -33,7 +33,8 @@ pub(super) fn parse<P: Packet>(packet: &P, offset: usize, parsed: &mut Parsed) -
     // A jumbogram (RFC 2675) has a payload length of 0; so has what BIG TCP put together.
     let end = if payload == 0 { packet.len() } else { offset + HEADER + payload };
 
-    let mut chain = Chain { start: offset + HEADER, end, next: header.u8::<6>(), first_fragment: false, shape: Shape::Other };
+    let mut chain =
+        Chain { start: offset + HEADER, end, next: header.u8::<6>(), first_fragment: false, shape: Shape::Other };
     if is_extension(chain.next) {
         walk(packet, &mut chain);
     }

@@ -10,7 +10,8 @@ use anyhow::{Context as _, Result, anyhow, bail};
 use crate::detect::{Place, Toolchain, workspace_root};
 
 /// What the objects are made of; a change builds them again.
-const SOURCES: [&str; 5] = ["scanguard-ebpf", "scanguard-common/src", "scanguard-common/Cargo.toml", "Cargo.toml", "Cargo.lock"];
+const SOURCES: [&str; 5] =
+    ["scanguard-ebpf", "scanguard-common/src", "scanguard-common/Cargo.toml", "Cargo.toml", "Cargo.lock"];
 
 /// Builds these binaries of `scanguard-ebpf` into the `OUT_DIR` of the calling build script, which returns what this
 /// returns. All callers share one folder of artefacts, so the kernel part is compiled once for all profiles.

@@ -154,7 +154,12 @@ pub(crate) fn find_in_path(program: impl AsRef<OsStr>) -> Option<PathBuf> {
 
 /// Whether a program runs and exits with 0; what it prints is thrown away.
 pub(crate) fn succeeds(command: &mut Command) -> bool {
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
 }
 
 /// What a program that exits with 0 prints.

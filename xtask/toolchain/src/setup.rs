@@ -38,7 +38,8 @@ pub fn setup(root: &Path) -> Result<Toolchain> {
     build_linker(&place, &packages)?;
     fs::write(place.stamp(), format!("rustc {}\nllvm {}\n", packages.version, packages.llvm))
         .with_context(|| format!("cannot write {}", place.stamp().display()))?;
-    Toolchain::detect(root).context("the toolchain was set up and cannot be found: delete target/toolchain and try again")
+    Toolchain::detect(root)
+        .context("the toolchain was set up and cannot be found: delete target/toolchain and try again")
 }
 
 fn find_packages() -> Result<CompilerPackages> {
@@ -59,7 +60,10 @@ fn usable() -> Result<Option<CompilerPackages>> {
         return Ok(Some(packages));
     }
     // An older release's lists may hold the newer one after a refresh, which the caller tries; then it is final.
-    println!("rustc-web {} is on LLVM {}, which bpf-linker {BPF_LINKER_VERSION} cannot use", packages.version, packages.llvm);
+    println!(
+        "rustc-web {} is on LLVM {}, which bpf-linker {BPF_LINKER_VERSION} cannot use",
+        packages.version, packages.llvm
+    );
     Ok(None)
 }
 
@@ -119,7 +123,15 @@ fn build_linker(place: &Place, packages: &CompilerPackages) -> Result<()> {
         .context("cannot link to LLVM")?;
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo
-        .args(["install", "bpf-linker", "--version", BPF_LINKER_VERSION, "--locked", "--force", "--no-default-features"])
+        .args([
+            "install",
+            "bpf-linker",
+            "--version",
+            BPF_LINKER_VERSION,
+            "--locked",
+            "--force",
+            "--no-default-features",
+        ])
         .args(["--features", &format!("llvm-{}", packages.llvm), "--root"])
         .arg(place.folder())
         .arg("--target-dir")
