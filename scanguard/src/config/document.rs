@@ -20,6 +20,8 @@ const LINE: usize = 96;
 struct Document {
     text: String,
     comments: Comments,
+    /// Whether the last line was a section's name, which needs no blank line after it.
+    opened: bool,
 }
 
 impl Document {
@@ -33,12 +35,14 @@ impl Document {
 
     fn section(&mut self, name: &str) {
         self.line(&format!("\n[{name}]"));
+        self.opened = true;
     }
 
     fn key(&mut self, comment: &str, key: &str, value: &str) {
-        if self.comments == Comments::With && !self.text.ends_with("]\n") {
+        if self.comments == Comments::With && !self.opened {
             self.line("");
         }
+        self.opened = false;
         self.comment(comment);
         self.line(&format!("{key} = {value}"));
     }
@@ -51,8 +55,9 @@ impl Document {
 /// The file that says what this configuration says.
 #[must_use]
 pub fn document(config: &Config, comments: Comments) -> String {
-    let Config { interfaces, attach, mode, control_socket, metrics_listen, ports, sources, events_ring_kib, log } = config;
-    let mut file = Document { text: String::new(), comments };
+    let Config { interfaces, attach, mode, control_socket, metrics_listen, ports, sources, events_ring_kib, log } =
+        config;
+    let mut file = Document { text: String::new(), comments, opened: false };
     file.comment(
         "Configuration of scanguard, by default at /etc/scanguard/scanguard.toml.\n\
          Every key may be left out; the values here are the defaults unless you changed them.\n\
@@ -100,6 +105,7 @@ pub fn document(config: &Config, comments: Comments) -> String {
          [22, \"8000-8100\", \"53/udp\", \"6000-6010/udp\"]. A port is in one list at most; a port in none is neutral.\n\
          What you write in one list is taken out of the shipped default of the others.",
     );
+    file.opened = false;
     file.key("Open and for everybody.", "public", &port_list(&ports.public));
     file.key(
         "Open, but not for customers: administration and databases. The default is a list of such ports,\n\
@@ -107,11 +113,7 @@ pub fn document(config: &Config, comments: Comments) -> String {
         "restricted",
         &port_list(&ports.restricted),
     );
-    file.key(
-        "Closed here, and nobody legitimate ever asks for them.",
-        "canary",
-        &port_list(&ports.canary),
-    );
+    file.key("Closed here, and nobody legitimate ever asks for them.", "canary", &port_list(&ports.canary));
 
     file.section("sources");
     file.key(
@@ -147,7 +149,11 @@ pub fn document(config: &Config, comments: Comments) -> String {
     );
 
     file.section("log");
-    file.key("\"text\" for people, \"json\" for programs. Both go to standard error.", "format", &quoted(log.format.label()));
+    file.key(
+        "\"text\" for people, \"json\" for programs. Both go to standard error.",
+        "format",
+        &quoted(log.format.label()),
+    );
     file.key(
         "\"error\", \"warn\", \"info\", \"debug\" (each first contact) or \"trace\".",
         "level",

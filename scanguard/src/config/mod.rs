@@ -160,12 +160,7 @@ impl Default for Config {
             control_socket: DEFAULT_SOCKET.into(),
             metrics_listen: Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9477)),
             ports: Ports::default(),
-            sources: Sources {
-                ipv6_prefix: 64,
-                translators: Vec::new(),
-                ignore_private: false,
-                max_sources: 262_144,
-            },
+            sources: Sources { ipv6_prefix: 64, translators: Vec::new(), ignore_private: false, max_sources: 262_144 },
             events_ring_kib: 1024,
             log: Log { format: LogFormat::Text, level: LogLevel::Info, frames: false },
         }

@@ -65,7 +65,10 @@ impl FromStr for PortRange {
         };
         let port = |text: &str| {
             let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-            text.parse().ok().filter(|port| digits && *port > 0).ok_or_else(|| format!("{text:?} is no port from 1 to 65535"))
+            text.parse()
+                .ok()
+                .filter(|port| digits && *port > 0)
+                .ok_or_else(|| format!("{text:?} is no port from 1 to 65535"))
         };
         let (first, last) = match ports.split_once('-') {
             Some((first, last)) => (port(first)?, port(last)?),

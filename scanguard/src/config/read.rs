@@ -105,7 +105,11 @@ fn socket_path(key: &str, value: &Value<'_>, problems: &mut Problems<'_>) -> Opt
     } else {
         return Some(path.into());
     };
-    problems.suggest(&value.span(), format!("`{key}` {complaint}"), format!("for example \"{}\"", super::DEFAULT_SOCKET));
+    problems.suggest(
+        &value.span(),
+        format!("`{key}` {complaint}"),
+        format!("for example \"{}\"", super::DEFAULT_SOCKET),
+    );
     None
 }
 
@@ -139,7 +143,8 @@ fn sources(mut section: Section<'_, '_>, default: Sources, problems: &mut Proble
 fn translators<'a, 'i>(key: &str, value: &'a Value<'i>, problems: &mut Problems<'_>) -> Option<Vec<Ipv6Addr>> {
     let prefixes = list(translator)(key, value, problems)?;
     if prefixes.len() > MAX_TRANSLATORS {
-        problems.add(&value.span(), format!("`{key}` takes at most {MAX_TRANSLATORS} prefixes, not {}", prefixes.len()));
+        problems
+            .add(&value.span(), format!("`{key}` takes at most {MAX_TRANSLATORS} prefixes, not {}", prefixes.len()));
     }
     Some(prefixes)
 }
@@ -177,11 +182,7 @@ fn log(mut section: Section<'_, '_>, default: Log, problems: &mut Problems<'_>) 
         let reason = format!("`log.frames` costs time, but its lines do not pass `log.level` {:?}", level.label());
         problems.suggest(span, reason, "set `level = \"debug\"` too");
     }
-    Log {
-        format: format.unwrap_or(default.format),
-        level,
-        frames: frames.map_or(default.frames, |(frames, _)| frames),
-    }
+    Log { format: format.unwrap_or(default.format), level, frames: frames.map_or(default.frames, |(frames, _)| frames) }
 }
 
 /// Names of the lists of ports, in the order of the fields of [`Ports`].

@@ -11,7 +11,8 @@ use super::section::nearest;
 type Value<'i> = Spanned<DeValue<'i>>;
 
 fn wrong_type(key: &str, value: &Value<'_>, wanted: &str, problems: &mut Problems<'_>) {
-    problems.add(&value.span(), format!("`{key}` must be {wanted}, not a value of type {}", value.get_ref().type_str()));
+    problems
+        .add(&value.span(), format!("`{key}` must be {wanted}, not a value of type {}", value.get_ref().type_str()));
 }
 
 /// `true` or `false`.
@@ -52,9 +53,7 @@ pub(super) fn text<'a>(key: &str, value: &'a Value<'_>, problems: &mut Problems<
 }
 
 /// One of a few words.
-pub(super) fn word<T: Copy>(
-    words: &[(&'static str, T)],
-) -> impl Fn(&str, &Value<'_>, &mut Problems<'_>) -> Option<T> {
+pub(super) fn word<T: Copy>(words: &[(&'static str, T)]) -> impl Fn(&str, &Value<'_>, &mut Problems<'_>) -> Option<T> {
     move |key, value, problems| {
         let found = text(key, value, problems)?;
         let valid = words.iter().find(|(word, _)| *word == found).map(|(_, meaning)| *meaning);
@@ -71,7 +70,7 @@ pub(super) fn word<T: Copy>(
 }
 
 /// A list of values that are each read alike; the wrong ones are reported and left out.
-pub(super) fn list<'a, 'i, T>(
+pub(super) fn list<'a, 'i: 'a, T>(
     mut read: impl FnMut(&str, &'a Value<'i>, &mut Problems<'_>) -> Option<T>,
 ) -> impl FnOnce(&str, &'a Value<'i>, &mut Problems<'_>) -> Option<Vec<T>> {
     move |key, value, problems| {

@@ -25,6 +25,9 @@ const CONFIG: &str = "/run/scanguard-lab.toml";
 /// Where the daemon serves its metrics, inside the edge.
 const METRICS: &str = "http://127.0.0.1:9477/metrics";
 
+/// What the kernel itself puts into a new BPF file system where it was built with `CONFIG_BPF_PRELOAD`.
+const KERNELS_OWN: [&str; 2] = ["maps.debug", "progs.debug"];
+
 /// The daemon, running. Dropping it kills it.
 #[derive(Debug)]
 pub struct Daemon {
@@ -163,6 +166,9 @@ pub fn left_attached(edge: &Netns) -> Result<Vec<String>> {
 fn pins(folder: &Path, found: &mut Vec<String>) -> std::io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
+        if KERNELS_OWN.iter().any(|name| entry.file_name() == *name) {
+            continue;
+        }
         if entry.file_type()?.is_dir() {
             pins(&entry.path(), found)?;
         } else {

@@ -1,0 +1,104 @@
+//! `scanguard config`.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use serde::Serialize;
+
+use super::output::{Output, print};
+use crate::api::SCHEMA_VERSION;
+use crate::config::document::{Comments, document};
+use crate::config::file::{DEFAULT_FILE, LoadError, Loaded, load};
+use crate::config::{Config, Problem};
+use crate::exit::{ExitStatus, Failure, OrExit as _};
+
+/// Check, show or write the configuration
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  scanguard config default | sudo tee /etc/scanguard/scanguard.toml
+  scanguard config check ./scanguard.toml
+  scanguard config show --json")]
+pub(super) struct ConfigVerb {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Tell everything that is wrong with a file; exit with 2 if anything is
+    Check {
+        /// The file [default: /etc/scanguard/scanguard.toml]
+        file: Option<PathBuf>,
+    },
+    /// Show the configuration that `run` would use
+    Show {
+        /// The file [default: /etc/scanguard/scanguard.toml]
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+    /// Print a file with the defaults and every key explained
+    Default,
+}
+
+impl ConfigVerb {
+    pub(super) fn execute(self, output: Output) -> Result<ExitStatus, Failure> {
+        match self.verb {
+            Verb::Check { file } => check(file.as_deref(), output),
+            Verb::Show { config } => show(config.as_deref(), output),
+            Verb::Default => {
+                print(document(&Config::default(), Comments::With).as_bytes())?;
+                Ok(ExitStatus::Done)
+            }
+        }
+    }
+}
+
+/// Answer of `config check --json`.
+#[derive(Serialize)]
+struct Checked {
+    schema_version: u32,
+    file: PathBuf,
+    ok: bool,
+    problems: Vec<Problem>,
+}
+
+fn check(file: Option<&Path>, output: Output) -> Result<ExitStatus, Failure> {
+    // Whoever asks to check a file wants it to be there, the default one too.
+    let file = file.unwrap_or(Path::new(DEFAULT_FILE));
+    let (problems, text) = match load(Some(file)) {
+        Ok(_) => (Vec::new(), format!("{}: ok\n", file.display())),
+        Err(error @ LoadError::Unreadable { .. }) => return Err(error).or_exit(ExitStatus::Usage),
+        Err(error) => {
+            let text = format!("{error}\n");
+            let LoadError::Invalid { problems, .. } = error else { unreachable!("the other kind is handled above") };
+            (problems, text)
+        }
+    };
+    let ok = problems.is_empty();
+    let checked = Checked { schema_version: SCHEMA_VERSION, file: file.to_owned(), ok, problems };
+    output.show(&checked, |_, _| text)?;
+    Ok(if ok { ExitStatus::Done } else { ExitStatus::Usage })
+}
+
+/// Answer of `config show --json`.
+#[derive(Serialize)]
+struct Shown {
+    schema_version: u32,
+    file: Option<PathBuf>,
+    config: toml::Table,
+}
+
+fn show(file: Option<&Path>, output: Output) -> Result<ExitStatus, Failure> {
+    let Loaded { config, file } = load(file).or_exit(ExitStatus::Usage)?;
+    let text = document(&config, Comments::Without);
+    // The same keys and values as in a file, whatever names the program has for them.
+    let table = text.parse().or_exit(ExitStatus::Failed)?;
+    let origin = match &file {
+        Some(file) => format!("# {}, and the defaults for what it leaves out\n", file.display()),
+        None => format!("# the defaults: there is no {DEFAULT_FILE}\n"),
+    };
+    let shown = Shown { schema_version: SCHEMA_VERSION, file, config: table };
+    output.show(&shown, |_, _| origin + &text)?;
+    Ok(ExitStatus::Done)
+}

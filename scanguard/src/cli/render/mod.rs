@@ -1,0 +1,44 @@
+//! Answers as people read them: pure functions from a type of [`crate::api`] to text.
+
+mod human;
+mod sources;
+mod status;
+
+use anstyle::{AnsiColor, Style};
+
+pub use sources::sources;
+pub use status::status;
+
+/// Colours, or none.
+#[derive(Clone, Copy, Debug)]
+pub struct Paint {
+    color: bool,
+}
+
+impl Paint {
+    /// With colours or without.
+    #[must_use]
+    pub const fn new(color: bool) -> Self {
+        Self { color }
+    }
+
+    fn good(self, text: &str) -> String {
+        self.styled(AnsiColor::Green.on_default(), text)
+    }
+
+    fn doubtful(self, text: &str) -> String {
+        self.styled(AnsiColor::Yellow.on_default(), text)
+    }
+
+    fn bad(self, text: &str) -> String {
+        self.styled(AnsiColor::Red.on_default().bold(), text)
+    }
+
+    fn strong(self, text: &str) -> String {
+        self.styled(Style::new().bold(), text)
+    }
+
+    fn styled(self, style: Style, text: &str) -> String {
+        if self.color { format!("{style}{text}{style:#}") } else { text.to_owned() }
+    }
+}

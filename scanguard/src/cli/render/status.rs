@@ -1,0 +1,111 @@
+//! `scanguard status` for people.
+
+use std::fmt::{self, Write as _};
+use std::time::Duration;
+
+use super::Paint;
+use super::human::{bytes, count, duration};
+use crate::api::{Interface, MapFill, Packets, Status, VerdictCounts, Warning};
+
+/// The status as text.
+#[must_use]
+pub fn status(status: &Status, paint: Paint) -> String {
+    let mut text = String::new();
+    write(status, paint, &mut text).expect("a String takes everything");
+    text
+}
+
+fn write(status: &Status, paint: Paint, text: &mut String) -> fmt::Result {
+    let Status { mode, uptime_s, kernel, interfaces, packets, sources, suspects, verdicts, maps, .. } = status;
+    let state = if status.healthy { paint.good("healthy") } else { paint.bad("unhealthy") };
+    let up = duration(Duration::from_secs(*uptime_s));
+    writeln!(
+        text,
+        "{} {} is {state}, mode {mode}, up {up}, Linux {kernel}",
+        paint.strong("scanguard"),
+        status.version
+    )?;
+    writeln!(text)?;
+    for (position, Interface { name, driver_mode, attached }) in interfaces.iter().enumerate() {
+        let heading = if position == 0 { "interfaces" } else { "" };
+        let state = if *attached { format!("attached, {driver_mode}") } else { paint.bad("not attached") };
+        writeln!(text, "{heading:<12}{name}: {state}")?;
+    }
+    let Packets { passed, dropped, would_drop } = *packets;
+    writeln!(
+        text,
+        "{:<12}{} passed ({} of them would be dropped by enforcing), {} dropped",
+        "packets",
+        count(passed),
+        count(would_drop),
+        count(dropped)
+    )?;
+    writeln!(text, "{:<12}{} known, {} of them suspects", "sources", count(*sources), count(*suspects))?;
+    let VerdictCounts { conceal, block } = *verdicts;
+    writeln!(text, "{:<12}{} conceal, {} block, {} adrift", "verdicts", count(conceal), count(block), status.drift)?;
+    for (position, MapFill { name, entries, capacity, bytes: size }) in maps.iter().enumerate() {
+        let heading = if position == 0 { "tables" } else { "" };
+        let size = bytes(*size);
+        writeln!(text, "{heading:<12}{name}: {} of {} entries, {size}", count(*entries), count(*capacity))?;
+    }
+    for Warning { message, hint, unhealthy, .. } in &status.warnings {
+        let sign = if *unhealthy { paint.bad("problem") } else { paint.doubtful("warning") };
+        writeln!(text, "\n{sign}: {message}\n  {hint}")?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::SCHEMA_VERSION;
+
+    fn example() -> Status {
+        let interface = |name: &str, driver_mode: &str| Interface {
+            name: name.into(),
+            driver_mode: driver_mode.into(),
+            attached: true,
+        };
+        let map = |name: &str, entries, capacity, bytes| MapFill { name: name.into(), entries, capacity, bytes };
+        Status {
+            schema_version: SCHEMA_VERSION,
+            version: "0.1.0".into(),
+            mode: "observe".into(),
+            interfaces: vec![interface("eth0", "native"), interface("veth7", "generic")],
+            uptime_s: 7_261,
+            kernel: "6.18.5".into(),
+            packets: Packets { passed: 1_234_567, dropped: 0, would_drop: 12 },
+            sources: 1_024,
+            suspects: 3,
+            verdicts: VerdictCounts { conceal: 3, block: 0 },
+            drift: 0,
+            ring_lost: 0,
+            maps: vec![map("SOURCES", 1_024, 262_144, 52_428_800), map("OWN", 5, 4_096, 393_216)],
+            healthy: true,
+            warnings: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_daemon_at_work() {
+        insta::assert_snapshot!(status(&example(), Paint::new(false)));
+        insta::assert_json_snapshot!(example());
+    }
+
+    #[test]
+    fn a_daemon_in_trouble() {
+        let mut ill = example();
+        ill.healthy = false;
+        ill.interfaces[1].attached = false;
+        ill.ring_lost = 7;
+        let warning = |code: &str, unhealthy| Warning {
+            code: code.into(),
+            message: format!("This is what {code} says."),
+            hint: "This is what to do.".into(),
+            unhealthy,
+        };
+        ill.warnings = vec![warning("not_attached", true), warning("events_lost", false)];
+        insta::assert_snapshot!(status(&ill, Paint::new(false)));
+        assert!(status(&ill, Paint::new(true)).contains("\u{1b}[1m\u{1b}[31mproblem\u{1b}[0m"));
+    }
+}

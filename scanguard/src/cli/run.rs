@@ -1,0 +1,42 @@
+//! `scanguard run`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::Global;
+use super::output::color_wanted;
+use crate::daemon;
+use crate::exit::{ExitStatus, Failure};
+
+/// Guard interfaces until stopped: the daemon
+///
+/// Loads the kernel part, attaches it to the interfaces, and answers the other verbs and Prometheus until SIGINT, SIGTERM or
+/// SIGHUP. Then it detaches; nothing stays behind. It logs to
+/// standard error; as JSON with --json.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  sudo scanguard run -i eth0 -i eth1
+  sudo scanguard run -i auto --config ./scanguard.toml
+
+It needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN, and tells what is missing (exit code 77).")]
+pub(super) struct Run {
+    /// Interface to guard, several times for several; `auto` for each with a default route [default: `interfaces` of the
+    /// configuration]
+    #[arg(short, long = "interface", value_name = "IF|auto")]
+    interfaces: Vec<String>,
+    /// Configuration file [default: /etc/scanguard/scanguard.toml, which need not exist]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl Run {
+    pub(super) fn execute(self, global: &Global) -> Result<ExitStatus, Failure> {
+        let Self { interfaces, config } = self;
+        let socket = global.socket.clone();
+        // Whether standard error is a terminal is for the log to find out.
+        let color = color_wanted(global.no_color, true);
+        daemon::run(daemon::Options { interfaces, config, socket, color, json: global.json })
+    }
+}

@@ -1,0 +1,27 @@
+//! `scanguard status`.
+
+use clap::Args;
+
+use super::output::Output;
+use super::{Global, ask, render};
+use crate::exit::{ExitStatus, Failure};
+
+/// Show how the daemon is and what it did
+///
+/// Exits with 5 when something keeps scanguard from doing its work, such as an interface it is no longer attached to; with 3
+/// when no daemon answers.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  sudo scanguard status
+  sudo scanguard status --json | jq '.warnings[].message'
+  sudo scanguard status > /dev/null || mail -s 'scanguard needs a look' root < /dev/null")]
+pub(super) struct StatusVerb {}
+
+impl StatusVerb {
+    pub(super) fn execute(self, global: &Global, output: Output) -> Result<ExitStatus, Failure> {
+        let status = ask(global, async |client| client.status().await)?;
+        output.show(&status, render::status)?;
+        Ok(if status.healthy { ExitStatus::Done } else { ExitStatus::Unhealthy })
+    }
+}

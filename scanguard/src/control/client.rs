@@ -1,0 +1,131 @@
+//! Asks the daemon.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
+use hyper::{Request, StatusCode, header};
+use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
+use tokio::net::UnixStream;
+use tokio::time::timeout;
+
+use super::{SOURCES, STATUS};
+use crate::api::{Refusal, SourceList, SourcesQuery, Status};
+
+/// Longest time for a whole answer: a full table of sources takes the daemon a second or two.
+const ANSWER_TIME: Duration = Duration::from_secs(25);
+/// Longest answer: some four million sources.
+const ANSWER_BYTES: usize = 1 << 30;
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// Nobody listens.
+    #[error(
+        "no daemon answers on {}: {why}. Start one with `sudo scanguard run -i INTERFACE`, or name the socket of a running \
+         one with --socket PATH", socket.display()
+    )]
+    NoDaemon {
+        /// Where it was looked for.
+        socket: PathBuf,
+        /// What was found instead.
+        why: String,
+    },
+    /// This user may not ask.
+    #[error("you may not talk to the daemon on {}: use sudo, or join the group of that socket", .0.display())]
+    NotAllowed(PathBuf),
+    /// It took too long.
+    #[error("the daemon on {} did not answer within {} s", .0.display(), ANSWER_TIME.as_secs())]
+    TooSlow(PathBuf),
+    /// The daemon said no.
+    #[error("{0}")]
+    Refused(String),
+    /// What came is no answer.
+    #[error("what came from {} is not an answer of scanguard: {why}", socket.display())]
+    Garbled {
+        /// Where it came from.
+        socket: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+}
+
+/// Asks the daemon behind a socket.
+#[derive(Clone, Debug)]
+pub struct Client {
+    socket: PathBuf,
+}
+
+impl Client {
+    /// For the daemon behind this socket.
+    #[must_use]
+    pub fn new(socket: &Path) -> Self {
+        Self { socket: socket.to_owned() }
+    }
+
+    /// How the daemon is.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn status(&self) -> Result<Status, AskError> {
+        self.get(STATUS).await
+    }
+
+    /// What was counted per source.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn sources(&self, query: SourcesQuery) -> Result<SourceList, AskError> {
+        let SourcesQuery { sort, limit } = query;
+        let sort =
+            clap::ValueEnum::to_possible_value(&sort).map(|value| value.get_name().to_owned()).unwrap_or_default();
+        self.get(&format!("{SOURCES}?sort={sort}&limit={limit}")).await
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, AskError> {
+        let (status, body) =
+            timeout(ANSWER_TIME, self.fetch(path)).await.map_err(|_| AskError::TooSlow(self.socket.clone()))??;
+        if status.is_success() {
+            return serde_json::from_slice(&body).map_err(|error| self.garbled(error));
+        }
+        match serde_json::from_slice::<Refusal>(&body) {
+            Ok(refusal) => Err(AskError::Refused(refusal.error)),
+            Err(_) => Err(self.garbled(status)),
+        }
+    }
+
+    async fn fetch(&self, path: &str) -> Result<(StatusCode, Bytes), AskError> {
+        let stream = UnixStream::connect(&self.socket).await.map_err(|error| self.unreachable(&error))?;
+        let (mut sender, connection) =
+            http1::handshake(TokioIo::new(stream)).await.map_err(|error| self.garbled(error))?;
+        let connection = tokio::spawn(connection);
+        let request = Request::get(path)
+            .header(header::HOST, "scanguard")
+            .body(Empty::<Bytes>::new())
+            .map_err(|error| self.garbled(error))?;
+        let answer = sender.send_request(request).await.map_err(|error| self.garbled(error))?;
+        let status = answer.status();
+        let body =
+            Limited::new(answer.into_body(), ANSWER_BYTES).collect().await.map_err(|error| self.garbled(error))?;
+        connection.abort();
+        Ok((status, body.to_bytes()))
+    }
+
+    fn unreachable(&self, error: &std::io::Error) -> AskError {
+        let why = match error.kind() {
+            ErrorKind::PermissionDenied => return AskError::NotAllowed(self.socket.clone()),
+            ErrorKind::NotFound => "there is no such socket".to_owned(),
+            ErrorKind::ConnectionRefused => "the socket is there, but its daemon is gone".to_owned(),
+            _ => error.to_string(),
+        };
+        AskError::NoDaemon { socket: self.socket.clone(), why }
+    }
+
+    fn garbled(&self, why: impl ToString) -> AskError {
+        AskError::Garbled { socket: self.socket.clone(), why: why.to_string() }
+    }
+}

@@ -1,0 +1,249 @@
+//! What the listeners show, from counters, census and interfaces.
+
+use std::cmp::Reverse;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use scanguard_common::counter::{Counter, CounterIndex, Loss};
+use scanguard_common::reason::{Level, Mode, Reason};
+use scanguard_common::record::SourceRecord;
+use scanguard_common::source::KeyRules;
+
+use super::census::{Census, Snapshot};
+use super::health::{Facts, warnings};
+use super::start::Guarded;
+use crate::api::{
+    Interface, MapFill, Packets, SCHEMA_VERSION, Source, SourceList, SourceOrder, SourcesQuery, Status, VerdictCounts,
+    Warning, timestamp,
+};
+use crate::control::server::Answers;
+use crate::kernel::{Counters, MapUse, Readings, clock, link};
+use crate::metrics::sample::Sample;
+use crate::metrics::server::Sampler;
+
+/// How long a scrape waits for the table of sources to be read anew before it takes the last reading.
+const SCRAPE_PATIENCE: Duration = Duration::from_millis(50);
+/// Score units in a nat.
+const UNITS_PER_NAT: f64 = 1024.0;
+
+/// Everything there is to show.
+pub(super) struct View {
+    pub(super) mode: Mode,
+    pub(super) keys: KeyRules,
+    pub(super) guarded: Vec<Guarded>,
+    pub(super) started: Instant,
+    pub(super) kernel: String,
+    pub(super) readings: Readings,
+    pub(super) census: Arc<Census>,
+}
+
+impl View {
+    async fn counters(&self) -> Result<Counters> {
+        let readings = self.readings.clone();
+        Ok(tokio::task::spawn_blocking(move || readings.counters()).await??)
+    }
+
+    async fn interfaces(&self) -> Vec<Interface> {
+        let mut interfaces = Vec::with_capacity(self.guarded.len());
+        for Guarded { attachment, program_id } in &self.guarded {
+            let attached = link::describe(&attachment.interface).await.is_ok_and(|facts| {
+                let ours = facts.xdp.is_some_and(|(_, id)| id == *program_id);
+                facts.index == attachment.index && ours
+            });
+            let driver_mode = attachment.driver_mode.label().to_owned();
+            interfaces.push(Interface { name: attachment.interface.clone(), driver_mode, attached });
+        }
+        interfaces
+    }
+
+    fn warnings(&self, interfaces: &[Interface], counters: &Counters, snapshot: &Snapshot) -> Vec<Warning> {
+        let maps = fills(&snapshot.maps);
+        let now_ns = clock::monotonic_coarse_ns();
+        let oldest_ns = snapshot.records.iter().map(|record| record.last_seen_ns).min();
+        warnings(&Facts {
+            mode: self.mode,
+            interfaces,
+            sources: maps.iter().find(|map| map.name == "SOURCES"),
+            oldest: oldest_ns.map(|oldest_ns| Duration::from_nanos(now_ns.saturating_sub(oldest_ns))),
+            uncounted: counters.get(CounterIndex::verdict(Level::None, Reason::SourcesFull, self.mode)).packets,
+            ring_lost: counters.get(CounterIndex::loss(Loss::Events)).packets,
+        })
+    }
+}
+
+impl Answers for View {
+    async fn status(&self) -> Result<Status> {
+        let counters = self.counters().await?;
+        let snapshot = self.census.take().await?;
+        let interfaces = self.interfaces().await;
+        let warnings = self.warnings(&interfaces, &counters, &snapshot);
+        Ok(Status {
+            schema_version: SCHEMA_VERSION,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            mode: self.mode.label().to_owned(),
+            interfaces,
+            uptime_s: self.started.elapsed().as_secs(),
+            kernel: self.kernel.clone(),
+            packets: packets(counters.verdicts()),
+            sources: snapshot.records.len() as u64,
+            suspects: snapshot.suspects,
+            // No verdicts are reached yet, so none can be in force or adrift.
+            verdicts: VerdictCounts::default(),
+            drift: 0,
+            ring_lost: counters.get(CounterIndex::loss(Loss::Events)).packets,
+            maps: fills(&snapshot.maps),
+            healthy: !warnings.iter().any(|warning| warning.unhealthy),
+            warnings,
+        })
+    }
+
+    async fn sources(&self, query: SourcesQuery) -> Result<SourceList> {
+        let snapshot = self.census.take().await?;
+        let keys = self.keys;
+        Ok(tokio::task::spawn_blocking(move || list(&snapshot, query, &keys)).await?)
+    }
+}
+
+impl Sampler for View {
+    async fn sample(&self) -> Result<Sample> {
+        let counters = self.counters().await?;
+        let snapshot = self.census.take_within(SCRAPE_PATIENCE).await?;
+        Ok(Sample {
+            sources: snapshot.records.len() as u64,
+            suspects: snapshot.suspects,
+            maps: fills(&snapshot.maps),
+            interfaces: self.interfaces().await,
+            ..Sample::of(&counters, self.mode)
+        })
+    }
+
+    async fn ailment(&self) -> Option<String> {
+        match self.status().await {
+            Ok(status) => status.warnings.into_iter().find(|warning| warning.unhealthy).map(|warning| warning.message),
+            Err(error) => Some(format!("{error:#}")),
+        }
+    }
+}
+
+fn fills(maps: &[MapUse]) -> Vec<MapFill> {
+    let fill = |map: &MapUse| {
+        let MapUse { name, entries, capacity, bytes } = *map;
+        MapFill { name: name.to_owned(), entries, capacity, bytes }
+    };
+    maps.iter().map(fill).collect()
+}
+
+/// What became of packets. A level above none is a drop, or in observe mode would have been one.
+fn packets(verdicts: impl Iterator<Item = (Level, Reason, Mode, Counter)>) -> Packets {
+    let mut packets = Packets::default();
+    for (level, _, mode, Counter { packets: count, .. }) in verdicts {
+        match (level, mode) {
+            (Level::None, _) => packets.passed += count,
+            (_, Mode::Observe) => {
+                packets.passed += count;
+                packets.would_drop += count;
+            }
+            (_, Mode::Enforce) => packets.dropped += count,
+        }
+    }
+    packets
+}
+
+fn list(snapshot: &Snapshot, query: SourcesQuery, keys: &KeyRules) -> SourceList {
+    let SourcesQuery { sort, limit } = query;
+    let mut records: Vec<&SourceRecord> = snapshot.records.iter().collect();
+    // The key decides between equals, so that the same table makes the same list.
+    let rank = |record: &&SourceRecord| {
+        let first = match sort {
+            SourceOrder::Attempts => record.attempts,
+            SourceOrder::Score => record.score.into(),
+            SourceOrder::Last => record.last_seen_ns,
+        };
+        (Reverse(first), record.source.0.bytes())
+    };
+    let limit = if limit == 0 { records.len() } else { limit.min(records.len()) };
+    if limit > 0 && limit < records.len() {
+        records.select_nth_unstable_by_key(limit - 1, rank);
+        records.truncate(limit);
+    }
+    records.sort_unstable_by_key(rank);
+    SourceList {
+        schema_version: SCHEMA_VERSION,
+        as_of: timestamp(snapshot.as_of),
+        total: snapshot.records.len() as u64,
+        sources: records.into_iter().map(|record| source(record, keys)).collect(),
+    }
+}
+
+fn source(record: &SourceRecord, keys: &KeyRules) -> Source {
+    let SourceRecord { source, attempts, first_seen_ns, last_seen_ns, contacts, failures, score, level, .. } = *record;
+    let time = |ns| timestamp(clock::monotonic_to_system(ns));
+    Source {
+        source: keys.display(source).to_string(),
+        attempts,
+        score: f64::from(score) / UNITS_PER_NAT,
+        level: u8::try_from(level).map_or(Level::None, Level::from_u8).label().to_owned(),
+        contacts: contacts.into(),
+        failures: failures.into(),
+        first_seen: time(first_seen_ns),
+        last_seen: time(last_seen_ns),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+    use std::time::SystemTime;
+
+    use scanguard_common::source::SourceKey;
+
+    use super::*;
+
+    #[test]
+    fn observed_verdicts_pass_and_count_as_would_have_been_dropped() {
+        let count = |packets| Counter { packets, bytes: 0 };
+        let verdicts = [
+            (Level::None, Reason::Established, Mode::Observe, count(1)),
+            (Level::None, Reason::NewFlow, Mode::Enforce, count(2)),
+            (Level::Conceal, Reason::NewFlow, Mode::Observe, count(4)),
+            (Level::Block, Reason::NewFlow, Mode::Enforce, count(8)),
+        ];
+        assert_eq!(packets(verdicts.into_iter()), Packets { passed: 7, dropped: 8, would_drop: 4 });
+    }
+
+    fn snapshot() -> Snapshot {
+        let record = |address: &str, attempts, score, last_seen_ns| {
+            let key = SourceKey(address.parse::<IpAddr>().expect("an address").into());
+            SourceRecord { attempts, score, last_seen_ns, ..SourceRecord::new(key, 1) }
+        };
+        let records = vec![
+            record("203.0.113.9", 5, 1024, 30),
+            record("203.0.113.8", 5, 0, 40),
+            record("2001:db8:1::", 9, 512, 10),
+            record("198.51.100.1", 1, 2048, 20),
+        ];
+        let now = std::time::Instant::now();
+        Snapshot { records, suspects: 0, maps: Vec::new(), as_of: SystemTime::UNIX_EPOCH, fresh_until: now }
+    }
+
+    #[test]
+    fn sources_are_listed_in_the_order_asked_for_and_as_many() {
+        let names = |sort, limit| -> Vec<String> {
+            let listed = list(&snapshot(), SourcesQuery { sort, limit }, &KeyRules::new());
+            assert_eq!(listed.total, 4);
+            listed.sources.into_iter().map(|source| source.source).collect()
+        };
+        let (scanner, twin, subscriber, customer) = ("203.0.113.9", "203.0.113.8", "2001:db8:1::/64", "198.51.100.1");
+        assert_eq!(names(SourceOrder::Attempts, 0), [subscriber, twin, scanner, customer]);
+        assert_eq!(names(SourceOrder::Attempts, 2), [subscriber, twin]);
+        assert_eq!(names(SourceOrder::Score, 9), [customer, scanner, subscriber, twin]);
+        assert_eq!(names(SourceOrder::Last, 1), [twin]);
+    }
+
+    #[test]
+    fn scores_are_told_in_nats() {
+        let listed = list(&snapshot(), SourcesQuery { sort: SourceOrder::Score, limit: 1 }, &KeyRules::new());
+        assert!((listed.sources[0].score - 2.0).abs() < f64::EPSILON);
+    }
+}

@@ -1,0 +1,143 @@
+//! The numbers as metrics. The kernel already counts, so nothing is counted again here: families are made from what was
+//! read. Labels come from small closed sets, never from addresses.
+
+use prometheus::core::{Collector, Desc};
+use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
+
+use super::sample::Sample;
+use crate::kernel::DriverMode;
+
+/// One sample as a collector, for a registry that lives as long as a scrape.
+pub struct Families {
+    /// The numbers; none when they could not be read.
+    pub sample: Option<Sample>,
+    /// Scrapes since the start that could not read everything.
+    pub scrape_errors: u64,
+}
+
+impl Collector for Families {
+    /// None: descriptions are for registries that many unrelated collectors share.
+    fn desc(&self) -> Vec<&Desc> {
+        Vec::new()
+    }
+
+    fn collect(&self) -> Vec<MetricFamily> {
+        let mut families = vec![
+            gauge(
+                "build_info",
+                "The running version, as a label; always 1.",
+                [(vec![("version", env!("CARGO_PKG_VERSION"))], 1)],
+            ),
+            counter(
+                "scrape_errors_total",
+                "Scrapes that could not read everything.",
+                [(Vec::new(), self.scrape_errors)],
+            ),
+        ];
+        if let Some(sample) = &self.sample {
+            families.extend(read(sample));
+        }
+        families
+    }
+}
+
+type Labels<'l> = Vec<(&'static str, &'l str)>;
+
+fn read(sample: &Sample) -> Vec<MetricFamily> {
+    let Sample { verdicts, contacts, attempts, events_lost, sources, suspects, maps, interfaces } = sample;
+    let verdict_labels = || {
+        verdicts.iter().map(|(level, reason, mode, count)| {
+            (vec![("level", level.label()), ("reason", reason.label()), ("mode", mode.label())], count)
+        })
+    };
+    let attach_modes = interfaces.iter().flat_map(|interface| {
+        DriverMode::ALL.map(|mode| {
+            let now = interface.attached && interface.driver_mode == mode.label();
+            (vec![("interface", interface.name.as_str()), ("mode", mode.label())], u64::from(now))
+        })
+    });
+    vec![
+        counter(
+            "packets_total",
+            "Packets by what was done with them, why, and in which mode. Each packet is counted once.",
+            verdict_labels().map(|(labels, count)| (labels, count.packets)),
+        ),
+        counter(
+            "bytes_total",
+            "Bytes on the link, by what was done with them, why, and in which mode.",
+            verdict_labels().map(|(labels, count)| (labels, count.bytes)),
+        ),
+        counter(
+            "contacts_total",
+            "First packets of a source to a destination, protocol and port, by outcome.",
+            contacts.iter().map(|(outcome, count)| (vec![("outcome", outcome.label())], *count)),
+        ),
+        counter(
+            "attempts_total",
+            "New flows by class of the port asked for and protocol.",
+            attempts.iter().map(|(class, protocol, count)| {
+                (vec![("class", class.label()), ("protocol", protocol.label())], *count)
+            }),
+        ),
+        counter(
+            "events_lost_total",
+            "Events that found the ring buffer full. Counters lose nothing by it.",
+            [(vec![("ring", "events")], *events_lost)],
+        ),
+        gauge("sources", "Sources in the table.", [(Vec::new(), *sources)]),
+        gauge("suspects", "Sources whose score reached the conceal threshold.", [(Vec::new(), *suspects)]),
+        gauge(
+            "map_entries",
+            "Entries in a table of the kernel part.",
+            maps.iter().map(|map| (vec![("map", map.name.as_str())], map.entries)),
+        ),
+        gauge(
+            "map_capacity",
+            "Entries that a table of the kernel part can hold.",
+            maps.iter().map(|map| (vec![("map", map.name.as_str())], map.capacity)),
+        ),
+        gauge("attach_mode", "1 for the mode in which the program runs on an interface now, else 0.", attach_modes),
+    ]
+}
+
+fn counter<'l>(name: &str, help: &str, values: impl IntoIterator<Item = (Labels<'l>, u64)>) -> MetricFamily {
+    family(name, help, MetricType::COUNTER, values, |metric, value| {
+        let mut counter = Counter::default();
+        counter.set_value(value);
+        metric.set_counter(counter);
+    })
+}
+
+fn gauge<'l>(name: &str, help: &str, values: impl IntoIterator<Item = (Labels<'l>, u64)>) -> MetricFamily {
+    family(name, help, MetricType::GAUGE, values, |metric, value| {
+        let mut gauge = Gauge::default();
+        gauge.set_value(value);
+        metric.set_gauge(gauge);
+    })
+}
+
+fn family<'l>(
+    name: &str,
+    help: &str,
+    kind: MetricType,
+    values: impl IntoIterator<Item = (Labels<'l>, u64)>,
+    set: impl Fn(&mut Metric, f64),
+) -> MetricFamily {
+    let metrics = values.into_iter().map(|(labels, value)| {
+        let labels = labels.into_iter().map(|(name, value)| {
+            let mut label = LabelPair::default();
+            label.set_name(name.to_owned());
+            label.set_value(value.to_owned());
+            label
+        });
+        let mut metric = Metric::from_label(labels.collect());
+        set(&mut metric, value as f64);
+        metric
+    });
+    let mut family = MetricFamily::default();
+    family.set_name(format!("scanguard_{name}"));
+    family.set_help(help.to_owned());
+    family.set_field_type(kind);
+    family.set_metric(metrics.collect());
+    family
+}

@@ -1,0 +1,60 @@
+//! The numbers of one moment, read from the kernel part.
+
+use scanguard_common::class::{PortClass, Protocol};
+use scanguard_common::contact::Outcome;
+use scanguard_common::counter::{Counter, CounterIndex, Loss};
+use scanguard_common::reason::{Level, Mode, Reason};
+
+use crate::api::{Interface, MapFill};
+use crate::kernel::Counters;
+
+/// The numbers of one moment.
+#[derive(Clone, Debug)]
+pub struct Sample {
+    /// What was done with packets and why. Every reason for passing in the running mode is there, be it 0, so that a rate
+    /// has a start.
+    pub verdicts: Vec<(Level, Reason, Mode, Counter)>,
+    /// First contacts by outcome.
+    pub contacts: Vec<(Outcome, u64)>,
+    /// New flows by class of the port and protocol.
+    pub attempts: Vec<(PortClass, Protocol, u64)>,
+    /// Events that found the ring buffer full.
+    pub events_lost: u64,
+    /// Sources in the table.
+    pub sources: u64,
+    /// Sources whose score reached the conceal threshold.
+    pub suspects: u64,
+    /// How full the tables are.
+    pub maps: Vec<MapFill>,
+    /// The guarded interfaces.
+    pub interfaces: Vec<Interface>,
+}
+
+impl Sample {
+    /// What the counters say, in a running mode; the rest empty.
+    #[must_use]
+    pub fn of(counters: &Counters, mode: Mode) -> Self {
+        let passed = Reason::ALL.iter().map(|reason| {
+            let index = CounterIndex::verdict(Level::None, *reason, mode);
+            (Level::None, *reason, mode, counters.get(index))
+        });
+        let other = counters.verdicts().filter(|(level, _, in_mode, _)| (*level, *in_mode) != (Level::None, mode));
+        let attempts = PortClass::ALL.into_iter().flat_map(|class| {
+            Protocol::ALL
+                .map(|protocol| (class, protocol, counters.get(CounterIndex::attempt(class, protocol)).packets))
+        });
+        let contacts = Outcome::ALL.iter();
+        Self {
+            verdicts: passed.chain(other).collect(),
+            contacts: contacts
+                .map(|outcome| (*outcome, counters.get(CounterIndex::contact(*outcome)).packets))
+                .collect(),
+            attempts: attempts.collect(),
+            events_lost: counters.get(CounterIndex::loss(Loss::Events)).packets,
+            sources: 0,
+            suspects: 0,
+            maps: Vec::new(),
+            interfaces: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! What the host's network looks like, asked over rtnetlink.
+
+mod addresses;
+mod routes;
+
+use std::io;
+
+use tokio::task::JoinHandle;
+
+pub use addresses::{AddressChanges, own_addresses};
+pub use routes::default_route_interfaces;
+
+/// Why the kernel's network configuration is not known.
+#[derive(Debug, thiserror::Error)]
+pub enum NetError {
+    /// No socket.
+    #[error("cannot open a netlink socket: {0}")]
+    Socket(#[from] io::Error),
+    /// A question failed.
+    #[error("cannot list {what} over netlink: {source}")]
+    List {
+        /// What was asked for.
+        what: &'static str,
+        /// Why.
+        source: rtnetlink::Error,
+    },
+}
+
+/// A netlink socket, closed when dropped.
+struct Netlink {
+    handle: rtnetlink::Handle,
+    driver: JoinHandle<()>,
+}
+
+impl Netlink {
+    fn open() -> Result<Self, NetError> {
+        let (connection, handle, _messages) = rtnetlink::new_connection()?;
+        Ok(Self { handle, driver: tokio::spawn(connection) })
+    }
+}
+
+impl Drop for Netlink {
+    fn drop(&mut self) {
+        self.driver.abort();
+    }
+}

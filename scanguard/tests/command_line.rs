@@ -1,0 +1,84 @@
+//! The program as scripts meet it: exit codes, and what goes to which stream. Needs no rights.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+fn scanguard(folder: &Path, arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_scanguard"))
+        .current_dir(folder)
+        .args(arguments)
+        .output()
+        .expect("the program starts")
+}
+
+fn folder() -> TempDir {
+    tempfile::tempdir().expect("a folder")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("UTF-8")
+}
+
+#[test]
+fn exit_codes_and_streams_are_as_documented() {
+    let folder = folder();
+    std::fs::write(folder.path().join("broken.toml"), "mode = \"enfroce\"\n").expect("a file");
+    std::fs::write(folder.path().join("good.toml"), "mode = \"enforce\"\n").expect("a file");
+    // Arguments, exit code, whether standard output says something, whether standard error does.
+    let rows: &[(&[&str], i32, bool, bool)] = &[
+        (&["--help"], 0, true, false),
+        (&["--version"], 0, true, false),
+        (&[], 2, false, true),
+        (&["sing"], 2, false, true),
+        (&["sources", "list", "--limit", "many"], 2, false, true),
+        (&["status", "--socket", "none.sock"], 3, false, true),
+        (&["sources", "list", "--socket", "none.sock", "--json"], 3, false, true),
+        (&["config", "default"], 0, true, false),
+        (&["config", "check", "good.toml"], 0, true, false),
+        (&["config", "check", "broken.toml"], 2, true, false),
+        (&["config", "check", "missing.toml"], 2, false, true),
+        (&["config", "show", "--config", "good.toml"], 0, true, false),
+        (&["config", "show", "--config", "broken.toml"], 2, false, true),
+        (&["completions", "zsh"], 0, true, false),
+        (&["man", "pages"], 0, true, false),
+    ];
+    for (arguments, code, says, complains) in rows {
+        let output = scanguard(folder.path(), arguments);
+        let found = (output.status.code(), !output.stdout.is_empty(), !output.stderr.is_empty());
+        assert_eq!(found, (Some(*code), *says, *complains), "{arguments:?}: {output:?}");
+    }
+    assert!(folder.path().join("pages/scanguard-sources-list.1").is_file());
+}
+
+#[test]
+fn without_a_daemon_the_message_says_how_to_start_one() {
+    let output = scanguard(folder().path(), &["status", "--socket", "none.sock"]);
+    insta::assert_snapshot!(text(&output.stderr));
+}
+
+#[test]
+fn checking_a_configuration_answers_programs_too() {
+    let folder = folder();
+    std::fs::write(folder.path().join("broken.toml"), "[sources]\nmax_source = 5\nipv6_prefix = 1\n").expect("a file");
+    let output = scanguard(folder.path(), &["config", "check", "broken.toml", "--json"]);
+    assert_eq!(output.status.code(), Some(2));
+    insta::assert_snapshot!(text(&output.stdout));
+}
+
+#[test]
+fn the_effective_configuration_can_be_shown_and_used_as_a_file() {
+    let folder = folder();
+    std::fs::write(folder.path().join("own.toml"), "ports.canary = [\"9000-9010\", 23]\n").expect("a file");
+    let shown = scanguard(folder.path(), &["config", "show", "--config", "own.toml"]);
+    insta::assert_snapshot!(text(&shown.stdout));
+    std::fs::write(folder.path().join("shown.toml"), &shown.stdout).expect("a file");
+    let [first, second] = ["own.toml", "shown.toml"].map(|file| {
+        let output = scanguard(folder.path(), &["config", "show", "--config", file, "--json"]);
+        let shown: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        assert_eq!(shown["schema_version"], 1);
+        shown["config"].clone()
+    });
+    assert_eq!(first, second);
+}
