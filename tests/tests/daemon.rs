@@ -138,7 +138,7 @@ fn what_is_asked_of_nobody_says_how_to_start_the_daemon() {
 fn an_unknown_interface_is_named() {
     let lab = lab();
     let refused = scanguard(&lab, &["run", "-i", "nosuch0"]);
-    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    assert_eq!(refused.status.code(), Some(2), "{refused:?}");
     assert!(refused.stderr.contains("nosuch0"), "{refused:?}");
 }
 
