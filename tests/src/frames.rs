@@ -167,7 +167,8 @@ pub fn table() -> Vec<Row> {
     use Protocol::{Icmp, Tcp, Udp};
 
     let row = |shows, frame, reason, attempt| Row { shows, frame, reason, attempt };
-    let new = |shows, frame, source, class, protocol| row(shows, frame, Reason::NewFlow, Some((source, class, protocol)));
+    let new =
+        |shows, frame, source, class, protocol| row(shows, frame, Reason::NewFlow, Some((source, class, protocol)));
     let other = |shows, frame, reason| row(shows, frame, reason, None);
     let syn = || tcp(ip4(PEER4), 22, SYN);
     let syn6 = || tcp(ip6(PEER6), 22, SYN);
@@ -229,13 +230,7 @@ pub fn table() -> Vec<Row> {
             Restricted,
             Tcp,
         ),
-        new(
-            "IPv6 SYN as the only fragment",
-            extended(syn6(), &[(44, &[0, 0, 0, 0, 0, 0, 1])]),
-            six,
-            Restricted,
-            Tcp,
-        ),
+        new("IPv6 SYN as the only fragment", extended(syn6(), &[(44, &[0, 0, 0, 0, 0, 0, 1])]), six, Restricted, Tcp),
         new("SYN through NAT64 is its IPv4 client", tcp(ip6(embedded), 443, SYN), four, Public, Tcp),
         new(
             "first fragment with the flags in it",
@@ -276,19 +271,15 @@ pub fn table() -> Vec<Row> {
         other("echo reply", changed(echo4.clone(), ETHERNET + 20, 0), Reason::IcmpMessage),
         other("IPv6 neighbour solicitation", changed(echo6, ETHERNET + IP6_HEADER, 135), Reason::IcmpMessage),
         other("later fragment", fragment4(syn(), 185, false, 20), Reason::Fragment),
-        other(
-            "later IPv6 fragment",
-            extended(syn6(), &[(44, &[0, 5, 200, 0, 0, 0, 1])]),
-            Reason::Fragment,
-        ),
+        other("later IPv6 fragment", extended(syn6(), &[(44, &[0, 5, 200, 0, 0, 0, 1])]), Reason::Fragment),
         other("nmap -f: eight bytes of TCP", fragment4(syn(), 0, true, 8), Reason::TinyFragment),
         other("nmap -f: TCP at offset 8", fragment4(syn(), 1, true, 8), Reason::TinyFragment),
-        other("UDP at offset 8 is a fragment like others", fragment4(raw(ip4(PEER4), 17, &[0; 20]), 1, true, 8), Reason::Fragment),
         other(
-            "nine extension headers",
-            extended(syn6(), &[(60, PLAIN); 9]),
-            Reason::LongChain,
+            "UDP at offset 8 is a fragment like others",
+            fragment4(raw(ip4(PEER4), 17, &[0; 20]), 1, true, 8),
+            Reason::Fragment,
         ),
+        other("nine extension headers", extended(syn6(), &[(60, PLAIN); 9]), Reason::LongChain),
         other("GRE", raw(ip4(PEER4), 47, &[0; 8]), Reason::OtherProtocol),
         other("SCTP over IPv6", raw(ip6(PEER6), 132, &[0; 12]), Reason::OtherProtocol),
         other("ICMPv6 over IPv4", raw(ip4(PEER4), 58, &[128, 0, 0, 0, 0, 0, 0, 0]), Reason::OtherProtocol),
@@ -300,7 +291,11 @@ pub fn table() -> Vec<Row> {
         other("our own address as source", tcp(ip4(HOST4), 22, SYN), Reason::SpecialSource),
         other("our own IPv6 address as source", tcp(ip6(HOST6), 22, SYN), Reason::SpecialSource),
         other("IPv4-mapped on the wire", tcp(ip6(mapped), 22, SYN), Reason::SpecialSource),
-        other("IPv6 loopback as source", tcp(ip6([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]), 22, SYN), Reason::SpecialSource),
+        other(
+            "IPv6 loopback as source",
+            tcp(ip6([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]), 22, SYN),
+            Reason::SpecialSource,
+        ),
         other("ARP", changed(cut(syn(), 42), 13, 6), Reason::NotIp),
         other("three VLAN tags", tagged(syn(), &[0x8100; 3]), Reason::NotIp),
         other("nothing behind the Ethernet header", cut(syn(), 14), Reason::Malformed),
@@ -383,8 +378,7 @@ impl Mutations {
 
     /// Changes a byte near the headers: a random value, one bit, or a value that means something somewhere.
     fn change(&mut self, frame: &mut [u8]) {
-        const TELLING: [u8; 20] =
-            [0, 1, 4, 5, 6, 8, 14, 17, 20, 43, 44, 51, 58, 60, 64, 0x45, 0x81, 0x86, 0xdd, 0xff];
+        const TELLING: [u8; 20] = [0, 1, 4, 5, 6, 8, 14, 17, 20, 43, 44, 51, 58, 60, 64, 0x45, 0x81, 0x86, 0xdd, 0xff];
         let Some(last) = frame.len().checked_sub(1) else { return };
         let at = self.random.random_range(0..=last.min(110));
         frame[at] = match self.random.random_range(0..3) {

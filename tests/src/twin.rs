@@ -2,7 +2,6 @@
 
 use scanguard::kernel::{Counters, Datapath, EventStream, LoadOptions};
 use scanguard_common::config::KernelConfig;
-use scanguard_common::counter::COUNTER_ENTRIES;
 use scanguard_common::datapath::{Action, process};
 use scanguard_common::event::Event;
 use scanguard_common::host::{Frame, MemoryTables};
@@ -119,9 +118,8 @@ impl Twin {
     pub fn assert_equal(&mut self, what: &str) {
         self.assert_events_equal(what);
         let counters = self.kernel_counters();
-        let model = self.model.counters();
-        for index in 0..COUNTER_ENTRIES as usize {
-            assert_eq!(counters.all()[index], model[index], "{what}: counter {index}");
+        for (index, (kernel, model)) in counters.all().iter().zip(self.model.counters()).enumerate() {
+            assert_eq!(*kernel, model, "{what}: counter {index}");
         }
         let (kernel, model) = (self.kernel_sources(), sorted(self.model.records()));
         assert_eq!(kernel.len(), model.len(), "{what}: number of sources");

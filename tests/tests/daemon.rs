@@ -65,10 +65,7 @@ fn status_has_the_agreed_keys_and_a_clean_stop_leaves_nothing() {
     assert_eq!(interface["name"], UPLINK);
     assert_eq!(interface["driver_mode"], "generic", "generic by default on veth");
     assert_eq!(interface["attached"], true);
-    for (object, keys) in [
-        ("packets", &["passed", "dropped", "would_drop"][..]),
-        ("verdicts", &["conceal", "block"]),
-    ] {
+    for (object, keys) in [("packets", &["passed", "dropped", "would_drop"][..]), ("verdicts", &["conceal", "block"])] {
         for key in keys {
             assert!(status[object][key].is_u64(), "status has no {object}.{key}: {status}");
         }

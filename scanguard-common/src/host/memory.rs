@@ -113,9 +113,8 @@ impl Tables for MemoryTables {
 
     fn source(&self, source: &SourceKey, now_ns: u64) -> Option<SourceCell<'_>> {
         let mut records = self.records.borrow_mut();
-        let record = records
-            .entry(*source)
-            .or_insert_with(|| Box::new(UnsafeCell::new(SourceRecord::new(*source, now_ns))));
+        let record =
+            records.entry(*source).or_insert_with(|| Box::new(UnsafeCell::new(SourceRecord::new(*source, now_ns))));
         let record: *const UnsafeCell<SourceRecord> = &raw const **record;
         // SAFETY: the box is never removed or replaced while `self` lives, and `records` hands out no reference.
         Some(SourceCell::new(unsafe { &*record }))

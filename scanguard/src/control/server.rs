@@ -17,8 +17,9 @@ use crate::api::{Refusal, SourceList, SourcesQuery, Status};
 
 /// Lists of at most this many sources (some 250 bytes each) are not counted as long ones.
 const SHORT_LIST: usize = 1000;
-/// Long lists made or sent at a time: each takes up to 60 MB until its reader has it.
-const LONG_LISTS: usize = 4;
+/// Long lists made or sent at a time. With a full table of the default size each takes some 130 MB while it is made, and
+/// 65 MB until its reader has it.
+const LONG_LISTS: usize = 2;
 
 /// Who knows the answers: the daemon, or a test.
 pub trait Answers: Send + Sync + 'static {

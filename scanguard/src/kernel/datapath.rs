@@ -144,8 +144,7 @@ impl Datapath {
         if addresses.len() > MAX_OWN_ADDRESSES {
             return Err(KernelError::TooManyAddresses { count: addresses.len(), limit: MAX_OWN_ADDRESSES });
         }
-        let wanted: HashSet<[u8; 16]> =
-            addresses.iter().map(|address| Address::from(*address).bytes()).collect();
+        let wanted: HashSet<[u8; 16]> = addresses.iter().map(|address| Address::from(*address).bytes()).collect();
         let own = &mut self.written.own;
         let present: Vec<[u8; 16]> = own.keys().filter_map(Result::ok).collect();
         for address in &wanted {

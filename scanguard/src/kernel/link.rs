@@ -50,8 +50,8 @@ pub struct LinkFacts {
 /// # Errors
 /// When netlink cannot be used, or there is no such interface.
 pub async fn describe(interface: &str) -> Result<LinkFacts, KernelError> {
-    let (connection, handle, _) = rtnetlink::new_connection()
-        .map_err(|source| KernelError::Io { what: "open a netlink socket", source })?;
+    let (connection, handle, _) =
+        rtnetlink::new_connection().map_err(|source| KernelError::Io { what: "open a netlink socket", source })?;
     let driver = tokio::spawn(connection);
     let answer = handle.link().get().match_name(interface.to_owned()).execute().try_next().await;
     driver.abort();

@@ -33,12 +33,10 @@ fn kernel() -> Option<Missing> {
     let (major, minor) = OLDEST_KERNEL;
     let missing = |what| Missing { what, fix: format!("Linux {major}.{minor} or newer is needed") };
     match KernelVersion::current() {
-        Ok(version) if version < KernelVersion::new(major, minor.into(), 0) => Some(missing(format!(
+        Ok(version) if version < KernelVersion::new(major, minor, 0) => Some(missing(format!(
             "the kernel is {}",
-            nix::sys::utsname::uname().map_or_else(
-                |_| "too old".to_owned(),
-                |name| name.release().to_string_lossy().into_owned()
-            )
+            nix::sys::utsname::uname()
+                .map_or_else(|_| "too old".to_owned(), |name| name.release().to_string_lossy().into_owned())
         ))),
         Ok(_) => None,
         Err(error) => Some(missing(format!("the kernel's version cannot be read ({error})"))),
@@ -61,7 +59,8 @@ fn rights() -> Vec<Missing> {
     .filter(|(capability, _)| !effective.contains(capability))
     .map(|(capability, purpose)| Missing {
         what: format!("the right {capability} is missing ({purpose})"),
-        fix: "run as root (sudo), or give the service `AmbientCapabilities=CAP_BPF CAP_PERFMON CAP_NET_ADMIN`".to_owned(),
+        fix: "run as root (sudo), or give the service `AmbientCapabilities=CAP_BPF CAP_PERFMON CAP_NET_ADMIN`"
+            .to_owned(),
     })
     .collect()
 }

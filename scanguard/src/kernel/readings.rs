@@ -100,8 +100,7 @@ impl Readings {
     /// When a map cannot be read.
     pub fn maps(&self) -> Result<Vec<MapUse>, KernelError> {
         let Counted { sources_size, own_size, .. } = self.shared.counted;
-        let with =
-            |name, entries, MapSize { capacity, bytes }: MapSize| MapUse { name, entries, capacity, bytes };
+        let with = |name, entries, MapSize { capacity, bytes }: MapSize| MapUse { name, entries, capacity, bytes };
         Ok(vec![
             with("SOURCES", self.keys()?.len() as u64, sources_size),
             with("OWN", self.shared.own_addresses.load(Ordering::Relaxed), own_size),

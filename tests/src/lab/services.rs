@@ -179,10 +179,7 @@ fn serve(mut stream: TcpStream, kind: Kind) -> std::io::Result<()> {
 
 fn page(close: bool) -> String {
     let connection = if close { "Connection: close\r\n" } else { "" };
-    format!(
-        "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n{connection}\r\n{PAGE}",
-        PAGE.len()
-    )
+    format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n{connection}\r\n{PAGE}", PAGE.len())
 }
 
 fn lock(connections: &Mutex<Connections>) -> std::sync::MutexGuard<'_, Connections> {

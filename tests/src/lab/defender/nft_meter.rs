@@ -47,7 +47,8 @@ pub(super) fn judgement(edge: &Netns) -> Result<Judgement> {
     for set in SETS {
         let listed = Tool::Nft.run(edge, ["-j", "list", "set", "inet", "guard", set], LIMIT)?.success("nft list")?;
         let listed: Value = serde_json::from_str(&listed.stdout).context("cannot read the output of nft -j")?;
-        let sets = listed["nftables"].as_array().into_iter().flatten().filter_map(|entry| entry["set"]["elem"].as_array());
+        let sets =
+            listed["nftables"].as_array().into_iter().flatten().filter_map(|entry| entry["set"]["elem"].as_array());
         for element in sets.flatten() {
             let address = element["elem"]["val"].as_str().context("nft lists an element without an address")?;
             verdicts.push(Verdict {

@@ -58,8 +58,7 @@ impl Daemon {
         fs::write(CONFIG, config).context("cannot write the daemon's configuration")?;
         let mut command = edge.command(binary);
         command.args(["run", "-i", UPLINK, "--config", CONFIG, "--socket", SOCKET]);
-        let mut daemon =
-            Self { binary: binary.to_owned(), edge: edge.clone(), running: Running::start(command)? };
+        let mut daemon = Self { binary: binary.to_owned(), edge: edge.clone(), running: Running::start(command)? };
         let attached = wait_until("the daemon to attach", LIMIT, || {
             if let Some(status) = daemon.running.exited()? {
                 bail!("the daemon ended ({status})");

@@ -79,10 +79,10 @@ pub fn answers(packets: &[Seen]) -> Answers {
                     answers.closed.insert(asked);
                 }
             }
-            What::Unreachable { protocol, destination, port } if is_edge(packet.source) => {
-                if protocol != TCP || !is_open(port) {
-                    answers.closed.insert((destination, protocol, port));
-                }
+            What::Unreachable { protocol, destination, port }
+                if is_edge(packet.source) && (protocol != TCP || !is_open(port)) =>
+            {
+                answers.closed.insert((destination, protocol, port));
             }
             _ => {}
         }
