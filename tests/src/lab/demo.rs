@@ -1,6 +1,129 @@
-//! soon
-use anyhow::Result;
-/// x
-pub fn tell(_s: &std::path::Path) -> Result<()> {
+//! A scan told to a person: what is built, what happens, what scanguard makes of it, and that nothing is left.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::defender::Defender;
+use super::plan::{SCANNED, SCANNER};
+use super::report::{Counts, Report};
+use super::scenario::nmap_syn;
+use super::stage::{Setup, Stage};
+
+const CUSTOMERS: u8 = 10;
+
+const MAP: &str = "    scanner  203.0.113.66 ────┐
+                              ├── the internet ── uplink0 ── your server  192.0.2.10
+    customers 198.51.100.10… ─┘                              80, 443 for everybody
+                                                             22, 3306, 5432, 6379, 9200 for you alone";
+
+/// What scanguard does about a scan in this version, and what it does not yet: the one place that says so in the demo.
+const TODAY: &str = "\
+This version counts and tells; it passes every packet, so the scanner learnt all of the above. Judging sources and hiding
+closed and restricted ports from suspects is what comes next, on exactly these counts.";
+
+/// Tells it. The calling thread must be in a sandbox (see [`super::sandbox::enter`]).
+///
+/// # Errors
+/// When something does not start, or the kernel's counts are not those of the wire.
+pub fn tell(scanguard: &Path) -> Result<()> {
+    heading(1, "A small internet, made of network namespaces: real links, real stacks, nothing leaves this machine");
+    println!("{MAP}\n");
+
+    heading(2, &format!("Your server starts scanguard, and {CUSTOMERS} customers browse (curl, over IPv4 and IPv6)"));
+    let setup = Setup { defender: Defender::Scanguard, scanguard: scanguard.to_owned(), captures: None };
+    let stage = Stage::set(&setup, CUSTOMERS)?;
+    let daemon = stage.guard.daemon().context("the daemon is the defender")?;
+    let pid = daemon.pid();
+    show("scanguard status", &daemon.cli(&["status", "--no-color"])?.stdout);
+
+    heading(3, &format!("Somebody scans it: a real nmap, {} ports ({SCANNED})", super::plan::scanned().len()));
+    let (command, nmap) = nmap_syn(&stage.lab.scanner)?;
+    show(&command, &nmap.stdout);
+
+    heading(4, "What scanguard counted meanwhile, in the kernel, per source");
+    let calm = stage.calm()?;
+    let daemon = calm.guard.daemon().context("the daemon is the defender")?;
+    show("scanguard sources list --limit 8", &daemon.cli(&["sources", "list", "--limit", "8", "--no-color"])?.stdout);
+    let metrics = daemon.metrics()?;
+    let telling = |line: &&str| {
+        ["scanguard_attempts_total{", "scanguard_sources ", "scanguard_packets_total{", "scanguard_attach_mode{"]
+            .iter()
+            .any(|family| line.starts_with(family))
+            && !line.ends_with(" 0")
+    };
+    let lines: Vec<&str> = metrics.lines().filter(telling).collect();
+    show("curl http://127.0.0.1:9477/metrics   (some of it, without what is 0)", &lines.join("\n"));
+
+    heading(5, "The same, counted on the wire by tcpdump and another parser");
+    let observations = calm.close(&setup)?;
+    let report = observations.report("demo", setup.defender);
+    let counted = report.counted.clone().context("scanguard counts")?;
+    let equal = compare(&report.wire, &counted);
+    println!();
+
+    heading(6, "And now it is all gone");
+    ensure!(!Path::new(&format!("/proc/{pid}")).exists(), "the daemon still runs");
+    println!("  the daemon ended, no program is attached, nothing is pinned; the namespaces end with this program\n");
+
+    summary(&report);
+    ensure!(equal, "the kernel's counts are not those of the wire");
     Ok(())
+}
+
+fn heading(number: u8, text: &str) {
+    println!("── {number}. {text}\n");
+}
+
+/// A command and what it printed, indented.
+fn show(command: &str, output: &str) {
+    println!("  $ {command}");
+    for line in output.lines() {
+        println!("  {line}");
+    }
+    println!();
+}
+
+/// Prints both counts side by side; whether they are equal.
+fn compare(wire: &Counts, kernel: &Counts) -> bool {
+    let mut both: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
+    for count in &wire.sources {
+        both.entry(&count.source).or_default().0 = count.attempts;
+    }
+    for count in &kernel.sources {
+        both.entry(&count.source).or_default().1 = count.attempts;
+    }
+    let scanner = SCANNER.to_string();
+    println!("  {:<26}{:>10}{:>10}", "source", "wire", "kernel");
+    // The scanner's row and the first customers'; the others only count in the last line.
+    const ROWS: usize = 6;
+    let rows = both
+        .iter()
+        .filter(|(source, _)| **source == scanner)
+        .chain(both.iter().filter(|(source, _)| **source != scanner).take(ROWS));
+    for (source, (wire, kernel)) in rows {
+        let mark = if wire == kernel { "✓" } else { "✗ differ" };
+        println!("  {source:<26}{wire:>10}{kernel:>10}  {mark}");
+    }
+    let equal = both.values().filter(|(wire, kernel)| wire == kernel).count();
+    println!("  … {equal} of {} sources have the same count in both", both.len());
+    equal == both.len()
+}
+
+fn summary(report: &Report) {
+    let Report { scanner, customers, duration_s, .. } = report;
+    println!(
+        "In {duration_s:.1} s the scanner asked for {} ports. {} closed ones were answered by the server's stack, and {} open \
+         ones found, {} of them not meant for it.",
+        scanner.probes_sent,
+        scanner.closed_answered,
+        scanner.public_revealed + scanner.restricted_revealed,
+        scanner.restricted_revealed
+    );
+    println!(
+        "The customers made {} requests, {} failed; of their {} long sessions {} broke.",
+        customers.requests, customers.failures, customers.established, customers.established_broken
+    );
+    println!("{TODAY}");
 }
