@@ -1,4 +1,4 @@
-//! scanguard conceals a server from network scans at the kernel's edge.
+//! scanguard, a filter against network scans at the kernel's edge.
 //!
 //! This library is the program: an XDP program counts each source's connection attempts, a daemon keeps it running and
 //! tells what it counted, a command line asks the daemon. It is a library so that tests reach its parts.

@@ -2,6 +2,7 @@
 //!
 //! Needs root; run by `cargo xtask test`. `SCANGUARD_FULL` makes it ten times as long.
 
+use std::collections::HashSet;
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -129,6 +130,30 @@ fn the_generator_alone_is_the_ceiling() {
             let arrived = received("dropped") - before;
             println!("generator into an empty XDP_DROP: {rate:.1} Mpps, {arrived} arrived");
             assert!(arrived > 0, "frames cross the link");
+        })
+        .expect("the namespace");
+}
+
+/// A table of a quarter of a million sources is read whole, each source once, in a moment.
+#[test]
+fn a_full_table_is_read_whole() {
+    const MANY: u32 = 200_000;
+    let namespace = Netns::new("table").expect("a namespace, which needs root: run `cargo xtask test`");
+    namespace
+        .run(|| {
+            let mut datapath = Datapath::load(&LoadOptions::default()).expect("the kernel part");
+            datapath.set_config(&KernelConfig::new([1, 2])).expect("settings");
+            let mut frame = syn();
+            for number in 0..MANY {
+                frame[26..30].copy_from_slice(&(0x0a00_0000 | number).to_be_bytes());
+                datapath.trial(&frame, 1).expect("a trial run");
+            }
+            let started = Instant::now();
+            let records = datapath.readings().sources().expect("sources");
+            println!("{} records read in {:.0?}", records.len(), started.elapsed());
+            let distinct: HashSet<_> = records.iter().map(|record| record.source).collect();
+            assert_eq!((records.len(), distinct.len()), (MANY as usize, MANY as usize));
+            assert!(records.iter().all(|record| record.attempts == 1));
         })
         .expect("the namespace");
 }

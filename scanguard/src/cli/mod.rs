@@ -21,7 +21,7 @@ use crate::control::client::{AskError, Client};
 use crate::exit::{ExitStatus, Failure};
 use output::Output;
 
-/// Conceals a server from network scans at the kernel's edge.
+/// Counts who tries to connect to a server, at the kernel's edge.
 ///
 /// scanguard counts connection attempts per source in the kernel (XDP), before the network stack sees them. `scanguard run` is
 /// the daemon; the other verbs ask it.

@@ -1,6 +1,6 @@
 //! Reads the table of sources, not too often.
 //!
-//! A full table takes hundreds of milliseconds of system calls. So it is read in one blocking thread at a time, whoever asks
+//! A full table takes tens of milliseconds. So it is read in one blocking thread at a time, whoever asks
 //! meanwhile shares the result, and the next reading waits for [`REST`] times as long as the last one took: a small
 //! table is always fresh, a full one costs at most a twentieth of a core however often somebody asks.
 
@@ -86,7 +86,7 @@ fn read(readings: &Readings) -> Result<Snapshot, KernelError> {
     let started = Instant::now();
     let as_of = SystemTime::now();
     let records = readings.sources()?;
-    let maps = readings.maps()?;
+    let maps = readings.maps(records.len());
     let suspects = records.iter().filter(|record| record.level >= Level::Conceal as u32).count() as u64;
     let done = Instant::now();
     Ok(Snapshot { records, suspects, maps, as_of, fresh_until: done + REST * (done - started) })

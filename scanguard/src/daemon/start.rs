@@ -6,18 +6,11 @@ use super::addresses::OwnAddresses;
 use crate::config::Config;
 use crate::exit::{ExitStatus, Failure, OrExit as _};
 use crate::kernel::preflight::{self, Missing};
-use crate::kernel::{Attachment, Datapath, KernelError, link};
+use crate::kernel::{Attachment, Datapath, KernelError};
 use crate::net::default_route_interfaces;
 
 /// The name that stands for every interface with a default route.
 const AUTO: &str = "auto";
-
-/// An interface that our program was attached to.
-pub(super) struct Guarded {
-    pub(super) attachment: Attachment,
-    /// Id of our program, by which it is told from another one that came later.
-    pub(super) program_id: u32,
-}
 
 /// One message with everything that is missing here and how to get it.
 pub(super) fn preflight() -> Result<(), Failure> {
@@ -86,16 +79,14 @@ pub(super) async fn attach(
     datapath: &mut Datapath,
     interfaces: &[String],
     config: &Config,
-) -> Result<Vec<Guarded>, Failure> {
+) -> Result<Vec<Attachment>, Failure> {
     let mut guarded = Vec::with_capacity(interfaces.len());
     for interface in interfaces {
         let attachment = match datapath.attach(interface, config.attach).await {
             Err(error @ KernelError::NoInterface { .. }) => return Err(error).or_exit(ExitStatus::Usage),
             attached => attached.or_exit(ExitStatus::Failed)?,
         };
-        let facts = link::describe(interface).await.or_exit(ExitStatus::Failed)?;
-        let program_id = facts.xdp.map_or(0, |(_, id)| id);
-        guarded.push(Guarded { attachment, program_id });
+        guarded.push(attachment);
     }
     Ok(guarded)
 }

@@ -12,13 +12,12 @@ use scanguard_common::source::KeyRules;
 
 use super::census::{Census, Snapshot};
 use super::health::{Facts, warnings};
-use super::start::Guarded;
 use crate::api::{
     Interface, MapFill, Packets, SCHEMA_VERSION, Source, SourceList, SourceOrder, SourcesQuery, Status, VerdictCounts,
     Warning, timestamp,
 };
 use crate::control::server::Answers;
-use crate::kernel::{Counters, MapUse, Readings, clock, link};
+use crate::kernel::{Attachment, Counters, MapUse, Readings, clock, link};
 use crate::metrics::sample::Sample;
 use crate::metrics::server::Sampler;
 
@@ -31,7 +30,7 @@ const UNITS_PER_NAT: f64 = 1024.0;
 pub(super) struct View {
     pub(super) mode: Mode,
     pub(super) keys: KeyRules,
-    pub(super) guarded: Vec<Guarded>,
+    pub(super) guarded: Vec<Attachment>,
     pub(super) started: Instant,
     pub(super) kernel: String,
     pub(super) readings: Readings,
@@ -46,9 +45,9 @@ impl View {
 
     async fn interfaces(&self) -> Vec<Interface> {
         let mut interfaces = Vec::with_capacity(self.guarded.len());
-        for Guarded { attachment, program_id } in &self.guarded {
+        for attachment in &self.guarded {
             let attached = link::describe(&attachment.interface).await.is_ok_and(|facts| {
-                let ours = facts.xdp.is_some_and(|(_, id)| id == *program_id);
+                let ours = facts.xdp.is_some_and(|(_, id)| id == attachment.program_id);
                 facts.index == attachment.index && ours
             });
             let driver_mode = attachment.driver_mode.label().to_owned();

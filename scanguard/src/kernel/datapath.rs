@@ -73,6 +73,8 @@ pub struct Attachment {
     pub index: u32,
     /// Where the program really runs.
     pub driver_mode: DriverMode,
+    /// Id of our program, by which it is told from another one that came later.
+    pub program_id: u32,
 }
 
 /// The loaded kernel part. Dropping it detaches it from every interface.
@@ -189,7 +191,7 @@ impl Datapath {
             });
         };
         info!(interface, driver_mode = driver_mode.label(), program_id, "attached");
-        Ok(Attachment { interface: interface.to_owned(), index: after.index, driver_mode })
+        Ok(Attachment { interface: interface.to_owned(), index: after.index, driver_mode, program_id })
     }
 
     fn attach_as(

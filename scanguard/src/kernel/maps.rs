@@ -4,7 +4,7 @@
 //! byte arrays of their size.
 
 use std::fs;
-use std::os::fd::{AsFd as _, AsRawFd as _};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf};
 use aya::{Ebpf, Pod};
@@ -38,6 +38,8 @@ pub(super) struct Written {
 
 /// What the kernel part writes and this process reads.
 pub(super) struct Counted {
+    /// The descriptor of SOURCES, for reading it whole.
+    pub(super) sources_fd: OwnedFd,
     pub(super) sources_size: MapSize,
     pub(super) own_size: MapSize,
     pub(super) sources: HashMap<MapData, AddressBytes, RecordBytes>,
@@ -47,15 +49,20 @@ pub(super) struct Counted {
 /// Takes the maps out of an object. Its programs must be loaded already: a map that is dropped before takes its
 /// descriptor with it.
 pub(super) fn take(object: &mut Ebpf) -> Result<(Written, Counted, RingBuf<MapData>), KernelError> {
-    let (sources_size, own_size) = (size(object, "SOURCES")?, size(object, "OWN")?);
+    let ((sources_fd, sources_size), (_, own_size)) = (describe(object, "SOURCES")?, describe(object, "OWN")?);
     let written = Written {
         config: one(object, "CONFIG")?,
         ports: one(object, "PORTS")?,
         own: one(object, "OWN")?,
         virtual_sockets: one(object, "VIRTUAL_SOCKETS")?,
     };
-    let counted =
-        Counted { sources_size, own_size, sources: one(object, "SOURCES")?, counters: one(object, "COUNTERS")? };
+    let counted = Counted {
+        sources_fd,
+        sources_size,
+        own_size,
+        sources: one(object, "SOURCES")?,
+        counters: one(object, "COUNTERS")?,
+    };
     Ok((written, counted, one(object, "EVENTS")?))
 }
 
@@ -81,19 +88,21 @@ pub(super) struct MapSize {
     pub(super) bytes: u64,
 }
 
-/// The size of a hash map, as the kernel accounts for it.
-fn size(object: &Ebpf, name: &'static str) -> Result<MapSize, KernelError> {
+/// A descriptor of a hash map, and its size as the kernel accounts for it.
+fn describe(object: &Ebpf, name: &'static str) -> Result<(OwnedFd, MapSize), KernelError> {
     let Some(Map::HashMap(map) | Map::LruHashMap(map)) = object.map(name) else {
         return Err(KernelError::NoSuchPart(name));
     };
     // `max_entries` and `memlock` in the descriptor's fdinfo (bpf_map_show_fdinfo in kernel/bpf/syscall.c).
-    let path = format!("/proc/self/fdinfo/{}", map.fd().as_fd().as_raw_fd());
-    let text = fs::read_to_string(path).map_err(|source| KernelError::Io { what: "read a map's fdinfo", source })?;
+    let io_error = |what| move |source| KernelError::Io { what, source };
+    let descriptor = map.fd().as_fd().try_clone_to_owned().map_err(io_error("copy a map's descriptor"))?;
+    let path = format!("/proc/self/fdinfo/{}", descriptor.as_raw_fd());
+    let text = fs::read_to_string(path).map_err(io_error("read a map's fdinfo"))?;
     let field = |name: &str| {
         let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
         value.and_then(|value| value.trim().parse().ok()).unwrap_or(0)
     };
-    Ok(MapSize { capacity: field("max_entries"), bytes: field("memlock") })
+    Ok((descriptor, MapSize { capacity: field("max_entries"), bytes: field("memlock") }))
 }
 
 /// A shared struct as the bytes that aya carries; `B` is the byte array of its size.

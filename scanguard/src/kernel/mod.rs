@@ -11,6 +11,7 @@
 //! | [`trial`] | one frame through the program without an interface |
 //! | `rig` | programs that stand beside the datapath in tests and benches (feature `rig`) |
 
+mod batch;
 pub mod clock;
 mod datapath;
 mod error;

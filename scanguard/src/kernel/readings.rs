@@ -1,21 +1,21 @@
 //! What the kernel part counted, read from its maps.
 
-use std::collections::HashSet;
+use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use aya::maps::MapError;
-use scanguard_common::address::Address;
 use scanguard_common::counter::{COUNTER_ENTRIES, Counter, CounterIndex};
 use scanguard_common::reason::{Level, Mode, Reason};
 use scanguard_common::record::SourceRecord;
 use scanguard_common::source::SourceKey;
 
+use super::batch;
 use super::error::KernelError;
 use super::maps::{Counted, MapSize, from_bytes, map_error};
 
-/// A handle on what was counted. Cheap to clone; calls block for as long as the system calls take, so keep the long ones
-/// ([`Readings::sources`], [`Readings::maps`]) off the async threads.
+/// A handle on what was counted. Cheap to clone; calls block for as long as the system calls take, so keep them off the async
+/// threads.
 #[derive(Clone)]
 pub struct Readings {
     shared: Arc<Shared>,
@@ -67,19 +67,14 @@ impl Readings {
         Ok(Counters { values })
     }
 
-    /// All records, each source once, in no order. Two system calls a record: about 0.3 s for 262,144 of them.
+    /// All records, each source once, in no order. Some 20 ms for 262,144 of them.
     ///
     /// # Errors
     /// When the map cannot be read.
     pub fn sources(&self) -> Result<Vec<SourceRecord>, KernelError> {
-        let mut records = Vec::new();
-        for key in self.keys()? {
-            // A source may be forgotten between the two calls.
-            if let Some(record) = self.source(&key)? {
-                records.push(record);
-            }
-        }
-        Ok(records)
+        // SAFETY: SOURCES is an LRU hash from `SourceKey` to `SourceRecord`; its object was built from the same source.
+        unsafe { batch::values::<SourceKey, SourceRecord>(self.shared.counted.sources_fd.as_fd()) }
+            .map_err(|source| KernelError::Io { what: "read the map SOURCES", source })
     }
 
     /// The record of one source.
@@ -94,29 +89,15 @@ impl Readings {
         }
     }
 
-    /// How full the tables are that can fill up.
-    ///
-    /// # Errors
-    /// When a map cannot be read.
-    pub fn maps(&self) -> Result<Vec<MapUse>, KernelError> {
+    /// How full the tables are that can fill up, where SOURCES was read to hold `sources` records.
+    #[must_use]
+    pub fn maps(&self, sources: usize) -> Vec<MapUse> {
         let Counted { sources_size, own_size, .. } = self.shared.counted;
         let with = |name, entries, MapSize { capacity, bytes }: MapSize| MapUse { name, entries, capacity, bytes };
-        Ok(vec![
-            with("SOURCES", self.keys()?.len() as u64, sources_size),
+        vec![
+            with("SOURCES", sources as u64, sources_size),
             with("OWN", self.shared.own_addresses.load(Ordering::Relaxed), own_size),
-        ])
-    }
-
-    /// Every key once. When a key is forgotten while the kernel stands on it, the walk starts over; so it is bounded, and
-    /// what it saw is a set.
-    fn keys(&self) -> Result<HashSet<SourceKey>, KernelError> {
-        let sources = &self.shared.counted.sources;
-        let limit = 2 * self.shared.counted.sources_size.capacity as usize;
-        let mut keys = HashSet::new();
-        for key in sources.keys().take(limit) {
-            keys.insert(SourceKey(Address::from_bytes(key.map_err(map_error("SOURCES"))?)));
-        }
-        Ok(keys)
+        ]
     }
 }
 

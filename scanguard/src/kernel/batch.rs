@@ -1,0 +1,80 @@
+//! Reading a whole hash map in few system calls, which aya does not offer: `BPF_MAP_LOOKUP_BATCH` (Linux 5.6).
+//!
+//! A walk from key to key takes two calls an entry and starts over when somebody else removes the entry it stands on; this
+//! one goes from bucket to bucket, several thousand entries a call.
+
+use std::io;
+use std::os::fd::{AsRawFd as _, BorrowedFd};
+
+use nix::libc;
+use zerocopy::{FromBytes, IntoBytes};
+
+/// `BPF_MAP_LOOKUP_BATCH` of `enum bpf_cmd` (`include/uapi/linux/bpf.h`).
+const LOOKUP_BATCH: libc::c_long = 24;
+/// Entries asked for at a time. A bucket is returned whole or not at all, and has one or two entries as a rule.
+const CHUNK: u32 = 4096;
+
+/// The `batch` part of `union bpf_attr`.
+#[repr(C)]
+struct BatchAttr {
+    in_batch: u64,
+    out_batch: u64,
+    keys: u64,
+    values: u64,
+    count: u32,
+    map_fd: u32,
+    elem_flags: u64,
+    flags: u64,
+}
+
+/// The values of all entries. Entries that come or go meanwhile may be seen or not; each that stays is seen once.
+///
+/// # Safety
+/// `map` is a hash map (also LRU, not per CPU) with keys of type `K` and values of type `V`.
+pub(super) unsafe fn values<K, V>(map: BorrowedFd<'_>) -> io::Result<Vec<V>>
+where
+    K: FromBytes + IntoBytes + Clone,
+    V: FromBytes + IntoBytes + Clone,
+{
+    let mut all: Vec<V> = Vec::new();
+    let mut chunk = CHUNK;
+    let mut keys = vec![K::new_zeroed(); chunk as usize];
+    let mut values = vec![V::new_zeroed(); chunk as usize];
+    // Where the kernel is: for hash maps the number of a bucket.
+    let mut position: Option<u32> = None;
+    loop {
+        let mut next = 0_u32;
+        let mut attr = BatchAttr {
+            in_batch: position.as_ref().map_or(0, |position| (&raw const *position) as u64),
+            out_batch: (&raw mut next) as u64,
+            keys: keys.as_mut_ptr() as u64,
+            values: values.as_mut_ptr() as u64,
+            count: chunk,
+            map_fd: map.as_raw_fd().cast_unsigned(),
+            elem_flags: 0,
+            flags: 0,
+        };
+        // SAFETY: the buffers have room for `count` keys and values of the map's sizes, by the caller's promise, and live
+        // until the call returns; the position is read and written as four bytes.
+        let result = unsafe { libc::syscall(libc::SYS_bpf, LOOKUP_BATCH, &raw mut attr, size_of::<BatchAttr>()) };
+        let error = io::Error::last_os_error();
+        let ended = match (result, error.raw_os_error()) {
+            (0, _) => false,
+            (_, Some(libc::ENOENT)) => true,
+            // One bucket has more entries than fit: somebody aims at it, or the map is tiny and we are unlucky.
+            (_, Some(libc::ENOSPC)) => {
+                chunk = chunk.saturating_mul(2);
+                keys.resize(chunk as usize, K::new_zeroed());
+                values.resize(chunk as usize, V::new_zeroed());
+                continue;
+            }
+            (_, Some(libc::EINTR)) => continue,
+            _ => return Err(error),
+        };
+        all.extend_from_slice(&values[..attr.count as usize]);
+        if ended {
+            return Ok(all);
+        }
+        position = Some(next);
+    }
+}
