@@ -82,3 +82,13 @@ fn the_effective_configuration_can_be_shown_and_used_as_a_file() {
     });
     assert_eq!(first, second);
 }
+
+#[test]
+fn the_configuration_reference_is_what_the_program_prints() {
+    let output = scanguard(folder().path(), &["config", "default"]);
+    let reference = include_str!("../../docs/configuration.md");
+    assert!(
+        reference.contains(&format!("```toml\n{}```", text(&output.stdout))),
+        "docs/configuration.md is out of date: put the output of `scanguard config default` into it"
+    );
+}

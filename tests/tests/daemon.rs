@@ -2,13 +2,14 @@
 //!
 //! Needs root; run by `cargo xtask test`, which builds the programs first.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use scanguard::kernel::rig::{Floor, Rig};
 use scanguard_tests::lab::defender::{Daemon, left_attached};
 use scanguard_tests::lab::plan::UPLINK;
 use scanguard_tests::lab::process::{Finished, Running};
+use scanguard_tests::lab::tools::Tool;
 use scanguard_tests::lab::{Lab, sandbox};
 use scanguard_tests::{binary_beside_tests, rig};
 use serde_json::Value;
@@ -113,7 +114,7 @@ fn another_program_on_the_interface_is_named_and_left_alone() {
 fn an_interface_taken_away_makes_status_unhealthy() {
     let lab = lab();
     let daemon = start(&lab);
-    let ip = scanguard_tests::lab::tools::Tool::Ip;
+    let ip = Tool::Ip;
     ip.run(&lab.edge, ["link", "set", "dev", UPLINK, "xdpgeneric", "off"], LIMIT).expect("ip");
     ip.run(&lab.edge, ["link", "delete", "dev", UPLINK], LIMIT).expect("ip").success("ip link delete").expect("gone");
     let status = daemon.cli(&["status", "--json"]).expect("an answer");
@@ -162,4 +163,25 @@ fn an_interrupt_ends_it_as_well() {
     let ended = running.stop(Signal::INT, LIMIT).expect("an end");
     assert_eq!(ended.status.code(), Some(0), "{ended:?}");
     assert_eq!(left_attached(&lab.edge).expect("a list"), Vec::<String>::new());
+}
+
+#[test]
+fn the_kernel_part_logs_frames_when_asked_and_only_then() {
+    for (config, expected) in
+        [("[log]\nlevel = \"debug\"\nframes = true\n", true), ("[log]\nlevel = \"debug\"\n", false)]
+    {
+        let lab = lab();
+        let daemon = Daemon::start(&lab.edge, &binary_beside_tests(), config).expect("the daemon");
+        let attempts = || {
+            let listed = json(&daemon.cli(&["sources", "list", "--json"]).expect("an answer"));
+            listed["sources"].as_array().map_or(0, Vec::len)
+        };
+        let deadline = Instant::now() + LIMIT;
+        while attempts() == 0 || daemon.log().contains("frame of") != expected {
+            assert!(Instant::now() < deadline, "frames logged is not {expected}:\n{}", daemon.log());
+            let url = format!("http://{}/", scanguard_tests::lab::plan::EDGE);
+            Tool::Curl.run(&lab.customers, ["--disable", "-s", "--max-time", "1", &url], LIMIT).expect("curl");
+        }
+        daemon.stop().expect("a clean stop");
+    }
 }
