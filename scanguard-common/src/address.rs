@@ -91,6 +91,16 @@ impl Address {
         u64::from_be(self.words[0])
     }
 
+    /// One of 64 bits, for a filter of sets of addresses: the set's filter has the bits of all its members.
+    #[inline(always)]
+    #[must_use]
+    pub const fn filter_bit(&self) -> u64 {
+        // The last byte tells hosts of a network apart, the ones before it networks.
+        let mixed = self.words[1] ^ (self.words[1] >> 32) ^ self.words[0] ^ (self.words[0] >> 32);
+        let folded = mixed ^ (mixed >> 16);
+        1 << ((folded ^ (folded >> 8)) & 63)
+    }
+
     /// A mask of this many leading bits; above 128 counts as 128.
     #[must_use]
     pub const fn mask(bits: u8) -> Self {

@@ -14,6 +14,9 @@ pub struct KernelConfig {
     pub contact_key: [u64; 2],
     /// The time, in nanoseconds, where a test or a replay holds the clock; unused otherwise.
     pub virtual_now_ns: u64,
+    /// [`crate::address::Address::filter_bit`] of all of this host's own addresses: an address without its bit here is
+    /// not one of them. Whoever writes the table of own addresses keeps it true.
+    pub own_filter: u64,
     /// [`crate::reason::Mode`].
     pub mode: u32,
     /// Zero.
@@ -24,6 +27,6 @@ impl KernelConfig {
     /// Observe, /64 sources, no translators beyond the well-known prefix, private ranges judged like others.
     #[must_use]
     pub const fn new(contact_key: [u64; 2]) -> Self {
-        Self { keys: KeyRules::new(), contact_key, virtual_now_ns: 0, mode: 0, reserved: 0 }
+        Self { keys: KeyRules::new(), contact_key, virtual_now_ns: 0, own_filter: 0, mode: 0, reserved: 0 }
     }
 }

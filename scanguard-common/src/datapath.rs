@@ -1,7 +1,8 @@
 //! A packet's way through the filter.
 //!
 //! ```text
-//! parse -> established TCP passes at once
+//! plain segment of a connection? passes at once
+//! parse -> established TCP passes
 //!       -> new flow: source key -> port class -> SOURCES -> first contact? -> EVENTS
 //!       -> everything else is counted under its reason
 //! ```
@@ -12,7 +13,7 @@ use crate::class::{PortClass, Protocol};
 use crate::contact::{ContactBit, Outcome};
 use crate::counter::{CounterIndex, Loss};
 use crate::event::{Event, EventKind};
-use crate::packet::{Parsed, Shape, tcp_flags};
+use crate::packet::{Packet, Parsed, Shape, is_plainly_established, parse, tcp_flags};
 use crate::reason::{Level, Mode, Reason};
 use crate::tables::Tables;
 
@@ -23,10 +24,32 @@ pub enum Action {
     Pass,
 }
 
+/// Judges one frame. The commonest ones are told at a glance, the others read first.
+///
+/// The kernel part does these steps itself, because it has two ways of reading.
+#[inline(always)]
+pub fn process_frame<P: Packet, T: Tables>(frame: &P, tables: &T) -> Action {
+    let length = frame.len() as u64;
+    if is_plainly_established(frame) {
+        return pass_established(length, tables);
+    }
+    process(&parse(frame), length, tables)
+}
+
+/// Counts and passes a frame that [`is_plainly_established`].
+#[inline(always)]
+pub fn pass_established<T: Tables>(length: u64, tables: &T) -> Action {
+    finish(Reason::Established, length, tables)
+}
+
 /// Judges one packet, read by [`crate::packet::parse`]; `length` is that of the frame in bytes.
 #[inline(always)]
 pub fn process<T: Tables>(parsed: &Parsed, length: u64, tables: &T) -> Action {
-    let reason = judge(parsed, tables, length);
+    finish(judge(parsed, tables, length), length, tables)
+}
+
+#[inline(always)]
+fn finish<T: Tables>(reason: Reason, length: u64, tables: &T) -> Action {
     let mode = tables.config().map_or(Mode::Observe, |config| Mode::from_u32(config.mode));
     tables.count(CounterIndex::verdict(Level::None, reason, mode), length);
     Action::Pass
@@ -105,10 +128,12 @@ fn attempt<T: Tables>(parsed: &Parsed, protocol: Protocol, reason: Reason, table
         return Reason::SourcesFull;
     };
     let class = match protocol {
-        Protocol::Tcp | Protocol::Udp if tables.is_own(&parsed.destination) => {
-            tables.port_class(protocol, parsed.destination_port)
-        }
-        _ => PortClass::Unknown,
+        Protocol::Icmp => PortClass::Unknown,
+        Protocol::Tcp | Protocol::Udp => match tables.port_class(protocol, parsed.destination_port) {
+            PortClass::Unknown => PortClass::Unknown, // Whoever the destination is: spares the lookup.
+            class if tables.is_own(&parsed.destination) => class,
+            _ => PortClass::Unknown,
+        },
     };
     tables.count(CounterIndex::attempt(class, protocol), length);
     record.count_attempt(now_ns);

@@ -4,8 +4,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use etherparse::{PacketBuilder, VlanId};
 use proptest::prelude::*;
-use scanguard_common::host::Frame;
-use scanguard_common::packet::{MAX_VLAN_TAGS, Parsed, Shape, parse};
+use scanguard_common::config::KernelConfig;
+use scanguard_common::datapath::{process, process_frame};
+use scanguard_common::host::{Frame, MemoryTables};
+use scanguard_common::packet::{MAX_VLAN_TAGS, Parsed, Shape, is_plainly_established, parse};
 
 const ETHERNET: usize = 14;
 
@@ -119,6 +121,27 @@ proptest! {
         let flags_end = usize::from(whole.transport_offset) + 14;
         let length = (flags_end as f64 * share) as usize;
         prop_assert_eq!(parse(&Frame(&frame[..length])).shape, Shape::Malformed);
+    }
+
+    #[test]
+    fn the_short_way_says_what_the_long_way_says(sent in sent(), flags: u8, at: prop::sample::Index, value: u8) {
+        let mut frame = written(&sent, Some(flags));
+        for changed in [false, true] {
+            if changed {
+                let at = at.index(frame.len());
+                frame[at] = value;
+            }
+            let [short, long] = [(); 2].map(|()| MemoryTables::new(KernelConfig::new([1, 2])));
+            process_frame(&Frame(&frame), &short);
+            process(&parse(&Frame(&frame)), frame.len() as u64, &long);
+            prop_assert_eq!(short.counters(), long.counters());
+        }
+    }
+
+    #[test]
+    fn plain_segments_of_connections_take_the_short_way(sent in sent(), flags: u8) {
+        let frame = written(&Sent { tags: 0, ..sent }, Some(flags | 0x10));
+        prop_assert_eq!(is_plainly_established(&Frame(&frame)), flags & 0x02 == 0);
     }
 
     #[test]

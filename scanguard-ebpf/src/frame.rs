@@ -6,18 +6,17 @@ use scanguard_common::packet::{Packet, Parsed, parse};
 
 use crate::maps::headers::{self, HEADER_BYTES};
 
-/// Reads a frame; returns what it says and its length in bytes.
-#[inline(always)]
-pub(crate) fn read(context: &XdpContext) -> (Parsed, usize) {
-    let near = NearFrame::new(context);
-    let parsed = if near.holds_headers() {
-        parse(&near)
-    } else {
+impl NearFrame {
+    /// Reads the frame.
+    #[inline(always)]
+    pub(crate) fn read(&self, context: &XdpContext) -> Parsed {
+        if self.holds_headers() {
+            return parse(self);
+        }
         let mut parsed = Parsed::default();
         read_far(context, &mut parsed);
         parsed
-    };
-    (parsed, near.length)
+    }
 }
 
 /// Reads a frame whose headers may not all be in its first buffer. A function of its own, for its stack.
@@ -30,7 +29,7 @@ fn read_far(context: &XdpContext, parsed: &mut Parsed) {
 
 /// The first buffer of a frame, read directly. The headers are there but for very long extension chains and drivers
 /// that split headers.
-struct NearFrame {
+pub(crate) struct NearFrame {
     start: usize,
     end: usize,
     length: usize,
@@ -39,7 +38,7 @@ struct NearFrame {
 impl NearFrame {
     /// The frame of this context.
     #[inline(always)]
-    fn new(context: &XdpContext) -> Self {
+    pub(crate) fn new(context: &XdpContext) -> Self {
         Self { start: opaque(context.data()), end: opaque(context.data_end()), length: frame_len(context) }
     }
 

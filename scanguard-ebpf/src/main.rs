@@ -15,15 +15,22 @@ mod tables;
 use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
-use scanguard_common::datapath::{Action, process};
+use scanguard_common::datapath::{Action, pass_established, process};
+use scanguard_common::packet::{Packet as _, is_plainly_established};
 
+use crate::frame::NearFrame;
 use crate::tables::KernelTables;
 
 /// Judges each frame that arrives on an interface.
 #[xdp(frags)]
 fn scanguard(context: XdpContext) -> u32 {
-    let (parsed, length) = frame::read(&context);
-    let action = process(&parsed, length as u64, &KernelTables::new(&context));
+    let (frame, tables) = (NearFrame::new(&context), KernelTables::new(&context));
+    let length = frame.len();
+    let action = if is_plainly_established(&frame) {
+        pass_established(length as u64, &tables)
+    } else {
+        process(&frame.read(&context), length as u64, &tables)
+    };
     log::action(&context, length, action);
     match action {
         Action::Pass => xdp_action::XDP_PASS,

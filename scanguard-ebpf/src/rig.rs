@@ -22,6 +22,8 @@ use aya_ebpf::programs::XdpContext;
 use scanguard_common::atomic;
 use scanguard_common::packet::PARSED_WORDS;
 
+use crate::frame::NearFrame;
+
 /// Interface that generated frames leave by.
 #[unsafe(no_mangle)]
 static RIG_INTERFACE: Global<u32> = Global::new(0);
@@ -80,7 +82,7 @@ fn rig_generate(context: XdpContext) -> u32 {
 /// Keeps what the parser reads.
 #[xdp(frags)]
 fn rig_parse(context: XdpContext) -> u32 {
-    let (parsed, _length) = frame::read(&context);
+    let parsed = NearFrame::new(&context).read(&context);
     if let Some(kept) = RIG_PARSED.get_ptr_mut(0) {
         // SAFETY: tests run one frame at a time.
         unsafe { *kept = parsed.words() };

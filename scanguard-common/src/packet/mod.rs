@@ -4,12 +4,14 @@
 //! of the IP header's own length, whichever is less, so that Ethernet padding is never read as a transport header.
 //! Nothing is allocated and every loop is bounded, which the BPF verifier demands and a fuzzer likes.
 
+mod established;
 mod ethernet;
 mod ip4;
 mod ip6;
 mod read;
 mod transport;
 
+pub use established::is_plainly_established;
 pub use ethernet::MAX_VLAN_TAGS;
 pub use ip6::MAX_EXTENSION_HEADERS;
 

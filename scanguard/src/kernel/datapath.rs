@@ -81,6 +81,7 @@ pub struct Attachment {
 pub struct Datapath {
     object: Ebpf,
     pub(super) written: Written,
+    config: KernelConfig,
     readings: Readings,
     events: Option<EventStream>,
 }
@@ -105,15 +106,22 @@ impl Datapath {
         }
         let (written, counted, events) = maps::take(&mut object)?;
         let readings = Readings::new(counted);
-        Ok(Self { object, written, readings, events: Some(EventStream::new(events)) })
+        let config = KernelConfig::new([0; 2]);
+        Ok(Self { object, written, config, readings, events: Some(EventStream::new(events)) })
     }
 
-    /// Replaces the settings; in force with the next packet.
+    /// Replaces the settings; in force with the next packet. The filter of own addresses is kept true here and not taken
+    /// from `config`.
     ///
     /// # Errors
     /// When the map cannot be written.
     pub fn set_config(&mut self, config: &KernelConfig) -> Result<(), KernelError> {
-        self.written.config.set(0, to_bytes::<_, ConfigBytes>(config), 0).map_err(map_error("CONFIG"))
+        self.config = KernelConfig { own_filter: self.config.own_filter, ..*config };
+        self.write_config()
+    }
+
+    fn write_config(&mut self) -> Result<(), KernelError> {
+        self.written.config.set(0, to_bytes::<_, ConfigBytes>(&self.config), 0).map_err(map_error("CONFIG"))
     }
 
     /// Replaces the class of every port; a port not named is `unknown`.
@@ -146,7 +154,13 @@ impl Datapath {
         if addresses.len() > MAX_OWN_ADDRESSES {
             return Err(KernelError::TooManyAddresses { count: addresses.len(), limit: MAX_OWN_ADDRESSES });
         }
+        let filter = |addresses: &[IpAddr]| {
+            addresses.iter().fold(0, |filter, address| filter | Address::from(*address).filter_bit())
+        };
         let wanted: HashSet<[u8; 16]> = addresses.iter().map(|address| Address::from(*address).bytes()).collect();
+        // The filter lets old and new addresses through while the table changes.
+        self.config.own_filter |= filter(addresses);
+        self.write_config()?;
         let own = &mut self.written.own;
         let present: Vec<[u8; 16]> = own.keys().filter_map(Result::ok).collect();
         for address in &wanted {
@@ -159,7 +173,8 @@ impl Datapath {
             }
         }
         self.readings.set_own_addresses(wanted.len());
-        Ok(())
+        self.config.own_filter = filter(addresses);
+        self.write_config()
     }
 
     /// Attaches to an interface and reads back what the kernel made of it.

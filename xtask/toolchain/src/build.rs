@@ -30,13 +30,14 @@ pub fn build_script(binaries: &[&str]) -> ExitCode {
 fn try_build_script(binaries: &[&str]) -> Result<()> {
     let manifest = PathBuf::from(variable("CARGO_MANIFEST_DIR")?);
     let root = workspace_root(&manifest).context("cannot find the workspace above this package")?;
+    // First, so that cargo shows nothing but the one sentence when there is none.
+    let toolchain = Toolchain::detect(&root)?;
     for source in SOURCES {
         println!("cargo::rerun-if-changed={}", root.join(source).display());
     }
     println!("cargo::rerun-if-changed={}", Place::new(&root).stamp().display());
     println!("cargo::rerun-if-env-changed=PATH");
     let out = PathBuf::from(variable("OUT_DIR")?);
-    let toolchain = Toolchain::detect(&root)?;
     let objects = compile(&toolchain, &root, binaries)?;
     for binary in binaries {
         let (from, to) = (objects.join(binary), out.join(binary));
