@@ -52,15 +52,29 @@ fn the_usual_meter_answers_about_its_burst() {
     assert!((40..=80).contains(&report.scanner.closed_answered), "{report}");
 }
 
-/// Processes whose network namespace is neither ours nor that of init: inhabitants of a laboratory.
-fn inhabitants() -> Vec<String> {
-    let namespace = |pid: &str| fs::metadata(format!("/proc/{pid}/ns/net")).map(|file| file.ino()).ok();
-    let (own, init) = (namespace("self"), namespace("1"));
-    let processes = fs::read_dir("/proc").expect("processes").flatten();
-    processes
+/// Every process that has a network namespace, with its parent and that namespace. (Zombies have none.)
+fn processes() -> Vec<(u32, u64)> {
+    let parent = |pid: &str| {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+        status.lines().find_map(|line| line.strip_prefix("PPid:"))?.trim().parse().ok()
+    };
+    let namespace = |pid: &str| Some(fs::metadata(format!("/proc/{pid}/ns/net")).ok()?.ino());
+    fs::read_dir("/proc")
+        .expect("processes")
+        .flatten()
         .filter_map(|entry| entry.file_name().into_string().ok())
         .filter(|pid| pid.bytes().all(|byte| byte.is_ascii_digit()))
-        .filter(|pid| namespace(pid).is_some_and(|theirs| Some(theirs) != own && Some(theirs) != init))
+        .filter_map(|pid| Some((parent(&pid)?, namespace(&pid)?)))
+        .collect()
+}
+
+/// The namespaces in which a laboratory's programs run. Other tests have laboratories at the same time.
+fn namespaces_of(lab: &Child) -> Vec<u64> {
+    let own = fs::metadata("/proc/self/ns/net").expect("our namespace").ino();
+    processes()
+        .into_iter()
+        .filter(|(parent, namespace)| *parent == lab.id() && *namespace != own)
+        .map(|(_, namespace)| namespace)
         .collect()
 }
 
@@ -85,15 +99,18 @@ fn start_lab() -> Child {
 
 #[test]
 fn a_lab_killed_in_the_middle_leaves_no_process_and_no_namespace() {
-    let before = inhabitants();
     let links_before = fs::read_dir("/sys/class/net").expect("links").count();
     let mut lab = start_lab();
-    // The daemon, tcpdump and a scanner or customer live in the lab's namespaces.
-    wait_for("the lab to be under way", Duration::from_secs(30), || inhabitants().len() >= before.len() + 3);
+    let mut namespaces = Vec::new();
+    // tcpdump on two hosts, the daemon, and a scanner or a customer.
+    wait_for("the lab to be under way", Duration::from_secs(30), || {
+        namespaces = namespaces_of(&lab);
+        namespaces.len() >= 4
+    });
     lab.kill().expect("a signal");
     lab.wait().expect("its end");
     wait_for("everything in it to be gone", Duration::from_secs(10), || {
-        inhabitants().iter().all(|pid| before.contains(pid))
+        processes().iter().all(|(_, namespace)| !namespaces.contains(namespace))
     });
     assert_eq!(fs::read_dir("/sys/class/net").expect("links").count(), links_before, "links of this machine");
     assert!(

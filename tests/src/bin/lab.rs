@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result, bail};
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand};
 use scanguard_tests::lab::defender::{Defender, default_binary};
 use scanguard_tests::lab::report::Report;
@@ -23,7 +24,8 @@ struct Cli {
 enum Verb {
     /// Play a scenario and report what was measured.
     Scenario {
-        /// Which one; `lab list` shows them.
+        /// Which one; `lab list` says what they are.
+        #[arg(value_parser = PossibleValuesParser::new(ALL.iter().map(|scenario| scenario.name)))]
         name: String,
         /// What protects the edge.
         #[arg(long, value_enum, default_value_t)]
