@@ -58,13 +58,12 @@ pub(crate) fn install(tools: &[Tool], rights: Rights) -> Result<()> {
     if install().status().is_ok_and(|status| status.success()) {
         return Ok(());
     }
-    let mut update = rights.command("apt-get");
-    step::run("refreshing apt's lists", update.args(["update", "-q"]).stdin(Stdio::null()).stdout(Stdio::null()))?;
+    refresh_lists(rights)?;
     step::run("installing again", &mut install()).with_context(|| by_hand)
 }
 
 /// Unpacks Prometheus below `target/tools` unless it is there or installed; returns the folder of its programs.
-pub(crate) fn prometheus(root: &Path) -> Result<PathBuf> {
+pub(crate) fn prometheus(root: &Path, rights: Rights) -> Result<PathBuf> {
     if let Some(folder) = find("promtool").and_then(|file| file.parent().map(Path::to_path_buf)) {
         return Ok(folder);
     }
@@ -76,20 +75,27 @@ pub(crate) fn prometheus(root: &Path) -> Result<PathBuf> {
     println!("==> unpacking Prometheus below {} (download 30 MB, disk 150 MB)", folder.display());
     let fetched = root.join("target/tools.packages");
     fs::create_dir_all(&fetched).context("cannot make a folder for packages")?;
-    let status = Command::new("apt-get")
-        .args(["-o", "APT::Sandbox::User=root", "-q", "download", UNPACKED.package])
-        .current_dir(&fetched)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .status();
-    if !status.is_ok_and(|status| status.success()) {
-        bail!("cannot get Prometheus: install `prometheus` and `promtool` with your package manager");
+    let download = || {
+        let mut apt = Command::new("apt-get");
+        apt.args(["-o", "APT::Sandbox::User=root", "-q", "download", UNPACKED.package]).current_dir(&fetched);
+        apt.stdin(Stdio::null()).stdout(Stdio::null()).status().is_ok_and(|status| status.success())
+    };
+    if !download() {
+        refresh_lists(rights)?;
+        if !download() {
+            bail!("cannot get Prometheus: install `prometheus` and `promtool` with your package manager");
+        }
     }
     for entry in fs::read_dir(&fetched).context("cannot list the packages")? {
         step::run("unpacking", Command::new("dpkg-deb").arg("-x").arg(entry?.path()).arg(&folder))?;
     }
     fs::remove_dir_all(&fetched).context("cannot remove the packages")?;
     Ok(programs)
+}
+
+fn refresh_lists(rights: Rights) -> Result<()> {
+    let mut update = rights.command("apt-get");
+    step::run("refreshing apt's lists", update.args(["update", "-q"]).stdin(Stdio::null()).stdout(Stdio::null()))
 }
 
 fn find(program: &str) -> Option<PathBuf> {

@@ -95,13 +95,16 @@ impl Rig {
         self.words()?.get(&0, 0).map_err(map_error("RIG_ATOMICS"))
     }
 
-    /// What the parser in the kernel makes of a frame, as [`scanguard_common::packet::Parsed::words`].
+    /// What the parser in the kernel makes of a frame, as [`scanguard_common::packet::Parsed::words`]. With `near`, only so many
+    /// of its bytes lie in the frame's first buffer (Linux 6.18), which must be at least an Ethernet header.
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub fn parse(&mut self, frame: &[u8]) -> Result<[u64; PARSED_WORDS], KernelError> {
+    pub fn parse(&mut self, frame: &[u8], near: Option<u32>) -> Result<[u64; PARSED_WORDS], KernelError> {
         let name = "rig_parse";
-        let options = TestRunOptions { data_in: Some(frame), ..TestRunOptions::default() };
+        // `struct xdp_md`: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex.
+        let context = near.map(|near| [0, near, 0, 0, 0, 0].map(u32::to_ne_bytes).concat());
+        let options = TestRunOptions { data_in: Some(frame), ctx_in: context.as_deref(), ..TestRunOptions::default() };
         self.loaded(name)?.test_run(options).map_err(program_error(name))?;
         let map = self.object.map("RIG_PARSED").ok_or(KernelError::NoSuchPart("RIG_PARSED"))?;
         let map = Array::<_, [u64; PARSED_WORDS]>::try_from(map).map_err(map_error("RIG_PARSED"))?;
