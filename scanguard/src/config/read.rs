@@ -4,6 +4,7 @@ use std::net::{Ipv6Addr, SocketAddr};
 use std::ops::Range;
 use std::path::PathBuf;
 
+use ipnetwork::Ipv6Network;
 use scanguard_common::reason::Mode;
 use scanguard_common::source::MAX_TRANSLATORS;
 use toml::Spanned;
@@ -151,14 +152,14 @@ fn translators<'a, 'i>(key: &str, value: &'a Value<'i>, problems: &mut Problems<
 
 fn translator(key: &str, value: &Value<'_>, problems: &mut Problems<'_>) -> Option<Ipv6Addr> {
     let found = text(key, value, problems)?;
-    let address: Option<Ipv6Addr> = found.strip_suffix("/96").and_then(|address| address.parse().ok());
-    let Some(address) = address else {
+    let network = found.parse::<Ipv6Network>().ok().filter(|network| network.prefix() == 96);
+    let Some(network) = network else {
         let reason = format!("{found:?} is no IPv6 prefix of 96 bits");
         problems.suggest(&value.span(), reason, "for example \"2001:db8:64::/96\"");
         return None;
     };
-    let prefix = Ipv6Addr::from_bits(address.to_bits() >> 32 << 32);
-    if prefix != address {
+    let prefix = network.network();
+    if prefix != network.ip() {
         let reason = format!("{found:?} has bits set after its first 96");
         problems.suggest(&value.span(), reason, format!("did you mean \"{prefix}/96\"?"));
         return None;
