@@ -58,3 +58,24 @@ pub unsafe fn fetch_or_u64(target: *mut u64, mask: u64) -> u64 {
         core::sync::atomic::AtomicU64::from_ptr(target).fetch_or(mask, core::sync::atomic::Ordering::AcqRel)
     }
 }
+
+/// Puts `new` into `*target` if it holds `expected`, and returns the value before.
+///
+/// # Safety
+/// `target` is aligned, valid for writes, and every concurrent access to it goes through this module.
+#[inline(always)]
+pub unsafe fn compare_exchange_u64(target: *mut u64, expected: u64, new: u64) -> u64 {
+    #[cfg(target_arch = "bpf")]
+    // SAFETY: the caller's promise is the intrinsic's.
+    unsafe {
+        use core::intrinsics::AtomicOrdering::{AcqRel, Acquire};
+        core::intrinsics::atomic_cxchg::<u64, { AcqRel }, { Acquire }>(target, expected, new).0
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    // SAFETY: the caller's promise is `from_ptr`'s.
+    unsafe {
+        use core::sync::atomic::Ordering::{AcqRel, Acquire};
+        let target = core::sync::atomic::AtomicU64::from_ptr(target);
+        target.compare_exchange(expected, new, AcqRel, Acquire).unwrap_or_else(|before| before)
+    }
+}

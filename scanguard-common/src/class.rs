@@ -1,10 +1,11 @@
 //! What a destination port is to the world.
 
 /// Class of a (local destination, protocol, port).
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
 #[repr(u8)]
 pub enum PortClass {
     /// Everything that is not known to be something else: neutral, never hidden, never challenged.
+    #[default]
     Unknown = 0,
     /// Open and for everybody; never hidden below a block.
     Public = 1,

@@ -2,7 +2,11 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use crate::record::ConcealRules;
+use crate::score::ScoreRules;
 use crate::source::KeyRules;
+use crate::storm::StormRules;
+use crate::verdict::Census;
 
 /// Settings of the running datapath, replaced as a whole.
 #[derive(Clone, Copy, Debug, Eq, FromBytes, Immutable, IntoBytes, KnownLayout, PartialEq)]
@@ -17,16 +21,71 @@ pub struct KernelConfig {
     /// [`crate::address::Address::filter_bit`] of all of this host's own addresses: an address without its bit here is
     /// not one of them. Whoever writes the table of own addresses keeps it true.
     pub own_filter: u64,
+    /// When the daemon was last seen alive, on the datapath's clock. No suspicion begins or is prolonged [`HEARTBEAT_LIMIT_NS`]
+    /// later.
+    pub heartbeat_ns: u64,
+    /// For how long a port that was seen open counts as possibly open, in nanoseconds.
+    pub opened_ns: u64,
+    /// The test's constants.
+    pub score: ScoreRules,
+    /// How long suspicion lasts.
+    pub conceal: ConcealRules,
+    /// When suspects arise too fast.
+    pub storm: StormRules,
+    /// Which maps have entries.
+    pub census: Census,
     /// [`crate::reason::Mode`].
     pub mode: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// First port from which this host's own connections leave.
+    pub ephemeral_first: u16,
+    /// Last such port.
+    pub ephemeral_last: u16,
 }
 
+/// A daemon that was not seen for so long is dead: from then on nothing new is held against anyone.
+pub const HEARTBEAT_LIMIT_NS: u64 = 30_000_000_000;
+
 impl KernelConfig {
-    /// Observe, /64 sources, no translators beyond the well-known prefix, private ranges judged like others.
+    /// Observe, /64 sources, no translators beyond the well-known prefix, private ranges judged like others, and the defaults
+    /// of Linux and of the test. The heartbeat is still to come.
     #[must_use]
     pub const fn new(contact_key: [u64; 2]) -> Self {
-        Self { keys: KeyRules::new(), contact_key, virtual_now_ns: 0, own_filter: 0, mode: 0, reserved: 0 }
+        Self {
+            keys: KeyRules::new(),
+            contact_key,
+            virtual_now_ns: 0,
+            own_filter: 0,
+            heartbeat_ns: 0,
+            opened_ns: 7 * 24 * 3_600_000_000_000,
+            score: ScoreRules::new(),
+            conceal: ConcealRules::new(),
+            storm: StormRules::new(),
+            census: Census {
+                verdicts: 0,
+                hard_verdicts: 0,
+                known: 0,
+                allowed: 0,
+                allowed_within: 0,
+                allow_generation: 0,
+            },
+            mode: 0,
+            // Linux' default of net.ipv4.ip_local_port_range.
+            ephemeral_first: 32_768,
+            ephemeral_last: 60_999,
+        }
+    }
+
+    /// Whether a port is one from which this host's own connections leave, so that answers arrive there.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_ephemeral(&self, port: u16) -> bool {
+        self.ephemeral_first <= port && port <= self.ephemeral_last
+    }
+
+    /// Whether the daemon is alive at this time.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_watched(&self, now_ns: u64) -> bool {
+        now_ns.saturating_sub(self.heartbeat_ns) < HEARTBEAT_LIMIT_NS
     }
 }

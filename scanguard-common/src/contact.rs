@@ -4,51 +4,116 @@
 //! at collisions. Ports of one service family are one contact, because clients try them in turn on their own.
 
 use crate::address::Address;
-use crate::class::Protocol;
 
-/// What became of a contact.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-#[repr(u8)]
-pub enum Outcome {
-    /// Nothing is known of the port: neutral.
-    Unknown = 0,
-    /// A public port.
-    Public = 1,
-    /// A restricted port.
-    Restricted = 2,
-    /// A canary port.
-    Canary = 3,
-    /// A port verified to be closed.
-    Closed = 4,
+macro_rules! outcomes {
+    ($($(#[$doc:meta])* $name:ident = $number:literal, $label:literal;)+) => {
+        /// What became of a contact. Numbers and labels are append-only, like those of [`crate::reason::Reason`].
+        #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+        #[repr(u8)]
+        pub enum Outcome {
+            $($(#[$doc])* $name = $number,)+
+        }
+
+        impl Outcome {
+            /// All outcomes, in the order of their numbers.
+            pub const ALL: &[Self] = &[$(Self::$name,)+];
+
+            /// The outcome with this number.
+            #[must_use]
+            pub const fn from_u8(number: u8) -> Option<Self> {
+                match number {
+                    $($number => Some(Self::$name),)+
+                    _ => None,
+                }
+            }
+
+            /// The name in metrics and JSON.
+            #[must_use]
+            pub const fn label(self) -> &'static str {
+                match self { $(Self::$name => $label,)+ }
+            }
+        }
+    };
 }
 
-impl Outcome {
-    /// All outcomes, in the order of their numbers.
-    pub const ALL: &[Self] = &[Self::Unknown, Self::Public, Self::Restricted, Self::Canary, Self::Closed];
+outcomes! {
+    /// Nothing is known of the port, or it is not closed for certain: neutral.
+    #[default]
+    Unknown = 0, "unknown";
+    /// A public port.
+    Public = 1, "public";
+    /// A restricted port.
+    Restricted = 2, "restricted";
+    /// A canary port, verified to be closed.
+    Canary = 3, "canary";
+    /// A port verified to be closed.
+    Closed = 4, "closed";
+    /// TCP flags that no stack sends, to any port of ours.
+    IllegalFlags = 5, "illegal_flags";
+    /// TCP cut so that its flags hide.
+    TinyFragment = 6, "tiny_fragment";
+    /// More IPv6 extension headers than anyone needs.
+    LongChain = 7, "long_chain";
+    /// TCP with ACK that belongs to no connection, to a port verified to be closed.
+    AckProbe = 8, "ack_probe";
+    /// An IP protocol that is not handled here.
+    Protocol = 9, "protocol";
+}
 
-    /// The outcome with this number.
+/// What kind of thing is asked for: kinds never share a contact, so that the order of packets cannot decide which of two
+/// different pieces of evidence counts.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[repr(u8)]
+pub enum ContactKind {
+    /// A TCP port, asked with a SYN or an ACK.
+    Tcp = 0,
+    /// A UDP port.
+    Udp = 1,
+    /// An ICMP echo.
+    Icmp = 2,
+    /// A TCP port, asked with illegal flags.
+    Illegal = 3,
+    /// A TCP port, asked in tiny fragments.
+    Fragment = 4,
+    /// A chain of extension headers.
+    Chain = 5,
+    /// An IP protocol, whose number stands in the port's place.
+    Protocol = 6,
+}
+
+impl ContactKind {
+    /// The kind with this number.
     #[must_use]
     pub const fn from_u8(number: u8) -> Option<Self> {
         match number {
-            0 => Some(Self::Unknown),
-            1 => Some(Self::Public),
-            2 => Some(Self::Restricted),
-            3 => Some(Self::Canary),
-            4 => Some(Self::Closed),
+            0 => Some(Self::Tcp),
+            1 => Some(Self::Udp),
+            2 => Some(Self::Icmp),
+            3 => Some(Self::Illegal),
+            4 => Some(Self::Fragment),
+            5 => Some(Self::Chain),
+            6 => Some(Self::Protocol),
             _ => None,
         }
     }
 
-    /// The name in metrics and JSON.
+    /// The name in logs and JSON.
     #[must_use]
     pub const fn label(self) -> &'static str {
         match self {
-            Self::Unknown => "unknown",
-            Self::Public => "public",
-            Self::Restricted => "restricted",
-            Self::Canary => "canary",
-            Self::Closed => "closed",
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+            Self::Icmp => "icmp",
+            Self::Illegal => "tcp with illegal flags",
+            Self::Fragment => "tcp in tiny fragments",
+            Self::Chain => "extension headers",
+            Self::Protocol => "ip protocol",
         }
+    }
+
+    /// Whether the number asked for is a port, of which families exist.
+    const fn has_ports(self) -> bool {
+        !matches!(self, Self::Icmp | Self::Chain | Self::Protocol)
     }
 }
 
@@ -57,12 +122,13 @@ impl Outcome {
 pub struct ContactBit(u8);
 
 impl ContactBit {
-    /// The bit of a destination, protocol and port.
+    /// The bit of a destination, kind and port.
     #[inline(always)]
     #[must_use]
-    pub fn of(key: &[u64; 2], destination: &Address, protocol: Protocol, port: u16) -> Self {
+    pub fn of(key: &[u64; 2], destination: &Address, kind: ContactKind, port: u16) -> Self {
         let [high, low] = destination.words();
-        let what = (u64::from(protocol as u8) << 16) | u64::from(family(port));
+        let port = if kind.has_ports() { family(port) } else { port };
+        let what = (u64::from(kind as u8) << 16) | u64::from(port);
         Self(siphash13(key, [high, low, what]) as u8)
     }
 
@@ -151,13 +217,13 @@ mod tests {
 
     #[test]
     fn ports_of_one_service_family_are_one_contact() {
-        let bit = |protocol, port| ContactBit::of(&[1, 2], &Address::from_words([7; 2]), protocol, port);
+        let bit = |kind, port| ContactBit::of(&[1, 2], &Address::from_words([7; 2]), kind, port);
         for family in [&[25, 110, 143, 465, 587, 993, 995][..], &[80, 443, 8080, 8443], &[5060, 5061]] {
             for port in family {
-                assert_eq!(bit(Protocol::Tcp, *port), bit(Protocol::Tcp, family[0]), "{port}");
+                assert_eq!(bit(ContactKind::Tcp, *port), bit(ContactKind::Tcp, family[0]), "{port}");
             }
         }
-        let distinct: std::collections::HashSet<u8> = (1..1000).map(|port| bit(Protocol::Tcp, port).0).collect();
+        let distinct: std::collections::HashSet<u8> = (1..1000).map(|port| bit(ContactKind::Tcp, port).0).collect();
         assert!(distinct.len() > 240, "1,000 ports fill nearly all of 256 bits, not {}", distinct.len());
     }
 }

@@ -64,6 +64,13 @@ impl CounterIndex {
         Self(((level as usize * REASON_SLOTS + reason as usize) * Mode::COUNT + mode as usize) as u32)
     }
 
+    /// The same by the numbers of level and reason, each of which must be one.
+    #[inline(always)]
+    #[must_use]
+    pub(crate) const fn ruling(level: u32, reason: u32, mode: Mode) -> Self {
+        Self((level * REASON_SLOTS as u32 + reason) * Mode::COUNT as u32 + mode as u32)
+    }
+
     /// Attempts on a class of port over a protocol.
     #[inline(always)]
     #[must_use]

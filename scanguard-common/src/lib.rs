@@ -1,4 +1,4 @@
-//! The datapath of scanguard, pure: parsing, source keys, classing, counting.
+//! The datapath of scanguard, pure: parsing, source keys, classing, counting, scoring, hiding.
 //!
 //! Nothing here knows about BPF. The code is generic over two traits, [`packet::Packet`] (where the bytes are) and
 //! [`tables::Tables`] (where the state is, what time it is, which sockets exist). The XDP program is this code over
@@ -15,6 +15,10 @@
 //! | [`class`] | what is the port it asks for |
 //! | [`contact`] | has this sender asked for it before |
 //! | [`record`] | what is remembered of a sender |
+//! | [`score`] | how likely it is a scanner |
+//! | [`opened`] | which ports were seen open |
+//! | [`storm`] | whether somebody forges suspects |
+//! | [`verdict`] | what userspace decided about it |
 //! | [`reason`] | why a packet was passed or dropped |
 //! | [`counter`], [`event`] | what userspace is told |
 //! | [`config`] | what userspace tells the kernel |
@@ -33,8 +37,12 @@ pub mod datapath;
 pub mod event;
 #[cfg(any(test, feature = "host"))]
 pub mod host;
+pub mod opened;
 pub mod packet;
 pub mod reason;
 pub mod record;
+pub mod score;
 pub mod source;
+pub mod storm;
 pub mod tables;
+pub mod verdict;

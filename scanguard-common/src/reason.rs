@@ -6,7 +6,7 @@
 macro_rules! reasons {
     ($($(#[$doc:meta])* $name:ident = $number:literal, $label:literal, $sentence:literal;)+) => {
         /// Why a packet was passed or dropped.
-        #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+        #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
         #[repr(u8)]
         pub enum Reason {
             $($(#[$doc])* #[doc = $sentence] $name = $number,)+
@@ -41,6 +41,7 @@ macro_rules! reasons {
 }
 
 reasons! {
+    #[default]
     NotIp = 0, "not_ip", "Neither IPv4 nor IPv6: ARP, LLDP, or more than two VLAN tags.";
     Malformed = 1, "malformed", "The headers are cut short or contradict each other.";
     Established = 2, "established", "TCP without SYN and with ACK or RST: part of a connection.";
@@ -55,6 +56,18 @@ reasons! {
     OtherProtocol = 11, "other_protocol", "An IP protocol that is not TCP, UDP or ICMP.";
     UdpEstablished = 12, "udp_established", "UDP for a connected socket: the answer to something we sent.";
     SourcesFull = 13, "sources_full", "An attempt that could not be counted per source: the table took no entry.";
+    AckProbe = 14, "ack_probe", "A TCP segment with ACK that belongs to no connection, to a closed port.";
+    Allowed = 15, "allowed", "It would be hidden, but its source is on the allowlist.";
+    HiddenRestricted = 16, "hidden_restricted", "A suspect asked for a restricted port on which it has never worked.";
+    HiddenCanary = 17, "hidden_canary", "A suspect asked for a canary port.";
+    HiddenClosed = 18, "hidden_closed", "A suspect asked for a closed port.";
+    HiddenProbe = 19, "hidden_probe", "A suspect sent a segment of no connection (illegal flags, ACK, a tiny fragment) to a port that is hidden from it.";
+    HiddenProtocol = 20, "hidden_protocol", "A suspect asked for an IP protocol that is not handled here, or sent an over-long chain of extension headers.";
+    HiddenNetwork = 21, "hidden_network", "A closed port was asked for from a network (/24, /48) whose addresses scan in turn.";
+    Storm = 22, "storm", "An attempt on a closed port while suspects arise faster than real ones do.";
+    BlockedPrivate = 23, "blocked_private", "A source under block private asked for a port that is not public.";
+    BlockedAll = 24, "blocked_all", "A new flow or probe of a source under block all.";
+    BlockedHard = 25, "blocked_hard", "A packet of an established flow, or of none, of a source under a hard block.";
 }
 
 /// Room kept for reasons in the counter layout; raising it is a new layout of the COUNTERS map.

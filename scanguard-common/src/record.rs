@@ -1,4 +1,4 @@
-//! What is remembered of a source: the value of the SOURCES map.
+//! What is remembered of a source, or of a network of sources: the values of SOURCES, PREFIXES and SUSPECTS.
 
 use core::cell::UnsafeCell;
 
@@ -6,6 +6,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::atomic;
 use crate::contact::ContactBit;
+use crate::score::{ScoreRules, halved};
 use crate::source::SourceKey;
 
 /// What is remembered of a source. Times are nanoseconds of `CLOCK_MONOTONIC_COARSE`.
@@ -24,15 +25,27 @@ pub struct SourceRecord {
     pub contacts: u32,
     /// Contacts that failed.
     pub failures: u32,
-    /// Log-likelihood ratio "scanner : benign" in 1/1024 nat.
+    /// Log-likelihood ratio "scanner : benign", see [`crate::score`].
     pub score: u32,
-    /// [`crate::reason::Level`] in force.
-    pub level: u32,
+    /// [`crate::contact::Outcome`] of the contact that made it a suspect.
+    pub reason: u32,
+    /// When the score last changed, or was last due to be halved.
+    pub decayed_ns: u64,
+    /// When the latest first contact that counted against it came.
+    pub evidence_ns: u64,
+    /// Since when it is a suspect.
+    pub suspect_since_ns: u64,
+    /// Until when; in the past when it is none.
+    pub suspect_until_ns: u64,
+    /// When SUSPECTS was last told.
+    pub backed_up_ns: u64,
+    /// [`crate::verdict::Census::allow_generation`] under which ALLOW was last asked.
+    pub allow_generation: u64,
     /// One bit per contact, see [`crate::contact`].
     pub contact_set: [u64; 4],
 }
 
-const _: () = assert!(size_of::<SourceRecord>() == 88 && align_of::<SourceRecord>() == 8);
+const _: () = assert!(size_of::<SourceRecord>() == 136 && align_of::<SourceRecord>() == 8);
 
 impl SourceRecord {
     /// A source seen for the first time, nothing counted yet.
@@ -47,16 +60,113 @@ impl SourceRecord {
             contacts: 0,
             failures: 0,
             score: 0,
-            level: 0,
+            reason: 0,
+            decayed_ns: now_ns,
+            evidence_ns: 0,
+            suspect_since_ns: 0,
+            suspect_until_ns: 0,
+            backed_up_ns: 0,
+            allow_generation: 0,
             contact_set: [0; 4],
         }
     }
+
+    /// Whether it is a suspect at this time.
+    #[must_use]
+    pub const fn is_suspect(&self, now_ns: u64) -> bool {
+        self.suspect_until_ns > now_ns
+    }
+
+    /// The score as it is at this time, halvings that no packet has carried out yet included.
+    #[must_use]
+    pub fn score_at(&self, rules: &ScoreRules, now_ns: u64) -> u32 {
+        let half_lives = now_ns.saturating_sub(self.decayed_ns).checked_div(rules.half_life_ns).unwrap_or(0);
+        halved(self.score.min(rules.cap), half_lives)
+    }
 }
 
+/// What SUSPECTS keeps of a suspect, so that a flood of other sources cannot wash it out of SOURCES.
+#[derive(Clone, Copy, Debug, Eq, FromBytes, Immutable, IntoBytes, KnownLayout, PartialEq)]
+#[repr(C)]
+pub struct Backup {
+    /// As in [`SourceRecord`].
+    pub suspect_since_ns: u64,
+    /// As in [`SourceRecord`].
+    pub suspect_until_ns: u64,
+    /// As in [`SourceRecord`].
+    pub evidence_ns: u64,
+    /// As in [`SourceRecord`].
+    pub allow_generation: u64,
+    /// As in [`SourceRecord`].
+    pub score: u32,
+    /// As in [`SourceRecord`].
+    pub reason: u32,
+}
+
+const _: () = assert!(size_of::<Backup>() == 40);
+
+/// How long suspicion lasts.
+#[derive(Clone, Copy, Debug, Eq, FromBytes, Immutable, IntoBytes, KnownLayout, PartialEq)]
+#[repr(C)]
+pub struct ConcealRules {
+    /// After the last packet to something hidden, in nanoseconds.
+    pub duration_ns: u64,
+    /// After the last new evidence, whatever else comes, in nanoseconds.
+    pub longest_ns: u64,
+}
+
+impl ConcealRules {
+    /// An hour, a day at most.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { duration_ns: 3_600_000_000_000, longest_ns: 24 * 3_600_000_000_000 }
+    }
+}
+
+impl Default for ConcealRules {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Whether a contact is a new one.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Contact {
+    /// Asked for before.
+    Repeated,
+    /// The first one.
+    First,
+    /// Not asked for before the score reached the cap. There the set is frozen: nothing more is to be learnt from its growth, and
+    /// what a suspect asks for must not push out what it asked before.
+    Frozen,
+}
+
+/// How often SUSPECTS is told of a suspect that goes on.
+const BACKUP_EVERY_NS: u64 = 60_000_000_000;
+
 /// A record in a table that other CPUs write to at the same time.
+///
+/// Shared fields are changed by atomics or written whole; where two CPUs may write the same word, either may win, and
+/// what is lost is at most one packet's worth.
 #[derive(Clone, Copy)]
 pub struct SourceCell<'a> {
     record: &'a UnsafeCell<SourceRecord>,
+}
+
+/// Reads a field.
+macro_rules! get {
+    ($cell:expr, $field:ident) => {
+        // SAFETY: the cell is valid and aligned for 'a; the word is read whole.
+        unsafe { (&raw const (*$cell.record.get()).$field).read_volatile() }
+    };
+}
+
+/// Writes a field.
+macro_rules! set {
+    ($cell:expr, $field:ident, $value:expr) => {
+        // SAFETY: the cell is valid and aligned for 'a; the word is written whole.
+        unsafe { (&raw mut (*$cell.record.get()).$field).write_volatile($value) }
+    };
 }
 
 impl<'a> SourceCell<'a> {
@@ -67,34 +177,195 @@ impl<'a> SourceCell<'a> {
         Self { record }
     }
 
+    /// Whether this still is the record of that source.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_of(self, source: &SourceKey) -> bool {
+        // SAFETY: the cell is valid for 'a; a torn read of a recycled key differs from `source`, which is the answer then.
+        unsafe { (&raw const (*self.record.get()).source).read_volatile() == *source }
+    }
+
     /// Counts one attempt.
     #[inline(always)]
     pub fn count_attempt(self, now_ns: u64) {
-        let record = self.record.get();
-        // SAFETY: the cell is valid and aligned for 'a, and shared fields are touched by atomics only; the time is
-        // one aligned word, where the latest writer may win.
-        unsafe {
-            atomic::fetch_add_u64(&raw mut (*record).attempts, 1);
-            (&raw mut (*record).last_seen_ns).write_volatile(now_ns);
+        // SAFETY: the cell is valid and aligned for 'a.
+        unsafe { atomic::fetch_add_u64(&raw mut (*self.record.get()).attempts, 1) };
+        set!(self, last_seen_ns, now_ns);
+    }
+
+    /// Notes that the source was seen, without an attempt.
+    #[inline(always)]
+    pub fn see(self, now_ns: u64) {
+        set!(self, last_seen_ns, now_ns);
+    }
+
+    /// Halves the score as often as it is due, and forgets the contacts when it does.
+    #[inline(always)]
+    pub fn decay(self, rules: &ScoreRules, now_ns: u64) {
+        let decayed_ns = get!(self, decayed_ns);
+        let elapsed_ns = now_ns.saturating_sub(decayed_ns);
+        if elapsed_ns >= rules.half_life_ns {
+            self.halve(rules, decayed_ns, elapsed_ns);
         }
     }
 
-    /// Marks a contact; true when it is the first one.
+    #[inline(always)]
+    fn halve(self, rules: &ScoreRules, decayed_ns: u64, elapsed_ns: u64) {
+        let Some(half_lives) = elapsed_ns.checked_div(rules.half_life_ns) else {
+            return;
+        };
+        let record = self.record.get();
+        let due_ns = decayed_ns + half_lives * rules.half_life_ns;
+        // SAFETY: the cell is valid and aligned for 'a. One CPU wins the exchange and halves; what others add meanwhile
+        // stays, because the difference is added and not the result written.
+        unsafe {
+            if atomic::compare_exchange_u64(&raw mut (*record).decayed_ns, decayed_ns, due_ns) != decayed_ns {
+                return;
+            }
+            let score = (&raw const (*record).score).read_volatile();
+            atomic::fetch_add_u32(&raw mut (*record).score, halved(score, half_lives).wrapping_sub(score));
+            let set = (&raw mut (*record).contact_set).cast::<u64>();
+            set.write_volatile(0);
+            set.add(1).write_volatile(0);
+            set.add(2).write_volatile(0);
+            set.add(3).write_volatile(0);
+        }
+    }
+
+    /// Marks a contact.
     #[inline(always)]
     #[must_use]
-    pub fn mark_contact(self, bit: ContactBit) -> bool {
+    pub fn mark_contact(self, rules: &ScoreRules, bit: ContactBit) -> Contact {
         let record = self.record.get();
-        // SAFETY: as in `count_attempt`; the word index is below 4.
+        // SAFETY: the cell is valid and aligned for 'a; the word index is below 4.
+        let word = unsafe { (&raw mut (*record).contact_set).cast::<u64>().add(bit.word()) };
+        // SAFETY: as above.
+        if unsafe { word.read_volatile() } & bit.mask() != 0 {
+            return Contact::Repeated; // The common case costs a read, no locked instruction.
+        }
+        if get!(self, score) >= rules.cap {
+            return Contact::Frozen;
+        }
+        // SAFETY: as above.
         unsafe {
-            let word = (&raw mut (*record).contact_set).cast::<u64>().add(bit.word());
-            if word.read_volatile() & bit.mask() != 0 {
-                return false; // The common case costs a read, no locked instruction.
-            }
             if atomic::fetch_or_u64(word, bit.mask()) & bit.mask() != 0 {
-                return false; // Another CPU was first.
+                return Contact::Repeated; // Another CPU was first.
             }
             atomic::fetch_add_u32(&raw mut (*record).contacts, 1);
-            true
+            Contact::First
         }
+    }
+
+    /// Counts a failed contact.
+    #[inline(always)]
+    pub fn count_failure(self) {
+        // SAFETY: the cell is valid and aligned for 'a.
+        unsafe { atomic::fetch_add_u32(&raw mut (*self.record.get()).failures, 1) };
+    }
+
+    /// Adds points to the score, up to the cap, and returns what it is then.
+    #[inline(always)]
+    #[must_use]
+    pub fn add_points(self, rules: &ScoreRules, points: u32, now_ns: u64) -> u32 {
+        if points == 0 {
+            return get!(self, score);
+        }
+        set!(self, evidence_ns, now_ns);
+        set!(self, decayed_ns, now_ns);
+        let room = rules.cap.saturating_sub(get!(self, score));
+        let added = if points < room { points } else { room };
+        // SAFETY: the cell is valid and aligned for 'a.
+        unsafe { atomic::fetch_add_u32(&raw mut (*self.record.get()).score, added).wrapping_add(added) }
+    }
+
+    /// Whether it is a suspect.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_suspect(self, now_ns: u64) -> bool {
+        get!(self, suspect_until_ns) > now_ns
+    }
+
+    /// Begins suspicion; false when another CPU was first.
+    #[inline(always)]
+    #[must_use]
+    pub fn suspect(self, rules: &ConcealRules, generation: u32, reason: u8, now_ns: u64) -> bool {
+        let until_ns = get!(self, suspect_until_ns);
+        if until_ns > now_ns {
+            return false;
+        }
+        let record = self.record.get();
+        let ends_ns = now_ns + rules.duration_ns;
+        // SAFETY: the cell is valid and aligned for 'a.
+        if unsafe { atomic::compare_exchange_u64(&raw mut (*record).suspect_until_ns, until_ns, ends_ns) } != until_ns {
+            return false;
+        }
+        set!(self, suspect_since_ns, now_ns);
+        set!(self, reason, u32::from(reason));
+        set!(self, allow_generation, u64::from(generation));
+        set!(self, backed_up_ns, now_ns);
+        true
+    }
+
+    /// Suspicion goes on: it ends so long after this packet, but no later than so long after the last new evidence. True
+    /// when SUSPECTS should be told.
+    #[inline(always)]
+    #[must_use]
+    pub fn prolong(self, rules: &ConcealRules, now_ns: u64) -> bool {
+        let latest_ns = get!(self, evidence_ns).saturating_add(rules.longest_ns);
+        let wanted_ns = now_ns + rules.duration_ns;
+        let until_ns = if wanted_ns < latest_ns { wanted_ns } else { latest_ns };
+        if until_ns > get!(self, suspect_until_ns) {
+            set!(self, suspect_until_ns, until_ns);
+        }
+        if now_ns.saturating_sub(get!(self, backed_up_ns)) < BACKUP_EVERY_NS {
+            return false;
+        }
+        set!(self, backed_up_ns, now_ns);
+        true
+    }
+
+    /// Ends suspicion.
+    #[inline(always)]
+    pub fn clear(self) {
+        set!(self, suspect_until_ns, 0);
+    }
+
+    /// The generation of ALLOW under which it was last asked.
+    #[inline(always)]
+    #[must_use]
+    pub fn allow_generation(self) -> u64 {
+        get!(self, allow_generation)
+    }
+
+    /// ALLOW was asked under this generation.
+    #[inline(always)]
+    pub fn set_allow_generation(self, generation: u32) {
+        set!(self, allow_generation, u64::from(generation));
+    }
+
+    /// What SUSPECTS should keep.
+    #[inline(always)]
+    #[must_use]
+    pub fn backup(self) -> Backup {
+        Backup {
+            suspect_since_ns: get!(self, suspect_since_ns),
+            suspect_until_ns: get!(self, suspect_until_ns),
+            evidence_ns: get!(self, evidence_ns),
+            allow_generation: get!(self, allow_generation),
+            score: get!(self, score),
+            reason: get!(self, reason),
+        }
+    }
+
+    /// Puts back what SUSPECTS kept, into a record that is new.
+    #[inline(always)]
+    pub fn restore(self, backup: &Backup, now_ns: u64) {
+        set!(self, suspect_since_ns, backup.suspect_since_ns);
+        set!(self, suspect_until_ns, backup.suspect_until_ns);
+        set!(self, evidence_ns, backup.evidence_ns);
+        set!(self, allow_generation, backup.allow_generation);
+        set!(self, score, backup.score);
+        set!(self, reason, backup.reason);
+        set!(self, backed_up_ns, now_ns);
     }
 }

@@ -111,6 +111,29 @@ impl KeyRules {
         Some(SourceKey(address))
     }
 
+    /// The network whose sources are scored together: the /24 of an IPv4 source, the /48 of an IPv6 one. None where strangers share
+    /// nothing but a number: on a link, and behind a Teredo server.
+    #[inline(always)]
+    #[must_use]
+    pub fn network(source: &SourceKey) -> Option<SourceKey> {
+        let address = source.0;
+        if address.is_mapped() {
+            return Some(SourceKey(address.masked(&NETWORK4)));
+        }
+        if is_whole(&address) {
+            return None;
+        }
+        Some(SourceKey(address.masked(&NETWORK6)))
+    }
+
+    /// A key of PREFIXES as people write it: `203.0.113.0/24`, `2001:db8:1::/48`.
+    #[must_use]
+    pub fn display_network(key: SourceKey) -> impl fmt::Display + use<> {
+        let address = IpAddr::from(key.0);
+        let length = if address.is_ipv4() { NETWORK4_BITS - MAPPED_BITS } else { NETWORK6_BITS };
+        NetworkWritten { address, length }
+    }
+
     /// The prefix that a key stands for.
     #[must_use]
     pub fn prefix(&self, key: SourceKey) -> (IpAddr, u8) {
@@ -130,9 +153,26 @@ impl KeyRules {
     }
 }
 
+const MAPPED_BITS: u8 = 96;
+const NETWORK4_BITS: u8 = MAPPED_BITS + 24;
+const NETWORK6_BITS: u8 = 48;
+const NETWORK4: Address = Address::mask(NETWORK4_BITS);
+const NETWORK6: Address = Address::mask(NETWORK6_BITS);
+
 impl Default for KeyRules {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+struct NetworkWritten {
+    address: IpAddr,
+    length: u8,
+}
+
+impl fmt::Display for NetworkWritten {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}/{}", self.address, self.length)
     }
 }
 
@@ -204,6 +244,18 @@ mod tests {
         for (address, expected) in rows {
             assert_eq!(key(&rules, address).as_deref(), expected, "{address}");
         }
+    }
+
+    #[test]
+    fn networks_are_those_whose_sources_are_scored_together() {
+        let network = |address: &str| {
+            let key = SourceKey(address.parse::<IpAddr>().expect("an address").into());
+            KeyRules::network(&key).map(|network| KeyRules::display_network(network).to_string())
+        };
+        assert_eq!(network("203.0.113.9").as_deref(), Some("203.0.113.0/24"));
+        assert_eq!(network("2001:db8:1:2::").as_deref(), Some("2001:db8:1::/48"));
+        assert_eq!(network("fe80::1"), None);
+        assert_eq!(network("2001:0:4136:e378:8000:63bf:3fff:fdd2"), None);
     }
 
     #[test]

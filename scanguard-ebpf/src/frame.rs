@@ -6,25 +6,21 @@ use scanguard_common::packet::{Packet, Parsed, parse};
 
 use crate::maps::headers::{self, HEADER_BYTES};
 
-impl NearFrame {
-    /// Reads the frame.
-    #[inline(always)]
-    pub(crate) fn read(&self, context: &XdpContext) -> Parsed {
-        if self.holds_headers() {
-            return parse(self);
-        }
-        let mut parsed = Parsed::default();
-        read_far(context, &mut parsed);
-        parsed
+/// Reads the frame of a context. A function of its own, for its stack.
+#[inline(never)]
+pub(crate) fn read(context: &XdpContext, parsed: &mut Parsed) {
+    let near = NearFrame::new(context);
+    if near.holds_headers() {
+        *parsed = parse(&near);
+    } else {
+        read_far(context, parsed);
     }
 }
 
 /// Reads a frame whose headers may not all be in its first buffer. A function of its own, for its stack.
 #[inline(never)]
 fn read_far(context: &XdpContext, parsed: &mut Parsed) {
-    if let Some(far) = FarFrame::gather(context) {
-        *parsed = parse(&far);
-    }
+    *parsed = FarFrame::gather(context).map_or_else(Parsed::default, |far| parse(&far));
 }
 
 /// The first buffer of a frame, read directly. The headers are there but for very long extension chains and drivers

@@ -16,6 +16,7 @@ pub(crate) fn action(context: &XdpContext, length: usize, action: Action) {
     if SCANGUARD_DEBUG.load() != 0 {
         let done = match action {
             Action::Pass => "pass",
+            Action::Drop => "drop",
         };
         debug!(context, "frame of {} bytes on interface {}: {}", length, context.ingress_ifindex(), done);
     }

@@ -10,15 +10,17 @@ mod clock;
 mod frame;
 mod log;
 mod maps;
+mod parts;
 mod tables;
 
 use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
-use scanguard_common::datapath::{Action, pass_established, process};
-use scanguard_common::packet::{Packet as _, is_plainly_established};
+use scanguard_common::datapath::{Action, pass_plain, process};
+use scanguard_common::packet::{Packet as _, plain_segment};
 
 use crate::frame::NearFrame;
+use crate::maps::case;
 use crate::tables::KernelTables;
 
 /// Judges each frame that arrives on an interface.
@@ -26,14 +28,21 @@ use crate::tables::KernelTables;
 fn scanguard(context: XdpContext) -> u32 {
     let (frame, tables) = (NearFrame::new(&context), KernelTables::new(&context));
     let length = frame.len();
-    let action = if is_plainly_established(&frame) {
-        pass_established(length as u64, &tables)
-    } else {
-        process(&frame.read(&context), length as u64, &tables)
+    let plain = plain_segment(&frame).and_then(|segment| pass_plain(segment, length as u64, &tables));
+    let action = match plain {
+        Some(action) => action,
+        None => match case::get() {
+            Some(case) => {
+                frame::read(&context, &mut case.parsed);
+                process(case, length as u64, &tables)
+            }
+            None => Action::Pass, // An array has all its entries: only the verifier needs telling.
+        },
     };
     log::action(&context, length, action);
     match action {
         Action::Pass => xdp_action::XDP_PASS,
+        Action::Drop => xdp_action::XDP_DROP,
     }
 }
 

@@ -20,9 +20,7 @@ use aya_ebpf::helpers::bpf_redirect;
 use aya_ebpf::macros::{btf_map, xdp};
 use aya_ebpf::programs::XdpContext;
 use scanguard_common::atomic;
-use scanguard_common::packet::PARSED_WORDS;
-
-use crate::frame::NearFrame;
+use scanguard_common::packet::{PARSED_WORDS, Parsed};
 
 /// Interface that generated frames leave by.
 #[unsafe(no_mangle)]
@@ -82,7 +80,8 @@ fn rig_generate(context: XdpContext) -> u32 {
 /// Keeps what the parser reads.
 #[xdp(frags)]
 fn rig_parse(context: XdpContext) -> u32 {
-    let parsed = NearFrame::new(&context).read(&context);
+    let mut parsed = Parsed::default();
+    frame::read(&context, &mut parsed);
     if let Some(kept) = RIG_PARSED.get_ptr_mut(0) {
         // SAFETY: tests run one frame at a time.
         unsafe { *kept = parsed.words() };
@@ -105,6 +104,8 @@ fn rig_atomics(_context: XdpContext) -> u32 {
         word.add(2).write_volatile(added);
         word.add(3).write_volatile(or_ed);
         word.add(4).write_volatile(u64::from(narrow));
+        word.add(6).write_volatile(atomic::compare_exchange_u64(word.add(5), 30, 31));
+        word.add(7).write_volatile(atomic::compare_exchange_u64(word.add(5), 99, 32));
     }
     xdp_action::XDP_PASS
 }

@@ -9,8 +9,9 @@
 //! [`exit`].
 //!
 //! The verb `run` becomes the [`daemon`]. It reads its [`config`], loads and attaches the kernel part through
-//! [`kernel`] (the only module that names aya, and the only one with `unsafe` in it), follows addresses and routes through [`net`],
-//! and then serves two listeners with the same small [`http`] server: [`control`] for the command line, [`metrics`] for
+//! [`kernel`] (the only module that names aya, and the only one with `unsafe` in it), follows addresses, routes and
+//! listeners through [`net`], and makes [`ports`] and their classes of what listens and of what its [`store`] remembers.
+//! Then it serves two listeners with the same small [`http`] server: [`control`] for the command line, [`metrics`] for
 //! Prometheus. What both of them show is read in one place, the daemon's view of the kernel's maps.
 //!
 //! The datapath itself, parsing, keys, classes, counting, is in the crate `scanguard-common`, which the kernel part is
@@ -21,8 +22,11 @@ pub mod cli;
 pub mod config;
 pub mod control;
 pub mod daemon;
+pub mod duration;
 pub mod exit;
 pub mod http;
 pub mod kernel;
 pub mod metrics;
 pub mod net;
+pub mod ports;
+pub mod store;

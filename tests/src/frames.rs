@@ -6,9 +6,10 @@ use etherparse::{IpNumber, PacketBuilder, PacketBuilderStep};
 use rand::rngs::SmallRng;
 use rand::{Rng as _, RngExt as _, SeedableRng as _};
 use scanguard_common::class::{PortClass, Protocol};
+use scanguard_common::contact::Outcome;
 use scanguard_common::packet::tcp_flags::{ACK, FIN, PSH, RST, SYN, URG};
 use scanguard_common::reason::Reason;
-use scanguard_common::tables::UdpFlow;
+use scanguard_common::tables::{Flow, Socket};
 
 /// The host's own IPv4 address in the table.
 pub const HOST4: [u8; 4] = [192, 0, 2, 10];
@@ -34,19 +35,35 @@ pub struct Row {
     pub reason: Reason,
     /// The source that an attempt is counted for, with the class of port and the protocol.
     pub attempt: Option<(&'static str, PortClass, Protocol)>,
+    /// The source that a contact is counted for, and its outcome.
+    pub contact: Option<(&'static str, Outcome)>,
 }
+
+/// Closed ports of the table's host, over TCP and UDP.
+pub const CLOSED: std::ops::RangeInclusive<u16> = 1..=19;
+/// A port that userspace holds closed, and on which a socket listens.
+const JUST_OPENED: u16 = 18;
+/// A port that userspace holds closed, and from which a connection of ours goes to [`PEER4`] port 40000.
+const OUTGOING: u16 = 19;
 
 /// What the table's host is configured with.
 #[must_use]
 pub fn port_classes() -> Vec<(Protocol, u16, PortClass)> {
-    vec![
+    let mut classes = vec![
         (Protocol::Tcp, 80, PortClass::Public),
         (Protocol::Tcp, 443, PortClass::Public),
         (Protocol::Udp, 443, PortClass::Public),
         (Protocol::Tcp, 22, PortClass::Restricted),
         (Protocol::Tcp, 3306, PortClass::Restricted),
         (Protocol::Tcp, 23, PortClass::Canary),
-    ]
+        (Protocol::Tcp, 41_001, PortClass::Closed),
+        (Protocol::Udp, 41_001, PortClass::Closed),
+        (Protocol::Udp, 2000, PortClass::Closed),
+    ];
+    for protocol in [Protocol::Tcp, Protocol::Udp] {
+        classes.extend(CLOSED.map(|port| (protocol, port, PortClass::Closed)));
+    }
+    classes
 }
 
 /// The addresses of the table's host.
@@ -55,16 +72,23 @@ pub fn own_addresses() -> Vec<IpAddr> {
     vec![HOST4.into(), HOST6.into()]
 }
 
-/// The connected UDP socket of the table's host: a question to a resolver.
+/// The sockets of the table's host: a question to a resolver, a listener that userspace has not seen yet, a connection to the
+/// peer.
 #[must_use]
-pub fn udp_connection() -> UdpFlow {
-    UdpFlow {
-        source: IpAddr::from(RESOLVER4).into(),
+pub fn sockets() -> Vec<(Flow, Socket)> {
+    let flow = |source: [u8; 4], source_port, destination_port, protocol: Protocol| Flow {
+        source: IpAddr::from(source).into(),
         destination: IpAddr::from(HOST4).into(),
-        source_port: 53,
-        destination_port: 41_000,
-        reserved: 0,
-    }
+        source_port,
+        destination_port,
+        protocol: protocol as u32,
+    };
+    vec![
+        (flow(RESOLVER4, 53, 41_000, Protocol::Udp), Socket::Connected),
+        (flow(PEER4, 0, JUST_OPENED, Protocol::Tcp).to_listener(), Socket::Listening),
+        (flow(PEER4, 0, JUST_OPENED, Protocol::Udp).to_listener(), Socket::Listening),
+        (flow(PEER4, 40_000, OUTGOING, Protocol::Tcp), Socket::Connected),
+    ]
 }
 
 type Ip = PacketBuilderStep<etherparse::IpHeaders>;
@@ -163,13 +187,18 @@ const PLAIN: &[u8] = &[0; 7];
 /// The table.
 #[must_use]
 pub fn table() -> Vec<Row> {
-    use PortClass::{Canary, Public, Restricted, Unknown};
+    use PortClass::{Canary, Closed, Public, Restricted, Unknown};
     use Protocol::{Icmp, Tcp, Udp};
 
-    let row = |shows, frame, reason, attempt| Row { shows, frame, reason, attempt };
-    let new =
-        |shows, frame, source, class, protocol| row(shows, frame, Reason::NewFlow, Some((source, class, protocol)));
-    let other = |shows, frame, reason| row(shows, frame, reason, None);
+    let row = |shows, frame, reason, attempt, contact| Row { shows, frame, reason, attempt, contact };
+    let new = |shows, frame, source, class: PortClass, protocol| {
+        // Outcomes begin with the classes.
+        let outcome = Outcome::from_u8(class as u8).expect("an outcome for each class");
+        row(shows, frame, Reason::NewFlow, Some((source, class, protocol)), Some((source, outcome)))
+    };
+    let other = |shows, frame, reason| row(shows, frame, reason, None, None);
+    let probe = |shows, frame, reason, outcome| row(shows, frame, reason, None, Some(("203.0.113.66", outcome)));
+    let probe6 = |shows, frame, reason, outcome| row(shows, frame, reason, None, Some(("2001:db8:66:1::/64", outcome)));
     let syn = || tcp(ip4(PEER4), 22, SYN);
     let syn6 = || tcp(ip6(PEER6), 22, SYN);
     let (four, six) = ("203.0.113.66", "2001:db8:66:1::/64");
@@ -201,6 +230,32 @@ pub fn table() -> Vec<Row> {
         new("SYN to a restricted port", syn(), four, Restricted, Tcp),
         new("SYN to a canary port", tcp(ip4(PEER4), 23, SYN), four, Canary, Tcp),
         new("SYN to a port nothing is known of", tcp(ip4(PEER4), 9999, SYN), four, Unknown, Tcp),
+        new("SYN to a closed port", tcp(ip4(PEER4), 9, SYN), four, Closed, Tcp),
+        new("IPv6 SYN to a closed port", tcp(ip6(PEER6), 9, SYN), six, Closed, Tcp),
+        new("UDP to a closed port", udp(ip4(PEER4), 5000, 9, b"hello"), four, Closed, Udp),
+        row(
+            "SYN to a port that opened a moment ago",
+            tcp(ip4(PEER4), JUST_OPENED, SYN),
+            Reason::NewFlow,
+            Some((four, Closed, Tcp)),
+            Some((four, Outcome::Unknown)),
+        ),
+        row(
+            "UDP to a port that opened a moment ago",
+            udp(ip4(PEER4), 5000, JUST_OPENED, b"hello"),
+            Reason::NewFlow,
+            Some((four, Closed, Udp)),
+            Some((four, Outcome::Unknown)),
+        ),
+        new("a late answer to a port of our own clients", udp(ip4(PEER4), 5000, 41_001, b"late"), four, Unknown, Udp),
+        new("a late answer of a name server", udp(ip4(PEER4), 53, 2000, b"late"), four, Unknown, Udp),
+        probe("nmap -sA, to a closed port", tcp(ip4(PEER4), 9, ACK), Reason::AckProbe, Outcome::AckProbe),
+        probe("nmap -sM, to a closed port", tcp(ip4(PEER4), 10, FIN | ACK), Reason::AckProbe, Outcome::AckProbe),
+        probe("ACK to a canary port", tcp(ip4(PEER4), 23, ACK), Reason::AckProbe, Outcome::AckProbe),
+        other("ACK of our own connection from a closed port", tcp(ip4(PEER4), OUTGOING, ACK), Reason::Established),
+        other("RST to a closed port", tcp(ip4(PEER4), 9, RST), Reason::Established),
+        other("ACK to a port of our own clients", tcp(ip4(PEER4), 41_001, ACK), Reason::Established),
+        other("illegal flags on our own connection", tcp(ip4(PEER4), OUTGOING, FIN), Reason::Established),
         new("SYN that asks for ECN", tcp(ip4(PEER4), 443, SYN | 0xc0), four, Public, Tcp),
         new(
             "SYN to somebody else's address: the class is ours alone",
@@ -250,12 +305,14 @@ pub fn table() -> Vec<Row> {
             tcp(ip4(PEER4), 22, SYN | FIN),
             Reason::IllegalFlags,
             Some((four, Restricted, Tcp)),
+            Some((four, Outcome::IllegalFlags)),
         ),
         row(
             "SYN and RST asks for a port and is illegal",
             tcp(ip4(PEER4), 22, SYN | RST),
             Reason::IllegalFlags,
             Some((four, Restricted, Tcp)),
+            Some((four, Outcome::IllegalFlags)),
         ),
         other("ACK", tcp(ip4(PEER4), 22, ACK), Reason::Established),
         other("data", tcp(ip4(PEER4), 22, ACK | PSH), Reason::Established),
@@ -263,27 +320,43 @@ pub fn table() -> Vec<Row> {
         other("RST", tcp(ip4(PEER4), 22, RST), Reason::Established),
         other("IPv6 RST with ACK", tcp(ip6(PEER6), 22, RST | ACK), Reason::Established),
         other("SYN-ACK", tcp(ip4(PEER4), 22, SYN | ACK), Reason::SynAck),
-        other("nmap -sN", tcp(ip4(PEER4), 22, 0), Reason::IllegalFlags),
-        other("nmap -sF", tcp(ip4(PEER4), 22, FIN), Reason::IllegalFlags),
-        other("nmap -sX", tcp(ip4(PEER4), 22, FIN | PSH | URG), Reason::IllegalFlags),
-        other("SYN, FIN and ACK", tcp(ip4(PEER4), 22, SYN | FIN | ACK), Reason::IllegalFlags),
+        probe("nmap -sN", tcp(ip4(PEER4), 22, 0), Reason::IllegalFlags, Outcome::IllegalFlags),
+        probe("nmap -sF", tcp(ip4(PEER4), 22, FIN), Reason::IllegalFlags, Outcome::IllegalFlags),
+        probe("nmap -sX", tcp(ip4(PEER4), 22, FIN | PSH | URG), Reason::IllegalFlags, Outcome::IllegalFlags),
+        probe("SYN, FIN and ACK", tcp(ip4(PEER4), 22, SYN | FIN | ACK), Reason::IllegalFlags, Outcome::IllegalFlags),
         other("the resolver's answer", udp(ip4(RESOLVER4), 53, 41_000, b"answer"), Reason::UdpEstablished),
         other("echo reply", changed(echo4.clone(), ETHERNET + 20, 0), Reason::IcmpMessage),
         other("IPv6 neighbour solicitation", changed(echo6, ETHERNET + IP6_HEADER, 135), Reason::IcmpMessage),
         other("later fragment", fragment4(syn(), 185, false, 20), Reason::Fragment),
         other("later IPv6 fragment", extended(syn6(), &[(44, &[0, 5, 200, 0, 0, 0, 1])]), Reason::Fragment),
-        other("nmap -f: eight bytes of TCP", fragment4(syn(), 0, true, 8), Reason::TinyFragment),
-        other("nmap -f: TCP at offset 8", fragment4(syn(), 1, true, 8), Reason::TinyFragment),
+        probe("nmap -f: eight bytes of TCP", fragment4(syn(), 0, true, 8), Reason::TinyFragment, Outcome::TinyFragment),
+        probe("nmap -f: TCP at offset 8", fragment4(syn(), 1, true, 8), Reason::TinyFragment, Outcome::TinyFragment),
         other(
             "UDP at offset 8 is a fragment like others",
             fragment4(raw(ip4(PEER4), 17, &[0; 20]), 1, true, 8),
             Reason::Fragment,
         ),
-        other("nine extension headers", extended(syn6(), &[(60, PLAIN); 9]), Reason::LongChain),
+        probe6("nine extension headers", extended(syn6(), &[(60, PLAIN); 9]), Reason::LongChain, Outcome::LongChain),
         other("GRE", raw(ip4(PEER4), 47, &[0; 8]), Reason::OtherProtocol),
         other("SCTP over IPv6", raw(ip6(PEER6), 132, &[0; 12]), Reason::OtherProtocol),
-        other("ICMPv6 over IPv4", raw(ip4(PEER4), 58, &[128, 0, 0, 0, 0, 0, 0, 0]), Reason::OtherProtocol),
-        other("ICMP over IPv6", raw(ip6(PEER6), 1, &[8, 0, 0, 0, 0, 0, 0, 0]), Reason::OtherProtocol),
+        probe(
+            "ICMPv6 over IPv4",
+            raw(ip4(PEER4), 58, &[128, 0, 0, 0, 0, 0, 0, 0]),
+            Reason::OtherProtocol,
+            Outcome::Protocol,
+        ),
+        probe6(
+            "ICMP over IPv6",
+            raw(ip6(PEER6), 1, &[8, 0, 0, 0, 0, 0, 0, 0]),
+            Reason::OtherProtocol,
+            Outcome::Protocol,
+        ),
+        probe("nmap -sO", raw(ip4(PEER4), 200, &[]), Reason::OtherProtocol, Outcome::Protocol),
+        other(
+            "the same to somebody else",
+            changed(raw(ip4(PEER4), 200, &[]), ETHERNET + 19, 77),
+            Reason::OtherProtocol,
+        ),
         other("loopback as source", tcp(ip4([127, 0, 0, 1]), 22, SYN), Reason::SpecialSource),
         other("multicast as source", tcp(ip4([224, 0, 0, 1]), 22, SYN), Reason::SpecialSource),
         other("broadcast as source", tcp(ip4([255; 4]), 22, SYN), Reason::SpecialSource),

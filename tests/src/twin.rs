@@ -1,12 +1,17 @@
 //! The kernel and the host's model of it, fed the same frames and compared.
 
+use ipnetwork::IpNetwork;
+use scanguard::kernel::trial::{XDP_DROP, XDP_PASS};
 use scanguard::kernel::{Counters, Datapath, EventStream, LoadOptions};
 use scanguard_common::config::KernelConfig;
 use scanguard_common::datapath::{Action, process_frame};
 use scanguard_common::event::Event;
 use scanguard_common::host::{Frame, MemoryTables};
-use scanguard_common::record::SourceRecord;
-use scanguard_common::source::KeyRules;
+use scanguard_common::opened::Endpoint;
+use scanguard_common::reason::Mode;
+use scanguard_common::record::{Backup, SourceRecord};
+use scanguard_common::source::{KeyRules, SourceKey};
+use scanguard_common::verdict::{Known, Verdict};
 
 use crate::frames;
 
@@ -18,6 +23,7 @@ pub struct Twin {
     events: EventStream,
     model: MemoryTables,
     config: KernelConfig,
+    watched: bool,
 }
 
 impl Twin {
@@ -34,7 +40,9 @@ impl Twin {
         let config = KernelConfig::new(CONTACT_KEY);
         kernel.set_port_classes(frames::port_classes()).expect("port classes");
         kernel.set_own_addresses(&frames::own_addresses()).expect("own addresses");
-        kernel.add_virtual_udp(&frames::udp_connection()).expect("a UDP connection");
+        for (flow, socket) in frames::sockets() {
+            kernel.set_virtual_socket(&flow, socket).expect("a socket");
+        }
         kernel.set_config(&config).expect("settings");
         let events = kernel.take_events().expect("events");
 
@@ -45,8 +53,10 @@ impl Twin {
         for address in frames::own_addresses() {
             model.add_own_address(address.into());
         }
-        model.add_udp_connection(frames::udp_connection());
-        Self { kernel, events, model, config }
+        for (flow, socket) in frames::sockets() {
+            model.set_socket(flow, socket);
+        }
+        Self { kernel, events, model, config, watched: true }
     }
 
     /// Sets both clocks.
@@ -55,8 +65,68 @@ impl Twin {
     /// When the kernel refuses.
     pub fn set_now(&mut self, now_ns: u64) {
         self.config.virtual_now_ns = now_ns;
-        self.kernel.set_config(&self.config).expect("settings");
+        if self.watched {
+            self.config.heartbeat_ns = now_ns;
+        }
         self.model.set_now(now_ns);
+        self.write_config();
+    }
+
+    /// Whether a daemon watches from now on; one does at first.
+    pub fn set_watched(&mut self, watched: bool) {
+        self.watched = watched;
+    }
+
+    /// Sets the mode of both.
+    ///
+    /// # Panics
+    /// When the kernel refuses.
+    pub fn set_mode(&mut self, mode: Mode) {
+        self.config.mode = mode as u32;
+        self.write_config();
+    }
+
+    fn write_config(&mut self) {
+        self.kernel.set_config(&self.config).expect("settings");
+        self.model.set_config(self.config);
+    }
+
+    /// Decides about a source, in both.
+    ///
+    /// # Panics
+    /// When the kernel refuses.
+    pub fn set_verdict(&mut self, source: SourceKey, verdict: Option<Verdict>) {
+        match &verdict {
+            Some(verdict) => {
+                self.kernel.set_verdict(source, verdict).expect("a verdict").expect("a source that is not allowed");
+            }
+            None => {
+                self.kernel.remove_verdict(source).expect("no verdict");
+            }
+        }
+        self.model.set_verdict(source, verdict);
+    }
+
+    /// Says that a source has worked here, in both.
+    ///
+    /// # Panics
+    /// When the kernel refuses.
+    pub fn set_known(&mut self, source: SourceKey, known: Known) {
+        self.kernel.set_known(source, &known).expect("a known source");
+        self.model.set_known(source, known);
+    }
+
+    /// Replaces the allowlist of both.
+    ///
+    /// # Panics
+    /// When the kernel refuses.
+    pub fn set_allowed(&mut self, entries: &[(IpNetwork, u64)]) {
+        self.kernel.set_allowed(entries).expect("an allowlist");
+        let entry = |(network, expires_ns): &(IpNetwork, u64)| {
+            let more = if network.is_ipv4() { 96 } else { 0 };
+            (network.network().into(), network.prefix() + more, *expires_ns)
+        };
+        self.model.set_allowed(entries.iter().map(entry).collect());
     }
 
     /// Feeds a frame to both and returns the XDP action, which must be what the model says.
@@ -66,7 +136,8 @@ impl Twin {
     pub fn feed(&mut self, frame: &[u8]) -> u32 {
         let action = self.kernel.trial(frame, 1).expect("a trial run").action;
         let expected = match process_frame(&Frame(frame), &self.model) {
-            Action::Pass => scanguard::kernel::trial::XDP_PASS,
+            Action::Pass => XDP_PASS,
+            Action::Drop => XDP_DROP,
         };
         assert_eq!(action, expected, "kernel and model differ on {frame:02x?}");
         action
@@ -109,7 +180,13 @@ impl Twin {
         }
     }
 
-    /// Compares everything: counters, records, events.
+    /// The model, to look at.
+    #[must_use]
+    pub fn model(&self) -> &MemoryTables {
+        &self.model
+    }
+
+    /// Compares everything: events, counters, and all tables.
     ///
     /// # Panics
     /// When they differ.
@@ -119,11 +196,30 @@ impl Twin {
         for (index, (kernel, model)) in counters.all().iter().zip(self.model.counters()).enumerate() {
             assert_eq!(*kernel, model, "{what}: counter {index}");
         }
-        let (kernel, model) = (self.kernel_sources(), sorted(self.model.records()));
-        assert_eq!(kernel.len(), model.len(), "{what}: number of sources");
-        for (kernel, model) in kernel.iter().zip(&model) {
-            assert_eq!(kernel, model, "{what}");
-        }
+        let readings = self.kernel.readings();
+        compare(what, "sources", self.kernel_sources(), sorted(self.model.records()));
+        let networks = sorted(readings.networks().expect("networks"));
+        compare(what, "networks", networks, sorted(self.model.networks()));
+        let by_source = |mut suspects: Vec<(SourceKey, Backup)>| {
+            suspects.sort_unstable_by_key(|(source, _)| source.0.bytes());
+            suspects
+        };
+        let suspects = by_source(readings.suspects().expect("suspects"));
+        compare(what, "suspects", suspects, by_source(self.model.suspects()));
+        let by_endpoint = |mut opened: Vec<(Endpoint, u64)>| {
+            opened.sort_unstable_by_key(|(endpoint, _)| (endpoint.address.bytes(), endpoint.protocol, endpoint.port));
+            opened
+        };
+        let opened = by_endpoint(readings.opened().expect("opened ports"));
+        compare(what, "opened ports", opened, by_endpoint(self.model.all_opened()));
+        assert_eq!(readings.state().expect("state"), self.model.all_state(), "{what}: state");
+    }
+}
+
+fn compare<T: PartialEq + std::fmt::Debug>(what: &str, table: &str, kernel: Vec<T>, model: Vec<T>) {
+    assert_eq!(kernel.len(), model.len(), "{what}: number of {table}");
+    for (kernel, model) in kernel.iter().zip(&model) {
+        assert_eq!(kernel, model, "{what}: {table}");
     }
 }
 

@@ -1,46 +1,86 @@
-//! The laboratory itself: what it measures without a defender, that scanguard counts what was on the wire, and that
-//! nothing is left of it however it ends.
+//! The laboratory: what it measures without a defender, that scanguard counts what was on the wire, what scanguard makes
+//! of every scenario, and that nothing is left of it however it ends.
 //!
 //! Needs root; run by `cargo xtask test`, which builds the programs first.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::process::{Child, Command, Stdio};
+use std::slice;
+use std::thread;
 use std::time::{Duration, Instant};
 
+use scanguard_common::reason::Mode;
 use scanguard_tests::binary_beside_tests;
 use scanguard_tests::lab::defender::Defender;
-use scanguard_tests::lab::plan::SCANNER;
+use scanguard_tests::lab::plan::{Role, SCANNER};
 use scanguard_tests::lab::report::Report;
 use scanguard_tests::lab::scenario::Scenario;
 use scanguard_tests::lab::{Setup, sandbox};
 
-fn syn(defender: Defender) -> Report {
-    sandbox::enter().expect("a sandbox, which needs root: run `cargo xtask test`");
-    let setup = Setup { defender, scanguard: binary_beside_tests(), captures: None };
-    let report = Scenario::named("syn").expect("the scenario").play(&setup).expect("a run");
+fn play(scenario: &str, defender: Defender, mode: Mode) -> Report {
+    let setup = Setup { defender, scanguard: binary_beside_tests(), mode, captures: None };
+    let scenario = Scenario::named(scenario).expect("a scenario");
+    scenario.play(&setup).unwrap_or_else(|error| panic!("{}: {error:#}", scenario.name))
+}
+
+fn syn(defender: Defender, mode: Mode) -> Report {
+    enter();
+    let report = play("syn", defender, mode);
     assert_eq!(report.scanner.probes_sent, 1000, "{report}");
     assert!(report.customers.requests >= 60, "{report}");
     report
 }
 
-fn attempts(report: &Report, source: &str) -> Option<u64> {
-    report.wire.sources.iter().find(|count| count.source == source).map(|count| count.attempts)
+fn enter() {
+    sandbox::enter().expect("a sandbox, which needs root: run `cargo xtask test`");
+}
+
+/// Plays it with scanguard enforcing: whatever happens, customers must not notice.
+fn enforced(scenario: &str) -> Report {
+    let report = play(scenario, Defender::Scanguard, Mode::Enforce);
+    assert_eq!((report.customers.failures, report.customers.established_broken), (0, 0), "{report}");
+    assert!(report.verdicts.iter().all(|verdict| verdict.role != Role::Customer), "{report}");
+    report
+}
+
+/// Most closed ports that a scanner may learn: its first contacts, and what other CPUs let through meanwhile.
+fn most_answered() -> u64 {
+    3 + thread::available_parallelism().map_or(1, usize::from) as u64
+}
+
+/// A scan of so many ports, in every variant, that learnt next to nothing.
+fn learns_nothing(scenario: &str, asked: u64) -> Report {
+    let report = enforced(scenario);
+    let variants = if report.rows.is_empty() { slice::from_ref(&report) } else { &report.rows };
+    for variant in variants {
+        assert_eq!(variant.scanner.probes_sent, asked, "{variant}");
+        assert!(variant.scanner.closed_answered <= most_answered(), "{variant}");
+    }
+    report
 }
 
 #[test]
 fn scanguard_counts_every_source_exactly_as_the_wire_shows() {
-    let report = syn(Defender::Scanguard);
+    let report = syn(Defender::Scanguard, Mode::Enforce);
     let counted = report.counted.clone().expect("counts of scanguard");
     assert_eq!(counted, report.wire, "{report}");
-    assert!(attempts(&report, &SCANNER.to_string()).is_some_and(|attempts| attempts >= 1000), "{report}");
+    assert!(report.wire.of(&SCANNER.to_string()) >= 1000, "{report}");
     assert!(counted.sources.len() >= 21, "the scanner, ten customers over IPv4 and ten over IPv6: {report}");
     assert_eq!((report.customers.failures, report.customers.established_broken), (0, 0), "{report}");
 }
 
 #[test]
+fn observing_counts_the_same_and_hides_nothing() {
+    let report = syn(Defender::Scanguard, Mode::Observe);
+    assert_eq!(report.counted.as_ref(), Some(&report.wire), "{report}");
+    assert!(report.scanner.closed_answered >= 990, "{report}");
+    assert_eq!((report.scanner.restricted_revealed, report.scanner.public_revealed), (5, 2), "{report}");
+}
+
+#[test]
 fn without_a_defender_a_scan_learns_every_port() {
-    let report = syn(Defender::None);
+    let report = syn(Defender::None, Mode::Enforce);
     assert!(report.scanner.closed_answered >= 990, "{report}");
     assert_eq!((report.scanner.restricted_revealed, report.scanner.public_revealed), (5, 2), "{report}");
     assert_eq!((report.customers.failures, report.customers.established_broken), (0, 0), "{report}");
@@ -48,8 +88,51 @@ fn without_a_defender_a_scan_learns_every_port() {
 
 #[test]
 fn the_usual_meter_answers_about_its_burst() {
-    let report = syn(Defender::NftMeter);
+    let report = syn(Defender::NftMeter, Mode::Enforce);
     assert!((40..=80).contains(&report.scanner.closed_answered), "{report}");
+}
+
+#[test]
+fn a_scan_of_many_ports_learns_next_to_nothing_at_whatever_speed() {
+    enter();
+    for (scenario, asked) in [("syn", 1000), ("slow", 200), ("connect", 1000), ("masscan", 1000)] {
+        let report = learns_nothing(scenario, asked);
+        assert_eq!(report.scanner.restricted_revealed, 0, "{report}");
+    }
+}
+
+#[test]
+fn odd_flags_and_fragments_learn_no_more() {
+    enter();
+    for scenario in ["stealth", "fragments"] {
+        learns_nothing(scenario, 200);
+    }
+}
+
+#[test]
+fn other_protocols_and_scanners_learn_no_more() {
+    enter();
+    for (scenario, asked) in [("udp", 100), ("ipv6", 1000), ("zmap", 64), ("hping3", 300)] {
+        learns_nothing(scenario, asked);
+    }
+}
+
+#[test]
+fn a_scanner_with_a_thousand_networks_is_one_scanner() {
+    enter();
+    let report = enforced("ipv6-hopping");
+    assert_eq!(report.scanner.probes_sent, 1000, "{report}");
+    assert!(report.scanner.closed_answered <= 30, "{report}");
+}
+
+#[test]
+fn nobody_is_judged_where_nobody_scans() {
+    enter();
+    for (scenario, requests) in [("customers-only", 10_000), ("p2p-noise", 100), ("restart", 500), ("outgoing", 1000)] {
+        let report = enforced(scenario);
+        assert!(report.customers.requests >= requests, "{report}");
+        assert!(report.verdicts.is_empty(), "{report}");
+    }
 }
 
 /// Every process that has a network namespace, with its parent and that namespace. (Zombies have none.)
@@ -82,7 +165,7 @@ fn wait_for(what: &str, limit: Duration, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + limit;
     while !condition() {
         assert!(Instant::now() < deadline, "waited in vain for {what}");
-        std::thread::yield_now();
+        thread::yield_now();
     }
 }
 

@@ -26,6 +26,9 @@ pub(crate) const LAB: &[Tool] = &[
     tool("ip", "iproute2"),
     tool("tcpdump", "tcpdump"),
     tool("nmap", "nmap"),
+    tool("masscan", "masscan"),
+    tool("zmap", "zmap"),
+    tool("hping3", "hping3"),
     tool("curl", "curl"),
     tool("nft", "nftables"),
 ];

@@ -8,10 +8,39 @@ use crate::class::{PortClass, Protocol, port_index};
 use crate::config::KernelConfig;
 use crate::counter::{COUNTER_ENTRIES, Counter, CounterIndex};
 use crate::event::Event;
+use crate::opened::Endpoint;
 use crate::packet::Parsed;
-use crate::record::{SourceCell, SourceRecord};
+use crate::record::{Backup, SourceCell, SourceRecord};
 use crate::source::SourceKey;
-use crate::tables::{Tables, UdpFlow};
+use crate::storm::{State, StateCell};
+use crate::tables::{Flow, Socket, Tables};
+use crate::verdict::{Known, Verdict};
+
+/// Records by key.
+#[derive(Default)]
+struct Records {
+    // Boxed, so that a record stays where it is while the map grows under a held cell.
+    records: RefCell<HashMap<SourceKey, Box<UnsafeCell<SourceRecord>>>>,
+}
+
+impl Records {
+    fn get(&self, key: &SourceKey) -> Option<SourceCell<'_>> {
+        let record: *const UnsafeCell<SourceRecord> = &raw const **self.records.borrow().get(key)?;
+        // SAFETY: the box is never removed or replaced while `self` is borrowed, and no other reference is handed out.
+        Some(SourceCell::new(unsafe { &*record }))
+    }
+
+    fn insert(&self, key: &SourceKey, now_ns: u64) -> Option<SourceCell<'_>> {
+        let record = Box::new(UnsafeCell::new(SourceRecord::new(*key, now_ns)));
+        self.records.borrow_mut().entry(*key).or_insert(record);
+        self.get(key)
+    }
+
+    fn all(&self) -> Vec<SourceRecord> {
+        // SAFETY: the tables are not Sync and no cell outlives a call of `process`, so nobody writes now.
+        self.records.borrow().values().map(|record| unsafe { *record.get() }).collect()
+    }
+}
 
 /// The tables of one host in ordinary memory. Capacities are those of the machine: nothing is evicted.
 #[derive(Default)]
@@ -20,9 +49,16 @@ pub struct MemoryTables {
     now_ns: Cell<u64>,
     ports: HashMap<u32, PortClass>,
     own_addresses: HashSet<Address>,
-    udp_connections: HashSet<UdpFlow>,
-    // Boxed, so that a record stays where it is while the map grows under a held cell.
-    records: RefCell<HashMap<SourceKey, Box<UnsafeCell<SourceRecord>>>>,
+    sockets: HashMap<Flow, Socket>,
+    opened: RefCell<HashMap<Endpoint, u64>>,
+    verdicts: HashMap<SourceKey, Verdict>,
+    known: HashMap<SourceKey, Known>,
+    /// Prefix, its length in bits, and when it ends.
+    allowed: Vec<(Address, u8, u64)>,
+    sources: Records,
+    networks: Records,
+    suspects: RefCell<HashMap<SourceKey, Box<Backup>>>,
+    state: UnsafeCell<State>,
     counters: RefCell<Vec<Counter>>,
     events: RefCell<Vec<Event>>,
 }
@@ -38,9 +74,10 @@ impl MemoryTables {
         }
     }
 
-    /// Replaces the settings.
+    /// Replaces the settings, but for the census of tables, which is kept true here.
     pub fn set_config(&mut self, config: KernelConfig) {
-        self.config = Some(config);
+        let census = self.config.map_or(config.census, |config| config.census);
+        self.config = Some(KernelConfig { census, ..config });
     }
 
     /// Sets the clock, in nanoseconds.
@@ -58,16 +95,81 @@ impl MemoryTables {
         self.own_addresses.insert(address);
     }
 
-    /// Adds a connected UDP socket, by the flow it receives.
-    pub fn add_udp_connection(&mut self, flow: UdpFlow) {
-        self.udp_connections.insert(flow);
+    /// Adds a socket by the flow it receives ([`Flow::to_listener`] for one without a peer), or takes it away.
+    pub fn set_socket(&mut self, flow: Flow, socket: Socket) {
+        self.sockets.insert(flow, socket);
     }
 
-    /// All records.
+    /// Decides about a source, or lifts the decision.
+    pub fn set_verdict(&mut self, source: SourceKey, verdict: Option<Verdict>) {
+        match verdict {
+            Some(verdict) => self.verdicts.insert(source, verdict),
+            None => self.verdicts.remove(&source),
+        };
+        self.take_census();
+    }
+
+    /// Says that a source has worked here.
+    pub fn set_known(&mut self, source: SourceKey, known: Known) {
+        self.known.insert(source, known);
+        self.take_census();
+    }
+
+    /// Replaces the allowlist: prefixes of so many bits (of 128: an IPv4 prefix has 96 more than people count), and when
+    /// each ends.
+    pub fn set_allowed(&mut self, allowed: Vec<(Address, u8, u64)>) {
+        self.allowed = allowed;
+        if let Some(config) = &mut self.config {
+            config.census.allow_generation += 1;
+        }
+        self.take_census();
+    }
+
+    fn take_census(&mut self) {
+        let Some(config) = &mut self.config else { return };
+        let own_bits = config.keys.ipv6_prefix();
+        config.census.verdicts = self.verdicts.len() as u32;
+        config.census.hard_verdicts = self.verdicts.values().filter(|verdict| verdict.hard != 0).count() as u32;
+        config.census.known = self.known.len() as u32;
+        config.census.allowed = self.allowed.len() as u32;
+        let within = |(prefix, bits, _): &&(Address, u8, u64)| !prefix.is_mapped() && *bits > own_bits;
+        config.census.allowed_within = self.allowed.iter().filter(within).count() as u32;
+    }
+
+    /// All records of sources.
     #[must_use]
     pub fn records(&self) -> Vec<SourceRecord> {
-        // SAFETY: `self` is not Sync and no cell outlives a call of `process`, so nobody writes now.
-        self.records.borrow().values().map(|record| unsafe { *record.get() }).collect()
+        self.sources.all()
+    }
+
+    /// All records of networks.
+    #[must_use]
+    pub fn networks(&self) -> Vec<SourceRecord> {
+        self.networks.all()
+    }
+
+    /// All suspects that are kept.
+    #[must_use]
+    pub fn suspects(&self) -> Vec<(SourceKey, Backup)> {
+        self.suspects.borrow().iter().map(|(source, backup)| (*source, **backup)).collect()
+    }
+
+    /// All ports that the datapath saw open.
+    #[must_use]
+    pub fn all_opened(&self) -> Vec<(Endpoint, u64)> {
+        self.opened.borrow().iter().map(|(endpoint, seen_ns)| (*endpoint, *seen_ns)).collect()
+    }
+
+    /// What is remembered beyond sources and networks.
+    #[must_use]
+    pub fn all_state(&self) -> State {
+        // SAFETY: as in `Records::all`.
+        unsafe { *self.state.get() }
+    }
+
+    /// Forgets a source as an LRU table does under a flood. What SUSPECTS keeps stays.
+    pub fn evict(&mut self, source: &SourceKey) {
+        self.sources.records.borrow_mut().remove(source);
     }
 
     /// What was counted at an index.
@@ -111,17 +213,65 @@ impl Tables for MemoryTables {
         counter.bytes += bytes;
     }
 
-    fn source(&self, source: &SourceKey, now_ns: u64) -> Option<SourceCell<'_>> {
-        let mut records = self.records.borrow_mut();
-        let record =
-            records.entry(*source).or_insert_with(|| Box::new(UnsafeCell::new(SourceRecord::new(*source, now_ns))));
-        let record: *const UnsafeCell<SourceRecord> = &raw const **record;
-        // SAFETY: the box is never removed or replaced while `self` lives, and `records` hands out no reference.
-        Some(SourceCell::new(unsafe { &*record }))
+    fn source(&self, source: &SourceKey) -> Option<SourceCell<'_>> {
+        self.sources.get(source)
     }
 
-    fn udp_connected(&self, packet: &Parsed) -> bool {
-        self.udp_connections.contains(&UdpFlow::of(packet))
+    fn new_source(&self, source: &SourceKey, now_ns: u64) -> Option<SourceCell<'_>> {
+        self.sources.insert(source, now_ns)
+    }
+
+    fn socket(&self, packet: &Parsed, protocol: Protocol) -> Socket {
+        let flow = Flow::of(packet, protocol);
+        let found = self.sockets.get(&flow).or_else(|| self.sockets.get(&flow.to_listener()));
+        found.copied().unwrap_or(Socket::None)
+    }
+
+    fn opened(&self, endpoint: &Endpoint) -> Option<u64> {
+        self.opened.borrow().get(endpoint).copied()
+    }
+
+    fn open(&self, endpoint: &Endpoint, now_ns: u64) {
+        self.opened.borrow_mut().insert(*endpoint, now_ns);
+    }
+
+    fn verdict(&self, source: &SourceKey) -> Option<&Verdict> {
+        self.verdicts.get(source)
+    }
+
+    fn known(&self, source: &SourceKey) -> Option<&Known> {
+        self.known.get(source)
+    }
+
+    fn allowed(&self, address: &Address, now_ns: u64) -> bool {
+        let covering = self.allowed.iter().filter(|(prefix, bits, _)| address.masked(&Address::mask(*bits)) == *prefix);
+        covering.max_by_key(|(_, bits, _)| *bits).is_some_and(|(.., expires_ns)| *expires_ns > now_ns)
+    }
+
+    fn back_up(&self, source: &SourceKey, backup: &Backup) {
+        self.suspects.borrow_mut().insert(*source, Box::new(*backup));
+    }
+
+    fn backup(&self, source: &SourceKey) -> Option<&Backup> {
+        let backup: *const Backup = &raw const **self.suspects.borrow().get(source)?;
+        // SAFETY: the datapath reads it before anything replaces or removes it.
+        Some(unsafe { &*backup })
+    }
+
+    fn forget(&self, source: &SourceKey) {
+        self.suspects.borrow_mut().remove(source);
+    }
+
+    fn network(&self, network: &SourceKey) -> Option<SourceCell<'_>> {
+        self.networks.get(network)
+    }
+
+    fn new_network(&self, network: &SourceKey, now_ns: u64) -> Option<SourceCell<'_>> {
+        self.networks.insert(network, now_ns)
+    }
+
+    fn state(&self) -> Option<StateCell<'_>> {
+        Some(StateCell::new(&self.state))
     }
 
     fn emit(&self, event: &Event) -> bool {

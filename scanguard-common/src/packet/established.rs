@@ -8,39 +8,67 @@ const IP4: usize = 20;
 const IP6: usize = 40;
 const TCP: usize = 20;
 
-/// Whether [`super::parse`] would find a TCP segment that belongs to a connection (without SYN, and with ACK, or RST without
-/// FIN), in the plainest of frames. False says nothing: the frame may be established all the same.
+/// A TCP segment of a connection (without SYN, and with ACK, or RST without FIN), in the plainest of frames.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Plain(u32);
+
+const IS_ACK: u32 = 1 << 16;
+
+impl Plain {
+    #[inline(always)]
+    const fn new(destination_port: u16, flags: u8) -> Self {
+        let is_ack = flags & (tcp_flags::ACK | tcp_flags::RST) == tcp_flags::ACK;
+        Self(destination_port as u32 | if is_ack { IS_ACK } else { 0 })
+    }
+
+    /// The port it goes to.
+    #[inline(always)]
+    #[must_use]
+    pub const fn destination_port(self) -> u16 {
+        self.0 as u16
+    }
+
+    /// Whether it has ACK and not RST: a closed port answers it.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_ack(self) -> bool {
+        self.0 & IS_ACK != 0
+    }
+}
+
+/// The segment, if [`super::parse`] would find one that belongs to a connection in the plainest of frames. Nothing says
+/// nothing: the frame may be established all the same.
 #[inline(always)]
 #[must_use]
-pub fn is_plainly_established<P: Packet>(packet: &P) -> bool {
-    let Some(header) = packet.view::<{ ETHERNET + IP4 + TCP }>(0).map(Header) else {
-        return false;
-    };
+pub fn plain_segment<P: Packet>(packet: &P) -> Option<Plain> {
+    let header = packet.view::<{ ETHERNET + IP4 + TCP }>(0).map(Header)?;
     match header.be16::<12>() {
         // Version 4 without options, no fragment.
         0x0800 => {
-            header.u8::<ETHERNET>() == 0x45
+            let plain = header.u8::<ETHERNET>() == 0x45
                 && header.be16::<{ ETHERNET + 6 }>() & 0x3fff == 0
                 && header.u8::<{ ETHERNET + 9 }>() == super::transport::TCP
                 && belongs(
                     header.be16::<{ ETHERNET + 2 }>().saturating_sub(IP4 as u16),
                     header.u8::<{ ETHERNET + IP4 + 12 }>(),
                     header.u8::<{ ETHERNET + IP4 + 13 }>(),
-                )
+                );
+            let port = header.be16::<{ ETHERNET + IP4 + 2 }>();
+            plain.then(|| Plain::new(port, header.u8::<{ ETHERNET + IP4 + 13 }>()))
         }
         0x86dd => {
-            let Some(header) = packet.view::<{ ETHERNET + IP6 + TCP }>(0).map(Header) else {
-                return false;
-            };
-            header.u8::<ETHERNET>() >> 4 == 6
+            let header = packet.view::<{ ETHERNET + IP6 + TCP }>(0).map(Header)?;
+            let plain = header.u8::<ETHERNET>() >> 4 == 6
                 && header.u8::<{ ETHERNET + 6 }>() == super::transport::TCP
                 && belongs(
                     header.be16::<{ ETHERNET + 4 }>(),
                     header.u8::<{ ETHERNET + IP6 + 12 }>(),
                     header.u8::<{ ETHERNET + IP6 + 13 }>(),
-                )
+                );
+            let port = header.be16::<{ ETHERNET + IP6 + 2 }>();
+            plain.then(|| Plain::new(port, header.u8::<{ ETHERNET + IP6 + 13 }>()))
         }
-        _ => false,
+        _ => None,
     }
 }
 

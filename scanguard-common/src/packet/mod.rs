@@ -11,7 +11,7 @@ mod ip6;
 mod read;
 mod transport;
 
-pub use established::is_plainly_established;
+pub use established::{Plain, plain_segment};
 pub use ethernet::MAX_VLAN_TAGS;
 pub use ip6::MAX_EXTENSION_HEADERS;
 

@@ -11,6 +11,8 @@ pub(crate) const ICMP6: u8 = 58;
 const TCP_HEADER: usize = 20;
 /// Up to and with the flags.
 const TCP_WITH_FLAGS: usize = 14;
+/// The ports, which begin TCP and UDP alike.
+const PORTS: usize = 4;
 const UDP_HEADER: usize = 8;
 /// Type, code, checksum, and of an echo the identifier.
 const ICMP_HEADER: usize = 8;
@@ -32,6 +34,18 @@ pub(super) struct Payload {
     pub(super) first_fragment: bool,
 }
 
+/// A first fragment that ends before the flags. Its ports can be read: fragments come in units of 8 bytes.
+#[inline(always)]
+fn tiny<P: Packet>(packet: &P, payload: &Payload, parsed: &mut Parsed) -> Shape {
+    if payload.end - payload.start >= PORTS
+        && let Some(header) = packet.view::<PORTS>(payload.start).map(Header)
+    {
+        parsed.source_port = header.be16::<0>();
+        parsed.destination_port = header.be16::<2>();
+    }
+    Shape::TinyFragment
+}
+
 /// The transport header of this payload.
 #[inline(always)]
 pub(super) fn parse<P: Packet>(packet: &P, payload: &Payload, parsed: &mut Parsed) -> Shape {
@@ -41,7 +55,7 @@ pub(super) fn parse<P: Packet>(packet: &P, payload: &Payload, parsed: &mut Parse
         TCP => {
             let needed = if first_fragment { TCP_WITH_FLAGS } else { TCP_HEADER };
             if room < needed {
-                return if first_fragment { Shape::TinyFragment } else { Shape::Malformed };
+                return if first_fragment { tiny(packet, payload, parsed) } else { Shape::Malformed };
             }
             let Some(header) = packet.view::<TCP_WITH_FLAGS>(start).map(Header) else {
                 return Shape::Malformed;

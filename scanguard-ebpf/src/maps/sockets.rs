@@ -1,40 +1,73 @@
 //! Which sockets this host has: asked of the kernel, or in a test or replay of the map `VIRTUAL_SOCKETS`.
 
+use aya_ebpf::bindings::{bpf_sock, bpf_sock_tuple};
 use aya_ebpf::btf_maps::HashMap;
-use aya_ebpf::helpers::{bpf_sk_lookup_udp, bpf_sk_release};
+use aya_ebpf::helpers::{bpf_sk_lookup_udp, bpf_sk_release, bpf_skc_lookup_tcp};
 use aya_ebpf::macros::btf_map;
 use aya_ebpf::programs::XdpContext;
 use scanguard_common::address::Address;
+use scanguard_common::class::Protocol;
 use scanguard_common::packet::Parsed;
-use scanguard_common::tables::UdpFlow;
+use scanguard_common::tables::{Flow, Socket};
 
 use crate::clock::is_virtual;
 
-/// Connected UDP sockets of a test or a replay.
+/// Sockets of a test or a replay, by the flow they receive, as numbers of [`Socket`].
 #[btf_map]
-static VIRTUAL_SOCKETS: HashMap<UdpFlow, u32, 1024> = HashMap::new();
+static VIRTUAL_SOCKETS: HashMap<Flow, u32, 65_536> = HashMap::new();
 
-/// `TCP_ESTABLISHED` of `include/net/tcp_states.h`, which a connected UDP socket has too.
+/// `TCP_ESTABLISHED` and `TCP_LISTEN` of `include/net/tcp_states.h`; a connected UDP socket has the former too.
 const ESTABLISHED: u32 = 1;
+const LISTEN: u32 = 10;
 /// The network namespace of the interface.
 const CURRENT_NETNS: u64 = u64::MAX;
 
-/// Whether a datagram belongs to a connected UDP socket.
-#[inline(always)]
-pub(crate) fn udp_connected(context: &XdpContext, packet: &Parsed) -> bool {
+/// The socket that a segment or a datagram would reach. A function of its own, for its stack.
+#[inline(never)]
+pub(crate) fn find(context: &XdpContext, packet: &Parsed, protocol: Protocol) -> Socket {
     if is_virtual() {
-        return VIRTUAL_SOCKETS.get_ptr(UdpFlow::of(packet)).is_some();
+        return Socket::from_u32(find_virtual(packet, protocol));
     }
     let (mut tuple, size) = tuple(packet);
-    // SAFETY: the tuple is as long as said; the socket is released on every path.
+    let tuple: *mut bpf_sock_tuple = tuple.as_mut_ptr().cast();
+    let context = context.ctx.cast();
+    // SAFETY: the tuple is as long as said; a socket is released on every path.
     unsafe {
-        let socket = bpf_sk_lookup_udp(context.ctx.cast(), tuple.as_mut_ptr().cast(), size, CURRENT_NETNS, 0);
-        if socket.is_null() {
-            return false;
+        if protocol == Protocol::Udp {
+            let socket = bpf_sk_lookup_udp(context, tuple, size, CURRENT_NETNS, 0);
+            release(socket, |state| state != ESTABLISHED)
+        } else {
+            // Linux 5.0; finds connections in every state, SYNs and waiting ones too.
+            let socket = bpf_skc_lookup_tcp(context, tuple, size, CURRENT_NETNS, 0);
+            release(socket, |state| state == LISTEN)
         }
-        let connected = (*socket).state == ESTABLISHED;
+    }
+}
+
+/// # Safety
+/// `socket` came from a lookup, or is null.
+#[inline(always)]
+unsafe fn release(socket: *mut bpf_sock, is_listening: impl Fn(u32) -> bool) -> Socket {
+    if socket.is_null() {
+        return Socket::None;
+    }
+    // SAFETY: it is not null and not released yet.
+    unsafe {
+        let state = (*socket).state;
         bpf_sk_release(socket.cast());
-        connected
+        if is_listening(state) { Socket::Listening } else { Socket::Connected }
+    }
+}
+
+#[inline(always)]
+fn find_virtual(packet: &Parsed, protocol: Protocol) -> u32 {
+    let flow = Flow::of(packet, protocol);
+    // SAFETY: only tests write to it, and not while a frame is judged.
+    unsafe {
+        if let Some(socket) = VIRTUAL_SOCKETS.get(flow) {
+            return *socket;
+        }
+        VIRTUAL_SOCKETS.get(flow.to_listener()).map_or(0, |socket| *socket)
     }
 }
 

@@ -1,54 +1,85 @@
-//! SOURCES: what is remembered of each source, least recently used out first.
+//! SOURCES and PREFIXES: what is remembered of each source and of each network, least recently used out first.
 
 use core::cell::UnsafeCell;
-use core::mem::MaybeUninit;
 
 use aya_ebpf::bindings::BPF_NOEXIST;
-use aya_ebpf::btf_maps::LruHashMap;
+use aya_ebpf::btf_maps::{LruHashMap, PerCpuArray};
 use aya_ebpf::macros::btf_map;
 use scanguard_common::record::{SourceCell, SourceRecord};
 use scanguard_common::source::SourceKey;
 
 /// Entries; the loader may set another number.
-const DEFAULT_ENTRIES: usize = 262_144;
+const DEFAULT_SOURCES: usize = 262_144;
+/// Networks remembered.
+const NETWORKS: usize = 65_536;
 
 #[btf_map]
-static SOURCES: LruHashMap<SourceKey, SourceRecord, DEFAULT_ENTRIES> = LruHashMap::new();
+static SOURCES: LruHashMap<SourceKey, SourceRecord, DEFAULT_SOURCES> = LruHashMap::new();
 
-/// The record of a source, made when there is none; nothing when the table took no new entry.
+#[btf_map]
+static PREFIXES: LruHashMap<SourceKey, SourceRecord, NETWORKS> = LruHashMap::new();
+
+#[btf_map]
+static FRESH: PerCpuArray<SourceRecord, 1> = PerCpuArray::new();
+
+/// The record of a source.
 #[inline(always)]
-pub(crate) fn get_or_insert(source: &SourceKey, now_ns: u64) -> Option<SourceCell<'static>> {
-    if let Some(cell) = get(source) {
-        return Some(cell);
-    }
-    // When another CPU was faster this fails and its record is found below.
-    let _ = SOURCES.insert(source, fresh(source, now_ns), u64::from(BPF_NOEXIST));
-    get(source)
+pub(crate) fn source(key: &SourceKey) -> Option<SourceCell<'static>> {
+    SOURCES.get_ptr_mut(key).map(cell)
 }
 
-/// A record with nothing counted, as [`SourceRecord::new`] makes it. Written word by word: LLVM makes a call of `memset`, a
-/// loop of single bytes, of any array of zeros.
+/// A record for a source that has none; nothing when the table took no new entry.
 #[inline(always)]
-fn fresh(source: &SourceKey, now_ns: u64) -> SourceRecord {
-    const WORDS: usize = size_of::<SourceRecord>() / size_of::<u64>();
-    let mut record = MaybeUninit::<SourceRecord>::uninit();
-    let words = record.as_mut_ptr().cast::<u64>();
-    for at in 0..WORDS {
-        // SAFETY: within the record, which is as aligned as its words.
-        unsafe { words.add(at).write_volatile(0) };
+pub(crate) fn new_source(key: &SourceKey, now_ns: u64) -> Option<SourceCell<'static>> {
+    insert_source(key, now_ns);
+    source(key)
+}
+
+/// The record of a network.
+#[inline(always)]
+pub(crate) fn network(key: &SourceKey) -> Option<SourceCell<'static>> {
+    PREFIXES.get_ptr_mut(key).map(cell)
+}
+
+/// A record for a network that has none; nothing when the table took no new entry.
+#[inline(always)]
+pub(crate) fn new_network(key: &SourceKey, now_ns: u64) -> Option<SourceCell<'static>> {
+    insert_network(key, now_ns);
+    network(key)
+}
+
+#[inline(always)]
+fn insert_source(key: &SourceKey, now_ns: u64) {
+    if let Some(record) = fresh(key, now_ns) {
+        // When another CPU was faster this fails, and its record is found afterwards.
+        let _ = SOURCES.insert(key, record, u64::from(BPF_NOEXIST));
     }
-    // SAFETY: all of it is zeros, which is a record.
-    let mut record = unsafe { record.assume_init() };
+}
+
+#[inline(always)]
+fn insert_network(key: &SourceKey, now_ns: u64) {
+    if let Some(record) = fresh(key, now_ns) {
+        let _ = PREFIXES.insert(key, record, u64::from(BPF_NOEXIST));
+    }
+}
+
+/// A record with nothing counted, as [`SourceRecord::new`] makes it, in this CPU's scratch memory: all else in it stays
+/// zero. There is no room for it on the stack.
+#[inline(always)]
+fn fresh(source: &SourceKey, now_ns: u64) -> Option<&'static SourceRecord> {
+    let record = FRESH.get_ptr_mut(0)?;
+    // SAFETY: the entry is this CPU's own, and XDP programs do not interrupt each other on a CPU.
+    let record = unsafe { &mut *record };
     record.source = *source;
     record.first_seen_ns = now_ns;
     record.last_seen_ns = now_ns;
-    record
+    record.decayed_ns = now_ns;
+    Some(record)
 }
 
 #[inline(always)]
-fn get(source: &SourceKey) -> Option<SourceCell<'static>> {
-    let record = SOURCES.get_ptr_mut(source)?;
+fn cell(record: *mut SourceRecord) -> SourceCell<'static> {
     // SAFETY: the kernel keeps the node's memory valid for the run of the program (it may be recycled for another
     // source, which the key in the value tells), and all access goes through the cell.
-    Some(SourceCell::new(unsafe { &*record.cast::<UnsafeCell<SourceRecord>>() }))
+    SourceCell::new(unsafe { &*record.cast::<UnsafeCell<SourceRecord>>() })
 }

@@ -26,6 +26,14 @@ pub struct Source {
     pub score: f64,
     /// `none`, `conceal` or `block`.
     pub level: String,
+    /// What a block covers: `private` or `all`.
+    pub scope: Option<String>,
+    /// What made it a suspect: the outcome of the contact that crossed the threshold.
+    pub reason: Option<String>,
+    /// Since when it has this level. RFC 3339, UTC.
+    pub since: Option<String>,
+    /// When the level ends, if nothing more comes. RFC 3339, UTC.
+    pub expires: Option<String>,
     /// Distinct (destination, protocol, port) it asked for, as far as the 256-bit set tells them apart.
     pub contacts: u64,
     /// Contacts that failed.

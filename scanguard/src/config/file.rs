@@ -11,7 +11,7 @@ use super::{Config, Problem};
 pub const DEFAULT_FILE: &str = "/etc/scanguard/scanguard.toml";
 
 /// A configuration and where it came from.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Loaded {
     /// What it says.
     pub config: Config,
@@ -84,18 +84,36 @@ mod tests {
 interface = ["eth0"]
 atach = "auto"
 mode = "obsrve"
+state = "state.db"
+allow = ["192.0.2.1/24", "example.org", "::ffff:192.0.2.7", 7]
 
 [metrics]
 listen = "9477"
 
 [ports]
 public = [80, 443, 22, "ssh"]
-restricted = [22, 70000, "9-8", true, "80-90"]
+restricted = [22, 70000, "9-8", true, "80-90", "default"]
+canary = ["default"]
+memory = "10"
+learning = 24
 
 [sources]
 ipv6_prefix = 200
 translators = ["2001:db8::1/96", "10.0.0.0/8"]
 max_sources = "many"
+
+[score]
+a = 1e-7
+b = 1
+t0 = 0.15
+half_life = "5s"
+
+[conceal]
+longest = "30m"
+
+[storm]
+suspects_per_second = 0
+duration = "1h1h"
 
 [log]
 frames = true
@@ -106,22 +124,18 @@ colour = "red"
     }
 
     #[test]
+    fn values_that_do_not_fit_each_other_are_told_where_the_later_one_is_written() {
+        let text = b"score = { a = 0.5, b = 0.5, block_a = 0.1 }\nconceal = { duration = \"2h\", longest = \"1h\" }";
+        let problems = Config::parse(text).expect_err("a contradiction");
+        insta::assert_snapshot!(describe(Path::new("scanguard.toml"), &problems));
+    }
+
+    #[test]
     fn broken_text_is_told_with_its_place() {
         let problems = Config::parse(b"mode = \"observe\nattach = = 3\n[ports\n").expect_err("broken text");
         insta::assert_snapshot!(describe(Path::new("scanguard.toml"), &problems));
         let problems = Config::parse(b"mode = \"observe\" # caf\xe9\n").expect_err("broken text");
         insta::assert_snapshot!(describe(Path::new("scanguard.toml"), &problems));
-    }
-
-    #[test]
-    fn what_the_file_says_of_a_port_wins_over_what_is_shipped() {
-        use scanguard_common::class::{PortClass, Protocol};
-        let config = Config::parse(b"ports.public = [22]\nports.canary = [23, \"80/udp\"]").expect("valid");
-        let class = |port| config.port_classes().find(|(p, number, _)| (*p, *number) == (Protocol::Tcp, port));
-        assert_eq!(class(22).map(|found| found.2), Some(PortClass::Public));
-        assert_eq!(class(23).map(|found| found.2), Some(PortClass::Canary));
-        assert_eq!(class(80), None, "the written list of public ports replaces the shipped one");
-        assert_eq!(class(3306).map(|found| found.2), Some(PortClass::Restricted));
     }
 
     #[test]
@@ -137,7 +151,7 @@ colour = "red"
         }
 
         #[test]
-        fn no_text_that_looks_like_one_panics(text in "((interfaces|ports\\.(public|canary)|sources\\.translators|log\\.level|\\[ports\\]) ?=? ?(\\[[0-9\", a-f:/-]{0,12}\\]?|\"[a-z0-9./:-]{0,8}\"|-?[0-9_]{1,21})\n){0,6}") {
+        fn no_text_that_looks_like_one_panics(text in "((interfaces|allow|state|score.t0|conceal.longest|ports\\.(public|canary)|sources\\.translators|log\\.level|ports.memory|\\[ports\\]) ?=? ?(\\[[0-9\", a-f:/-]{0,12}\\]?|\"[a-z0-9./:-]{0,8}\"|-?[0-9_]{1,21})\n){0,6}") {
             let _ = Config::parse(text.as_bytes());
         }
     }

@@ -6,12 +6,14 @@
 //! | `section`, `value` | walk the parsed text and collect every problem with its place |
 //! | `read` | the keys, and what makes a valid value |
 //! | [`ports`] | lists of ports |
-//! | [`shipped`] | the ports that are restricted unless the file says otherwise |
+//! | [`shipped`] | the ports that are restricted where they are open, unless the file says otherwise |
+//! | [`judgement`] | when a source is suspected, and what follows |
 //! | [`document`] | a configuration as a file, with comments or without |
 //! | [`kernel`] | a configuration as what the kernel part is told |
 
 pub mod document;
 pub mod file;
+pub mod judgement;
 pub mod kernel;
 pub mod ports;
 mod problem;
@@ -23,17 +25,22 @@ mod value;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
+use ipnetwork::IpNetwork;
 use scanguard_common::reason::Mode;
 
 use crate::kernel::AttachMode;
-use ports::PortList;
+pub use judgement::{Conceal, Score, Storm};
+pub use ports::Ports;
 pub use problem::{Place, Problem};
 
 /// Where the daemon listens for the command line unless told otherwise.
 pub const DEFAULT_SOCKET: &str = "/run/scanguard/control.sock";
 
+/// Where the daemon keeps what outlives it unless told otherwise.
+pub const DEFAULT_STATE: &str = "/var/lib/scanguard/state.db";
+
 /// A valid configuration.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// Interfaces to guard; the name `auto` stands for all with a default route.
     pub interfaces: Vec<String>,
@@ -41,6 +48,10 @@ pub struct Config {
     pub attach: AttachMode,
     /// Whether verdicts are carried out.
     pub mode: Mode,
+    /// The file that outlives the daemon.
+    pub state: PathBuf,
+    /// Addresses that are never acted on.
+    pub allow: Vec<IpNetwork>,
     /// Where the command line finds the daemon.
     pub control_socket: PathBuf,
     /// Where metrics are served, if they are.
@@ -49,21 +60,16 @@ pub struct Config {
     pub ports: Ports,
     /// How senders become sources, and how many are remembered.
     pub sources: Sources,
+    /// When a source is suspected.
+    pub score: Score,
+    /// How long suspects are kept from hidden ports.
+    pub conceal: Conceal,
+    /// When suspects arise so fast that somebody must be forging them.
+    pub storm: Storm,
     /// Size of the ring buffer of events in KiB.
     pub events_ring_kib: u32,
     /// What is logged, and how.
     pub log: Log,
-}
-
-/// Classes of ports. No port is in two lists.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub struct Ports {
-    /// Open and for everybody.
-    pub public: PortList,
-    /// Open, but not for customers.
-    pub restricted: PortList,
-    /// Closed here, and nobody legitimate ever asks for them.
-    pub canary: PortList,
 }
 
 /// How senders become sources, and how many are remembered.
@@ -157,19 +163,18 @@ impl Default for Config {
             interfaces: Vec::new(),
             attach: AttachMode::Auto,
             mode: Mode::Observe,
+            state: DEFAULT_STATE.into(),
+            allow: Vec::new(),
             control_socket: DEFAULT_SOCKET.into(),
             metrics_listen: Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9477)),
             ports: Ports::default(),
             sources: Sources { ipv6_prefix: 64, translators: Vec::new(), ignore_private: false, max_sources: 262_144 },
+            score: Score::default(),
+            conceal: Conceal::default(),
+            storm: Storm::default(),
             events_ring_kib: 1024,
             log: Log { format: LogFormat::Text, level: LogLevel::Info, frames: false },
         }
-    }
-}
-
-impl Default for Ports {
-    fn default() -> Self {
-        Self { public: shipped::public(), restricted: shipped::restricted(), canary: PortList::default() }
     }
 }
 

@@ -1,11 +1,46 @@
-//! Lists of ports as the configuration writes them: `22`, `"8000-8100"`, `"53/udp"`.
+//! What the operator says of ports, and lists of them as the configuration writes them: `22`, `"8000-8100"`, `"53/udp"`.
 
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
+use std::time::Duration;
 
 use scanguard_common::class::Protocol;
-use serde::{Serialize, Serializer};
+
+use super::shipped;
+
+/// What stands for the shipped ports in the list of restricted ones.
+pub const SHIPPED: &str = "default";
+
+/// What the operator says of ports. No port is in two lists.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Ports {
+    /// Open and for everybody, whether or not something listens there: it may be on another host, behind DNAT.
+    pub public: PortList,
+    /// Open, but not for customers, whether or not something listens there.
+    pub restricted: PortList,
+    /// The shipped ports, if they were asked for, less those named in another list: not for customers where they are open.
+    pub restricted_if_open: PortList,
+    /// Nobody legitimate ever asks for them, unless something listens there.
+    pub canary: PortList,
+    /// How long a port that was open does not count as closed.
+    pub memory: Duration,
+    /// For how long after the first start no port of a host that forwards counts as closed; 0 for not at all.
+    pub learning: Duration,
+}
+
+impl Default for Ports {
+    fn default() -> Self {
+        Self {
+            public: PortList::default(),
+            restricted: PortList::default(),
+            restricted_if_open: shipped::restricted(),
+            canary: PortList::default(),
+            memory: Duration::from_secs(7 * 86_400),
+            learning: Duration::from_secs(86_400),
+        }
+    }
+}
 
 /// A range of ports of one protocol.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -19,8 +54,7 @@ pub struct PortRange {
 }
 
 /// Ranges of ports, in the order in which they were written.
-#[derive(Clone, Debug, Default, Eq, PartialEq, Serialize)]
-#[serde(transparent)]
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct PortList(pub Vec<PortRange>);
 
 impl PortRange {
@@ -89,17 +123,6 @@ impl fmt::Display for PortRange {
             write!(formatter, "-{last}")?;
         }
         if protocol == Protocol::Tcp { Ok(()) } else { write!(formatter, "/{}", protocol.label()) }
-    }
-}
-
-/// A single TCP port is a number, everything else a text: as in the file.
-impl Serialize for PortRange {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        if self.protocol == Protocol::Tcp && self.first == self.last {
-            serializer.serialize_u16(self.first)
-        } else {
-            serializer.collect_str(self)
-        }
     }
 }
 

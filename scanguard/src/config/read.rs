@@ -1,8 +1,16 @@
 //! The keys of the file, and what makes a valid value.
+//!
+//! | module | reads |
+//! |---|---|
+//! | `allow` | prefixes |
+//! | `ports` | the section on ports |
+//! | `judgement` | the sections on scores, concealment and storms |
+
+mod allow;
+mod judgement;
+mod ports;
 
 use std::net::{Ipv6Addr, SocketAddr};
-use std::ops::Range;
-use std::path::PathBuf;
 
 use ipnetwork::Ipv6Network;
 use scanguard_common::reason::Mode;
@@ -10,17 +18,18 @@ use scanguard_common::source::MAX_TRANSLATORS;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::ports::{PortList, PortRange};
-use super::problem::{Place, Problem, Problems};
+use super::problem::{Problem, Problems};
 use super::section::Section;
-use super::value::{boolean, list, number, text, word};
-use super::{Config, Log, LogFormat, LogLevel, Ports, Sources};
+use super::value::{absolute_path, boolean, list, number, placed, text, word};
+use super::{Config, DEFAULT_SOCKET, DEFAULT_STATE, Log, LogFormat, LogLevel, Sources};
 use crate::kernel::AttachMode;
 
 type Value<'i> = Spanned<DeValue<'i>>;
 
 /// Most bytes of a socket's path, less the terminating zero (`sun_path` of `sockaddr_un`, unix(7)).
 const LONGEST_SOCKET_PATH: usize = 107;
+/// Most bytes of any other path, less the terminating zero (`PATH_MAX`, include/uapi/linux/limits.h).
+const LONGEST_PATH: usize = 4095;
 /// Most bytes of an interface's name, less the terminating zero (`IFNAMSIZ`).
 const LONGEST_INTERFACE: usize = 15;
 
@@ -51,17 +60,22 @@ fn sections(mut root: Section<'_, '_>, problems: &mut Problems<'_>) -> Config {
     let interfaces = root.read("interfaces", problems, list(interface));
     let attach = root.read("attach", problems, word(&ATTACH_MODES));
     let mode = root.read("mode", problems, word(&Mode::ALL.map(|mode| (mode.label(), mode))));
+    let state = root.read("state", problems, absolute_path(LONGEST_PATH, DEFAULT_STATE));
+    let allow = root.read("allow", problems, list(allow::network));
 
     let mut control = root.section("control", problems);
-    let control_socket = control.read("socket", problems, socket_path);
+    let control_socket = control.read("socket", problems, absolute_path(LONGEST_SOCKET_PATH, DEFAULT_SOCKET));
     control.finish(problems);
 
     let mut metrics = root.section("metrics", problems);
     let metrics_listen = metrics.read("listen", problems, listen_address);
     metrics.finish(problems);
 
-    let ports = ports(root.section("ports", problems), problems);
+    let ports = ports::section(root.section("ports", problems), default.ports, problems);
     let sources = sources(root.section("sources", problems), default.sources, problems);
+    let score = judgement::score(root.section("score", problems), default.score, problems);
+    let conceal = judgement::conceal(root.section("conceal", problems), default.conceal, problems);
+    let storm = judgement::storm(root.section("storm", problems), default.storm, problems);
 
     let mut events = root.section("events", problems);
     let events_ring_kib = events.read("ring_kib", problems, number(16..=1_048_576));
@@ -73,10 +87,15 @@ fn sections(mut root: Section<'_, '_>, problems: &mut Problems<'_>) -> Config {
         interfaces: interfaces.unwrap_or(default.interfaces),
         attach: attach.unwrap_or(default.attach),
         mode: mode.unwrap_or(default.mode),
+        state: state.unwrap_or(default.state),
+        allow: allow.unwrap_or(default.allow),
         control_socket: control_socket.unwrap_or(default.control_socket),
         metrics_listen: metrics_listen.unwrap_or(default.metrics_listen),
         ports,
         sources,
+        score,
+        conceal,
+        storm,
         events_ring_kib: events_ring_kib.unwrap_or(default.events_ring_kib),
         log,
     }
@@ -93,25 +112,6 @@ fn interface(key: &str, value: &Value<'_>, problems: &mut Problems<'_>) -> Optio
         problems.suggest(&value.span(), format!("{name:?} cannot be an interface"), "`ip link` lists their names");
     }
     valid.then(|| name.to_owned())
-}
-
-fn socket_path(key: &str, value: &Value<'_>, problems: &mut Problems<'_>) -> Option<PathBuf> {
-    let path = text(key, value, problems)?;
-    let complaint = if !path.starts_with('/') {
-        "must be an absolute path".to_owned()
-    } else if path.contains('\0') {
-        "contains a zero byte".to_owned()
-    } else if path.len() > LONGEST_SOCKET_PATH {
-        format!("is longer than the {LONGEST_SOCKET_PATH} bytes that the kernel takes")
-    } else {
-        return Some(path.into());
-    };
-    problems.suggest(
-        &value.span(),
-        format!("`{key}` {complaint}"),
-        format!("for example \"{}\"", super::DEFAULT_SOCKET),
-    );
-    None
 }
 
 fn listen_address(key: &str, value: &Value<'_>, problems: &mut Problems<'_>) -> Option<Option<SocketAddr>> {
@@ -172,9 +172,7 @@ fn log(mut section: Section<'_, '_>, default: Log, problems: &mut Problems<'_>) 
     let levels = [LogLevel::Error, LogLevel::Warn, LogLevel::Info, LogLevel::Debug, LogLevel::Trace];
     let format = section.read("format", problems, word(&formats));
     let level = section.read("level", problems, word(&levels.map(|level| (level.label(), level))));
-    let frames = section.read("frames", problems, |key, value, problems| {
-        boolean(key, value, problems).map(|frames| (frames, value.span()))
-    });
+    let frames = section.read("frames", problems, placed(boolean));
     section.finish(problems);
     let level = level.unwrap_or(default.level);
     if let Some((true, span)) = &frames
@@ -184,67 +182,4 @@ fn log(mut section: Section<'_, '_>, default: Log, problems: &mut Problems<'_>) 
         problems.suggest(span, reason, "set `level = \"debug\"` too");
     }
     Log { format: format.unwrap_or(default.format), level, frames: frames.map_or(default.frames, |(frames, _)| frames) }
-}
-
-/// Names of the lists of ports, in the order of the fields of [`Ports`].
-const LISTS: [&str; 3] = ["public", "restricted", "canary"];
-
-type WrittenList = Option<Vec<(PortRange, Range<usize>)>>;
-
-fn ports(mut section: Section<'_, '_>, problems: &mut Problems<'_>) -> Ports {
-    let written: [WrittenList; 3] = LISTS.map(|key| section.read(key, problems, list(port)));
-    section.finish(problems);
-    for (second, list) in written.iter().enumerate() {
-        for (range, span) in list.iter().flatten() {
-            if let Some((first, place)) = clash(&written[..second], range, problems) {
-                let reason = format!("{range} is in `{}` and, at {place}, in `{first}` too", LISTS[second]);
-                problems.suggest(span, reason, "a port has one class: leave it in one of the lists");
-            }
-        }
-    }
-    let shipped = Ports::default();
-    let plain = |list: &WrittenList| -> Option<PortList> {
-        list.as_ref().map(|ranges| PortList(ranges.iter().map(|(range, _)| *range).collect()))
-    };
-    let [public, restricted, canary] = [&written[0], &written[1], &written[2]].map(plain);
-    // What the file says of a port wins over what is shipped of it.
-    let said: Vec<PortList> = [&public, &restricted, &canary].into_iter().flatten().cloned().collect();
-    let or_shipped = |list: Option<PortList>, mut shipped: PortList| {
-        list.unwrap_or_else(|| {
-            shipped.retain_apart_from(&said.iter().collect::<Vec<_>>());
-            shipped
-        })
-    };
-    Ports {
-        public: or_shipped(public, shipped.public),
-        restricted: or_shipped(restricted, shipped.restricted),
-        canary: or_shipped(canary, shipped.canary),
-    }
-}
-
-/// The list before that shares a port with a range, and where.
-fn clash(before: &[WrittenList], range: &PortRange, problems: &Problems<'_>) -> Option<(&'static str, Place)> {
-    LISTS.iter().zip(before).find_map(|(name, list)| {
-        let (_, span) = list.iter().flatten().find(|(other, _)| other.overlaps(range))?;
-        Some((*name, problems.place(span)))
-    })
-}
-
-fn port(key: &str, value: &Value<'_>, problems: &mut Problems<'_>) -> Option<(PortRange, Range<usize>)> {
-    let parsed = match value.get_ref() {
-        DeValue::Integer(integer) => match u16::from_str_radix(integer.as_str(), integer.radix()) {
-            Ok(port @ 1..) => Ok(PortRange::tcp(port)),
-            _ => Err(format!("{integer} is no port from 1 to 65535")),
-        },
-        DeValue::String(text) => text.parse(),
-        other => Err(format!("a port is a number or a text, not a value of type {}", other.type_str())),
-    };
-    match parsed {
-        Ok(range) => Some((range, value.span())),
-        Err(reason) => {
-            let suggestion = "for example 22, \"8000-8100\" or \"53/udp\"; a number alone means TCP";
-            problems.suggest(&value.span(), format!("`{key}`: {reason}"), suggestion);
-            None
-        }
-    }
 }

@@ -8,12 +8,11 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, Result};
-use scanguard_common::reason::Level;
 use scanguard_common::record::SourceRecord;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
-use crate::kernel::{KernelError, MapUse, Readings};
+use crate::kernel::{KernelError, MapUse, Readings, clock};
 
 /// How many times as long as a reading took the next one waits.
 const REST: u32 = 20;
@@ -22,6 +21,8 @@ const REST: u32 = 20;
 pub(super) struct Snapshot {
     pub(super) records: Vec<SourceRecord>,
     pub(super) suspects: u64,
+    /// Whether suspects arise faster than real ones do.
+    pub(super) storm: bool,
     pub(super) maps: Vec<MapUse>,
     pub(super) as_of: SystemTime,
     pub(super) fresh_until: Instant,
@@ -87,7 +88,16 @@ fn read(readings: &Readings) -> Result<Snapshot, KernelError> {
     let as_of = SystemTime::now();
     let records = readings.sources()?;
     let maps = readings.maps(records.len());
-    let suspects = records.iter().filter(|record| record.level >= Level::Conceal as u32).count() as u64;
+    let now_ns = clock::monotonic_coarse_ns();
+    let suspects = records.iter().filter(|record| record.is_suspect(now_ns)).count() as u64;
+    let state = readings.state()?;
     let done = Instant::now();
-    Ok(Snapshot { records, suspects, maps, as_of, fresh_until: done + REST * (done - started) })
+    Ok(Snapshot {
+        records,
+        suspects,
+        storm: state.storm_until_ns > now_ns,
+        maps,
+        as_of,
+        fresh_until: done + REST * (done - started),
+    })
 }

@@ -3,22 +3,23 @@
 use std::net::IpAddr;
 
 use scanguard_common::class::{PortClass, Protocol};
-use scanguard_common::contact::Outcome;
+use scanguard_common::contact::{ContactKind, Outcome};
 use scanguard_common::event::{Event, EventKind};
 use scanguard_common::source::KeyRules;
-use tracing::{debug, error};
+use tracing::{debug, error, info, warn};
 
+use super::ports::Sightings;
 use crate::kernel::EventStream;
 
 /// Events after which other tasks get their turn, however many more there are.
 const TURN: u32 = 256;
 
 /// Drains the stream until the task is dropped.
-pub(super) async fn drain(mut events: EventStream, keys: KeyRules) {
+pub(super) async fn drain(mut events: EventStream, keys: KeyRules, sightings: Sightings) {
     let mut in_turn = 0;
     loop {
         match events.next().await {
-            Ok(event) => tell(&event, &keys),
+            Ok(event) => tell(&event, &keys, &sightings),
             Err(error) => {
                 // Counting goes on in the kernel; the events lost from now on are counted there too.
                 error!(%error, "no more events can be read");
@@ -33,16 +34,41 @@ pub(super) async fn drain(mut events: EventStream, keys: KeyRules) {
     }
 }
 
-fn tell(event: &Event, keys: &KeyRules) {
+fn tell(event: &Event, keys: &KeyRules, sightings: &Sightings) {
+    let asked = ContactKind::from_u8(event.asked).map_or("unknown", ContactKind::label);
+    let outcome = Outcome::from_u8(event.outcome).map_or("unknown", Outcome::label);
+    let score = f64::from(event.score) / f64::from(scanguard_common::score::UNITS_PER_NAT);
     match EventKind::from_u8(event.kind) {
         Some(EventKind::Contact) => debug!(
             source = %keys.display(event.source),
             destination = %IpAddr::from(event.destination),
-            protocol = Protocol::from_u8(event.protocol).map_or("unknown", Protocol::label),
+            protocol = asked,
             port = event.port,
             class = PortClass::from_u8(event.class).label(),
-            outcome = Outcome::from_u8(event.outcome).map_or("unknown", Outcome::label),
+            outcome,
+            score,
             "contact"
+        ),
+        Some(EventKind::Suspect) => info!(
+            source = %keys.display(event.source),
+            asked,
+            port = event.port,
+            outcome,
+            score,
+            "a source is a suspect: what is not for customers is hidden from it"
+        ),
+        Some(EventKind::PrefixSuspect) => info!(
+            network = %KeyRules::display_network(event.source),
+            score,
+            "sources of a network scan in turn: closed ports are hidden from it"
+        ),
+        Some(EventKind::Opened) => {
+            let protocol = if event.asked == ContactKind::Udp as u8 { Protocol::Udp } else { Protocol::Tcp };
+            debug!(protocol = protocol.label(), port = event.port, "a port thought closed is open");
+            sightings.seen_open(protocol, event.port);
+        }
+        Some(EventKind::Storm) => warn!(
+            "suspects arise faster than real ones do: attempts on closed ports are dropped, whoever makes them, until it is over"
         ),
         None => debug!(kind = event.kind, "an event of a kind this version does not know"),
     }

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use scanguard_common::reason::Mode;
-
 use crate::api::{Interface, MapFill, Warning};
 
 /// A full table is no harm while it holds everybody seen in this time: what goes is older.
@@ -13,7 +11,6 @@ const FULL: f64 = 0.98;
 
 /// What the warnings are drawn from.
 pub(super) struct Facts<'f> {
-    pub(super) mode: Mode,
     pub(super) interfaces: &'f [Interface],
     pub(super) sources: Option<&'f MapFill>,
     /// How long ago the longest unseen source of the table was seen.
@@ -21,11 +18,13 @@ pub(super) struct Facts<'f> {
     /// Attempts that could not be counted per source.
     pub(super) uncounted: u64,
     pub(super) ring_lost: u64,
+    /// Whether suspects arise faster than real ones do.
+    pub(super) storm: bool,
 }
 
 /// The warnings, the grave ones first.
 pub(super) fn warnings(facts: &Facts<'_>) -> Vec<Warning> {
-    let Facts { mode, interfaces, sources, oldest, uncounted, ring_lost } = *facts;
+    let Facts { interfaces, sources, oldest, uncounted, ring_lost, storm } = *facts;
     let mut warnings: Vec<Warning> = interfaces.iter().filter(|interface| !interface.attached).map(detached).collect();
     warnings.extend(sources.filter(|_| oldest.is_some_and(|oldest| oldest < MEMORY)).and_then(full));
     if uncounted > 0 {
@@ -46,11 +45,14 @@ pub(super) fn warnings(facts: &Facts<'_>) -> Vec<Warning> {
             unhealthy: false,
         });
     }
-    if mode == Mode::Enforce {
+    if storm {
         warnings.push(Warning {
-            code: "nothing_to_enforce".into(),
-            message: "The mode is enforce, but this version reaches no verdicts: it only counts.".into(),
-            hint: "Nothing is dropped in either mode.".into(),
+            code: "storm".into(),
+            message:
+                "Suspects arise faster than real ones do: somebody forges them. Attempts on closed ports are dropped, \
+                      whoever makes them; open ports are as before."
+                    .into(),
+            hint: "It ends by itself. `suspects_per_second` in [storm] says when it begins.".into(),
             unhealthy: false,
         });
     }
@@ -92,12 +94,12 @@ mod tests {
         let map = MapFill { name: "SOURCES".into(), entries: 100, capacity: 100, bytes: 0 };
         let old = Some(Duration::from_secs(7200));
         let quiet = Facts {
-            mode: Mode::Observe,
             interfaces: &interfaces,
             sources: Some(&map),
             oldest: old,
             uncounted: 0,
             ring_lost: 0,
+            storm: false,
         };
         assert_eq!(codes(&quiet), [], "a full table that forgets only old sources is as it should be");
     }
@@ -107,19 +109,19 @@ mod tests {
         let interfaces = [Interface { name: "eth0".into(), driver_mode: "native".into(), attached: false }];
         let map = MapFill { name: "SOURCES".into(), entries: 99, capacity: 100, bytes: 0 };
         let ill = Facts {
-            mode: Mode::Enforce,
             interfaces: &interfaces,
             sources: Some(&map),
             oldest: Some(Duration::from_secs(5)),
             uncounted: 1,
             ring_lost: 1,
+            storm: true,
         };
         let expected = [
             ("not_attached", true),
             ("sources_full", true),
             ("attempts_uncounted", false),
             ("events_lost", false),
-            ("nothing_to_enforce", false),
+            ("storm", false),
         ];
         assert_eq!(codes(&ill), expected.map(|(code, unhealthy)| (code.to_owned(), unhealthy)));
     }

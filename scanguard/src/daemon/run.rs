@@ -3,17 +3,19 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow};
 use sd_notify::NotifyState;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
+use tokio::time::{MissedTickBehavior, interval};
 use tracing::{info, warn};
 
 use super::addresses::OwnAddresses;
 use super::census::Census;
+use super::ports::PortWatch;
 use super::view::View;
 use super::{events, logging, start};
 use crate::config::{Config, LogFormat, file};
@@ -24,6 +26,9 @@ use crate::{control, http, metrics};
 
 /// Threads that answer questions and read events; none is needed for packets.
 const WORKERS: usize = 2;
+/// How often the kernel part is told that somebody watches: several times within its patience
+/// ([`scanguard_common::config::HEARTBEAT_LIMIT_NS`]).
+const HEARTBEAT: Duration = Duration::from_secs(5);
 
 /// What the command line says; it wins over the file.
 #[derive(Clone, Debug, Default)]
@@ -85,13 +90,14 @@ async fn daemon(config: &Config) -> Result<(), Failure> {
     let (control_listener, socket_file) = socket::claim(&config.control_socket).or_exit(ExitStatus::Failed)?;
     let metrics_listener = metrics_listener(config).await?;
     let interfaces = start::interfaces(&config.interfaces).await?;
-    let (mut datapath, addresses) = start::load(config).await?;
+    let (mut datapath, addresses, mut ports) = start::load(config).await?;
     let events = datapath.take_events().context("cannot follow the kernel part's events")?;
     let guarded = start::attach(&mut datapath, &interfaces, config).await?;
 
     let view = Arc::new(View {
         mode: config.mode,
         keys: config.key_rules(),
+        rules: config.score.rules(),
         guarded,
         started: Instant::now(),
         kernel: kernel_release(),
@@ -99,7 +105,7 @@ async fn daemon(config: &Config) -> Result<(), Failure> {
         census: Census::new(datapath.readings()),
     });
     let mut tasks = JoinSet::new();
-    tasks.spawn(named("events", events::drain(events, config.key_rules())));
+    tasks.spawn(named("events", events::drain(events, config.key_rules(), ports.sightings())));
     tasks.spawn(named("control", serve_control(control_listener, Arc::clone(&view))));
     if let Some(listener) = metrics_listener {
         tasks.spawn(named("metrics", http::serve(listener, metrics::server::router(view))));
@@ -108,25 +114,37 @@ async fn daemon(config: &Config) -> Result<(), Failure> {
     notify(NotifyState::Ready);
 
     let mut running = Running { tasks, datapath, socket_file };
-    let outcome = until_stopped(&mut running, addresses, &mut stop).await;
+    let outcome = until_stopped(&mut running, addresses, &mut ports, &mut stop).await;
     notify(NotifyState::Stopping);
     let Running { mut tasks, datapath, socket_file } = running;
     tasks.shutdown().await;
     datapath.detach_all();
+    ports.stop().await;
     drop(socket_file);
     info!("stopped; nothing stays attached");
     Ok(outcome?)
 }
 
-/// Follows addresses until a signal comes, or a task ends that should not.
-async fn until_stopped(running: &mut Running, mut addresses: OwnAddresses, stop: &mut StopSignals) -> Result<()> {
+/// Keeps the kernel part alive, follows addresses and ports until a signal comes, or a task ends that should not.
+async fn until_stopped(
+    running: &mut Running,
+    mut addresses: OwnAddresses,
+    ports: &mut PortWatch,
+    stop: &mut StopSignals,
+) -> Result<()> {
+    let mut heartbeat = interval(HEARTBEAT);
+    heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             signal = stop.next() => {
                 info!(signal, "stopping");
                 return Ok(());
             }
+            _ = heartbeat.tick() => if let Err(error) = running.datapath.beat() {
+                warn!(%error, "cannot tell the kernel part that the daemon lives: it will suspect nobody");
+            },
             () = addresses.changed() => addresses.refresh(&mut running.datapath).await,
+            () = ports.changed() => ports.refresh(&mut running.datapath).await,
             Some(ended) = running.tasks.join_next() => {
                 return Err(match ended {
                     Ok(task) => anyhow!("the task for {task} ended by itself"),

@@ -3,10 +3,11 @@
 use anyhow::{Context as _, Result, anyhow};
 
 use super::addresses::OwnAddresses;
+use super::ports::PortWatch;
 use crate::config::Config;
 use crate::exit::{ExitStatus, Failure, OrExit as _};
 use crate::kernel::preflight::{self, Missing};
-use crate::kernel::{Attachment, Datapath, KernelError};
+use crate::kernel::{Attachment, Datapath, KernelError, NEVER_NS};
 use crate::net::default_route_interfaces;
 
 /// The name that stands for every interface with a default route.
@@ -63,15 +64,18 @@ pub(super) async fn interfaces(wanted: &[String]) -> Result<Vec<String>, Failure
 }
 
 /// Loads the kernel part and tells it everything, so that it is right from the first packet on.
-pub(super) async fn load(config: &Config) -> Result<(Datapath, OwnAddresses)> {
+pub(super) async fn load(config: &Config) -> Result<(Datapath, OwnAddresses, PortWatch)> {
     let mut datapath = Datapath::load(&config.load_options())?;
     let contact_key =
         [getrandom::u64(), getrandom::u64()].map(|word| word.context("cannot get randomness from the kernel"));
     let [first, second] = contact_key;
     datapath.set_config(&config.kernel_config([first?, second?]))?;
-    datapath.set_port_classes(config.port_classes())?;
+    let allowed: Vec<_> = config.allow.iter().map(|network| (*network, NEVER_NS)).collect();
+    datapath.set_allowed(&allowed)?;
+    datapath.beat()?;
+    let ports = PortWatch::follow(config, &mut datapath).await?;
     let addresses = OwnAddresses::follow(&mut datapath).await?;
-    Ok((datapath, addresses))
+    Ok((datapath, addresses, ports))
 }
 
 /// Attaches to every interface, or to none: what was attached before a failure goes when the datapath is dropped.

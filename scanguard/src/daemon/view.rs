@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use scanguard_common::contact::Outcome;
 use scanguard_common::counter::{Counter, CounterIndex, Loss};
 use scanguard_common::reason::{Level, Mode, Reason};
 use scanguard_common::record::SourceRecord;
+use scanguard_common::score::{ScoreRules, UNITS_PER_NAT};
 use scanguard_common::source::KeyRules;
 
 use super::census::{Census, Snapshot};
@@ -23,13 +25,12 @@ use crate::metrics::server::Sampler;
 
 /// How long a scrape waits for the table of sources to be read anew before it takes the last reading.
 const SCRAPE_PATIENCE: Duration = Duration::from_millis(50);
-/// Score units in a nat.
-const UNITS_PER_NAT: f64 = 1024.0;
 
 /// Everything there is to show.
 pub(super) struct View {
     pub(super) mode: Mode,
     pub(super) keys: KeyRules,
+    pub(super) rules: ScoreRules,
     pub(super) guarded: Vec<Attachment>,
     pub(super) started: Instant,
     pub(super) kernel: String,
@@ -61,12 +62,12 @@ impl View {
         let now_ns = clock::monotonic_coarse_ns();
         let oldest_ns = snapshot.records.iter().map(|record| record.last_seen_ns).min();
         warnings(&Facts {
-            mode: self.mode,
             interfaces,
             sources: maps.iter().find(|map| map.name == "SOURCES"),
             oldest: oldest_ns.map(|oldest_ns| Duration::from_nanos(now_ns.saturating_sub(oldest_ns))),
             uncounted: counters.get(CounterIndex::verdict(Level::None, Reason::SourcesFull, self.mode)).packets,
             ring_lost: counters.get(CounterIndex::loss(Loss::Events)).packets,
+            storm: snapshot.storm,
         })
     }
 }
@@ -87,8 +88,8 @@ impl Answers for View {
             packets: packets(counters.verdicts()),
             sources: snapshot.records.len() as u64,
             suspects: snapshot.suspects,
-            // No verdicts are reached yet, so none can be in force or adrift.
-            verdicts: VerdictCounts::default(),
+            // Concealing is the kernel's own doing; blocks are nobody's yet, so that none can be adrift.
+            verdicts: VerdictCounts { conceal: snapshot.suspects, block: 0 },
             drift: 0,
             ring_lost: counters.get(CounterIndex::loss(Loss::Events)).packets,
             maps: fills(&snapshot.maps),
@@ -99,8 +100,8 @@ impl Answers for View {
 
     async fn sources(&self, query: SourcesQuery) -> Result<SourceList> {
         let snapshot = self.census.take().await?;
-        let keys = self.keys;
-        Ok(tokio::task::spawn_blocking(move || list(&snapshot, query, &keys)).await?)
+        let (keys, rules) = (self.keys, self.rules);
+        Ok(tokio::task::spawn_blocking(move || list(&snapshot, query, &keys, &rules)).await?)
     }
 }
 
@@ -149,14 +150,15 @@ fn packets(verdicts: impl Iterator<Item = (Level, Reason, Mode, Counter)>) -> Pa
     packets
 }
 
-fn list(snapshot: &Snapshot, query: SourcesQuery, keys: &KeyRules) -> SourceList {
+fn list(snapshot: &Snapshot, query: SourcesQuery, keys: &KeyRules, rules: &ScoreRules) -> SourceList {
     let SourcesQuery { sort, limit } = query;
+    let now_ns = clock::monotonic_coarse_ns();
     let mut records: Vec<&SourceRecord> = snapshot.records.iter().collect();
     // The key decides between equals, so that the same table makes the same list.
     let rank = |record: &&SourceRecord| {
         let first = match sort {
             SourceOrder::Attempts => record.attempts,
-            SourceOrder::Score => record.score.into(),
+            SourceOrder::Score => record.score_at(rules, now_ns).into(),
             SourceOrder::Last => record.last_seen_ns,
         };
         (Reverse(first), record.source.0.bytes())
@@ -171,18 +173,26 @@ fn list(snapshot: &Snapshot, query: SourcesQuery, keys: &KeyRules) -> SourceList
         schema_version: SCHEMA_VERSION,
         as_of: timestamp(snapshot.as_of),
         total: snapshot.records.len() as u64,
-        sources: records.into_iter().map(|record| source(record, keys)).collect(),
+        sources: records.into_iter().map(|record| source(record, keys, rules, now_ns)).collect(),
     }
 }
 
-fn source(record: &SourceRecord, keys: &KeyRules) -> Source {
-    let SourceRecord { source, attempts, first_seen_ns, last_seen_ns, contacts, failures, score, level, .. } = *record;
+fn source(record: &SourceRecord, keys: &KeyRules, rules: &ScoreRules, now_ns: u64) -> Source {
+    let SourceRecord { source, attempts, first_seen_ns, last_seen_ns, contacts, failures, reason, .. } = *record;
+    let SourceRecord { suspect_since_ns, suspect_until_ns, .. } = *record;
     let time = |ns| timestamp(clock::monotonic_to_system(ns));
+    let suspect = record.is_suspect(now_ns);
+    let level = if suspect { Level::Conceal } else { Level::None };
+    let reason = u8::try_from(reason).ok().and_then(Outcome::from_u8).map(|outcome| outcome.label().to_owned());
     Source {
         source: keys.display(source).to_string(),
         attempts,
-        score: f64::from(score) / UNITS_PER_NAT,
-        level: u8::try_from(level).map_or(Level::None, Level::from_u8).label().to_owned(),
+        score: f64::from(record.score_at(rules, now_ns)) / f64::from(UNITS_PER_NAT),
+        level: level.label().to_owned(),
+        scope: None,
+        reason: reason.filter(|_| suspect),
+        since: suspect.then(|| time(suspect_since_ns)),
+        expires: suspect.then(|| time(suspect_until_ns)),
         contacts: contacts.into(),
         failures: failures.into(),
         first_seen: time(first_seen_ns),
@@ -212,9 +222,10 @@ mod tests {
     }
 
     fn snapshot() -> Snapshot {
+        let now_ns = clock::monotonic_coarse_ns();
         let record = |address: &str, attempts, score, last_seen_ns| {
             let key = SourceKey(address.parse::<IpAddr>().expect("an address").into());
-            SourceRecord { attempts, score, last_seen_ns, ..SourceRecord::new(key, 1) }
+            SourceRecord { attempts, score, last_seen_ns, ..SourceRecord::new(key, now_ns) }
         };
         let records = vec![
             record("203.0.113.9", 5, 1024, 30),
@@ -223,13 +234,20 @@ mod tests {
             record("198.51.100.1", 1, 2048, 20),
         ];
         let now = std::time::Instant::now();
-        Snapshot { records, suspects: 0, maps: Vec::new(), as_of: SystemTime::UNIX_EPOCH, fresh_until: now }
+        Snapshot {
+            records,
+            suspects: 0,
+            storm: false,
+            maps: Vec::new(),
+            as_of: SystemTime::UNIX_EPOCH,
+            fresh_until: now,
+        }
     }
 
     #[test]
     fn sources_are_listed_in_the_order_asked_for_and_as_many() {
         let names = |sort, limit| -> Vec<String> {
-            let listed = list(&snapshot(), SourcesQuery { sort, limit }, &KeyRules::new());
+            let listed = list(&snapshot(), SourcesQuery { sort, limit }, &KeyRules::new(), &ScoreRules::new());
             assert_eq!(listed.total, 4);
             listed.sources.into_iter().map(|source| source.source).collect()
         };
@@ -242,7 +260,12 @@ mod tests {
 
     #[test]
     fn scores_are_told_in_nats() {
-        let listed = list(&snapshot(), SourcesQuery { sort: SourceOrder::Score, limit: 1 }, &KeyRules::new());
+        let listed = list(
+            &snapshot(),
+            SourcesQuery { sort: SourceOrder::Score, limit: 1 },
+            &KeyRules::new(),
+            &ScoreRules::new(),
+        );
         assert!((listed.sources[0].score - 2.0).abs() < f64::EPSILON);
     }
 }

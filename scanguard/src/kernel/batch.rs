@@ -27,16 +27,16 @@ struct BatchAttr {
     flags: u64,
 }
 
-/// The values of all entries. Entries that come or go meanwhile may be seen or not; each that stays is seen once.
+/// All entries. Entries that come or go meanwhile may be seen or not; each that stays is seen once.
 ///
 /// # Safety
 /// `map` is a hash map (also LRU, not per CPU) with keys of type `K` and values of type `V`.
-pub(super) unsafe fn values<K, V>(map: BorrowedFd<'_>) -> io::Result<Vec<V>>
+pub(super) unsafe fn entries<K, V>(map: BorrowedFd<'_>) -> io::Result<Vec<(K, V)>>
 where
     K: FromBytes + IntoBytes + Clone,
     V: FromBytes + IntoBytes + Clone,
 {
-    let mut all: Vec<V> = Vec::new();
+    let mut all: Vec<(K, V)> = Vec::new();
     let mut chunk = CHUNK;
     let mut keys = vec![K::new_zeroed(); chunk as usize];
     let mut values = vec![V::new_zeroed(); chunk as usize];
@@ -71,7 +71,7 @@ where
             (_, Some(libc::EINTR)) => continue,
             _ => return Err(error),
         };
-        all.extend_from_slice(&values[..attr.count as usize]);
+        all.extend(keys.iter().cloned().zip(values.iter().cloned()).take(attr.count as usize));
         if ended {
             return Ok(all);
         }

@@ -15,9 +15,12 @@ pub fn monotonic_coarse_ns() -> u64 {
 /// Wall-clock time of a moment of the kernel's clock. Exact as long as the wall clock was not stepped since.
 #[must_use]
 pub fn monotonic_to_system(ns: u64) -> SystemTime {
-    let now = SystemTime::now();
-    let age = nanoseconds(ClockId::CLOCK_MONOTONIC).saturating_sub(ns);
-    now.checked_sub(Duration::from_nanos(age)).unwrap_or(SystemTime::UNIX_EPOCH)
+    let (now, now_ns) = (SystemTime::now(), nanoseconds(ClockId::CLOCK_MONOTONIC));
+    let moment = match now_ns.checked_sub(ns) {
+        Some(age) => now.checked_sub(Duration::from_nanos(age)),
+        None => now.checked_add(Duration::from_nanos(ns - now_ns)),
+    };
+    moment.unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
 fn nanoseconds(clock: ClockId) -> u64 {

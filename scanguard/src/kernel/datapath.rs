@@ -12,6 +12,8 @@ use scanguard_common::class::{PORT_ENTRIES, PortClass, Protocol, port_index};
 use scanguard_common::config::KernelConfig;
 use tracing::{info, warn};
 
+use super::clock;
+use super::decisions::Decided;
 use super::error::KernelError;
 use super::events::EventStream;
 use super::link::{self, DriverMode};
@@ -81,9 +83,12 @@ pub struct Attachment {
 pub struct Datapath {
     object: Ebpf,
     pub(super) written: Written,
-    config: KernelConfig,
-    readings: Readings,
+    pub(super) config: KernelConfig,
+    pub(super) readings: Readings,
     events: Option<EventStream>,
+    /// What PORTS holds: this is its only writer, and asking takes a system call a port.
+    classes: Vec<u8>,
+    pub(super) decided: Decided,
 }
 
 impl Datapath {
@@ -94,7 +99,14 @@ impl Datapath {
     pub fn load(options: &LoadOptions) -> Result<Self, KernelError> {
         let LoadOptions { max_sources, events_bytes, debug_log, virtual_world } = options;
         let (debug_log, virtual_world) = (u8::from(*debug_log), u8::from(*virtual_world));
-        let mut object = EbpfLoader::new()
+        let mut loader = EbpfLoader::new();
+        if virtual_world == 1 {
+            // The model that it is compared with never forgets.
+            for map in ["PREFIXES", "SUSPECTS", "OPENED"] {
+                loader.map_max_entries(map, *max_sources);
+            }
+        }
+        let mut object = loader
             .map_max_entries("SOURCES", *max_sources)
             .map_max_entries("EVENTS", events_bytes.next_power_of_two().max(4096))
             .override_global("SCANGUARD_DEBUG", &debug_log, true)
@@ -107,20 +119,42 @@ impl Datapath {
         let (written, counted, events) = maps::take(&mut object)?;
         let readings = Readings::new(counted);
         let config = KernelConfig::new([0; 2]);
-        Ok(Self { object, written, config, readings, events: Some(EventStream::new(events)) })
+        let classes = vec![PortClass::Unknown as u8; PORT_ENTRIES as usize];
+        let (events, decided) = (Some(EventStream::new(events)), Decided::default());
+        Ok(Self { object, written, config, readings, events, classes, decided })
     }
 
-    /// Replaces the settings; in force with the next packet. The filter of own addresses is kept true here and not taken
-    /// from `config`.
+    /// Replaces the settings; in force with the next packet. The filter of own addresses and the census of maps are kept true
+    /// here and not taken from `config`.
     ///
     /// # Errors
     /// When the map cannot be written.
     pub fn set_config(&mut self, config: &KernelConfig) -> Result<(), KernelError> {
-        self.config = KernelConfig { own_filter: self.config.own_filter, ..*config };
+        let KernelConfig { own_filter, census, .. } = self.config;
+        self.config = KernelConfig { own_filter, census, ..*config };
         self.write_config()
     }
 
-    fn write_config(&mut self) -> Result<(), KernelError> {
+    /// Tells the kernel part that somebody watches over it. Without it nothing new is held against anyone after
+    /// [`scanguard_common::config::HEARTBEAT_LIMIT_NS`].
+    ///
+    /// # Errors
+    /// When the map cannot be written.
+    pub fn beat(&mut self) -> Result<(), KernelError> {
+        self.config.heartbeat_ns = clock::monotonic_coarse_ns();
+        self.write_config()
+    }
+
+    /// Sets the ports that this host's own connections leave from, first and last.
+    ///
+    /// # Errors
+    /// When the map cannot be written.
+    pub fn set_ephemeral(&mut self, (first, last): (u16, u16)) -> Result<(), KernelError> {
+        (self.config.ephemeral_first, self.config.ephemeral_last) = (first, last);
+        self.write_config()
+    }
+
+    pub(super) fn write_config(&mut self) -> Result<(), KernelError> {
         self.written.config.set(0, to_bytes::<_, ConfigBytes>(&self.config), 0).map_err(map_error("CONFIG"))
     }
 
@@ -137,10 +171,11 @@ impl Datapath {
             wanted[port_index(protocol, port) as usize] = class as u8;
         }
         let ports = &mut self.written.ports;
-        for (index, class) in (0..).zip(wanted) {
+        for ((index, class), told) in (0..).zip(wanted).zip(&mut self.classes) {
             // Written only where it differs, so that no packet sees a port without its class.
-            if ports.get(&index, 0).map_err(map_error("PORTS"))? != class {
+            if *told != class {
                 ports.set(index, class, 0).map_err(map_error("PORTS"))?;
+                *told = class;
             }
         }
         Ok(())

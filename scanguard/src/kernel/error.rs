@@ -71,6 +71,14 @@ pub enum KernelError {
         /// Why.
         source: io::Error,
     },
+    /// A map could not be read whole.
+    #[error("cannot read the map {map}: {source}")]
+    Read {
+        /// Which one.
+        map: &'static str,
+        /// Why.
+        source: io::Error,
+    },
     /// More addresses than the kernel part follows.
     #[error("this host has {count} addresses, more than the {limit} that are followed")]
     TooManyAddresses {

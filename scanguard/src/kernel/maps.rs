@@ -6,14 +6,18 @@
 use std::fs;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 
+use aya::maps::lpm_trie::LpmTrie;
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf};
 use aya::{Ebpf, Pod};
 use scanguard_common::address::Address;
 use scanguard_common::config::KernelConfig;
 use scanguard_common::counter::Counter;
 use scanguard_common::event::Event;
-use scanguard_common::record::SourceRecord;
-use scanguard_common::tables::UdpFlow;
+use scanguard_common::opened::Endpoint;
+use scanguard_common::record::{Backup, SourceRecord};
+use scanguard_common::storm::State;
+use scanguard_common::tables::Flow;
+use scanguard_common::verdict::{Allowance, Known, Verdict};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::error::KernelError;
@@ -23,7 +27,24 @@ pub(super) type ConfigBytes = [u8; size_of::<KernelConfig>()];
 pub(super) type RecordBytes = [u8; size_of::<SourceRecord>()];
 pub(super) type CounterBytes = [u8; size_of::<Counter>()];
 pub(super) type EventBytes = [u8; size_of::<Event>()];
-pub(super) type FlowBytes = [u8; size_of::<UdpFlow>()];
+pub(super) type FlowBytes = [u8; size_of::<Flow>()];
+pub(super) type VerdictBytes = [u8; size_of::<Verdict>()];
+pub(super) type KnownBytes = [u8; size_of::<Known>()];
+pub(super) type AllowanceBytes = [u8; size_of::<Allowance>()];
+pub(super) type StateBytes = [u8; size_of::<State>()];
+
+/// What can be read whole, entry by entry.
+pub(super) mod whole {
+    use super::{Backup, Endpoint, SourceRecord};
+    use scanguard_common::source::SourceKey;
+
+    /// An entry of SOURCES or PREFIXES.
+    pub(in super::super) type Record = (SourceKey, SourceRecord);
+    /// An entry of SUSPECTS.
+    pub(in super::super) type Suspect = (SourceKey, Backup);
+    /// An entry of OPENED.
+    pub(in super::super) type Opened = (Endpoint, u64);
+}
 
 /// Entries of the map OWN, as `scanguard-ebpf/src/maps/own.rs` says.
 pub(super) const MAX_OWN_ADDRESSES: usize = 4096;
@@ -33,35 +54,62 @@ pub(super) struct Written {
     pub(super) config: Array<MapData, ConfigBytes>,
     pub(super) ports: Array<MapData, u8>,
     pub(super) own: HashMap<MapData, AddressBytes, u32>,
+    pub(super) verdicts: HashMap<MapData, AddressBytes, VerdictBytes>,
+    pub(super) known: HashMap<MapData, AddressBytes, KnownBytes>,
+    pub(super) allow: LpmTrie<MapData, AddressBytes, AllowanceBytes>,
     pub(super) virtual_sockets: HashMap<MapData, FlowBytes, u32>,
 }
 
 /// What the kernel part writes and this process reads.
 pub(super) struct Counted {
-    /// The descriptor of SOURCES, for reading it whole.
-    pub(super) sources_fd: OwnedFd,
-    pub(super) sources_size: MapSize,
+    /// Maps that are read whole.
+    pub(super) sources_map: Whole,
+    pub(super) prefixes_map: Whole,
+    pub(super) suspects_map: Whole,
+    pub(super) opened_map: Whole,
     pub(super) own_size: MapSize,
+    pub(super) verdicts_size: MapSize,
     pub(super) sources: HashMap<MapData, AddressBytes, RecordBytes>,
     pub(super) counters: PerCpuArray<MapData, CounterBytes>,
+    pub(super) state: Array<MapData, StateBytes>,
+}
+
+/// A map that is read whole.
+pub(super) struct Whole {
+    pub(super) name: &'static str,
+    pub(super) descriptor: OwnedFd,
+    pub(super) size: MapSize,
 }
 
 /// Takes the maps out of an object. Its programs must be loaded already: a map that is dropped before takes its
 /// descriptor with it.
 pub(super) fn take(object: &mut Ebpf) -> Result<(Written, Counted, RingBuf<MapData>), KernelError> {
-    let ((sources_fd, sources_size), (_, own_size)) = (describe(object, "SOURCES")?, describe(object, "OWN")?);
+    let [sources_map, prefixes_map, suspects_map, opened_map] = [
+        describe(object, "SOURCES")?,
+        describe(object, "PREFIXES")?,
+        describe(object, "SUSPECTS")?,
+        describe(object, "OPENED")?,
+    ];
+    let [own_size, verdicts_size] = [describe(object, "OWN")?.size, describe(object, "VERDICTS")?.size];
     let written = Written {
         config: one(object, "CONFIG")?,
         ports: one(object, "PORTS")?,
         own: one(object, "OWN")?,
+        verdicts: one(object, "VERDICTS")?,
+        known: one(object, "KNOWN")?,
+        allow: one(object, "ALLOW")?,
         virtual_sockets: one(object, "VIRTUAL_SOCKETS")?,
     };
     let counted = Counted {
-        sources_fd,
-        sources_size,
+        sources_map,
+        prefixes_map,
+        suspects_map,
+        opened_map,
         own_size,
+        verdicts_size,
         sources: one(object, "SOURCES")?,
         counters: one(object, "COUNTERS")?,
+        state: one(object, "STATE")?,
     };
     Ok((written, counted, one(object, "EVENTS")?))
 }
@@ -89,7 +137,7 @@ pub(super) struct MapSize {
 }
 
 /// A descriptor of a hash map, and its size as the kernel accounts for it.
-fn describe(object: &Ebpf, name: &'static str) -> Result<(OwnedFd, MapSize), KernelError> {
+fn describe(object: &Ebpf, name: &'static str) -> Result<Whole, KernelError> {
     let Some(Map::HashMap(map) | Map::LruHashMap(map)) = object.map(name) else {
         return Err(KernelError::NoSuchPart(name));
     };
@@ -102,7 +150,7 @@ fn describe(object: &Ebpf, name: &'static str) -> Result<(OwnedFd, MapSize), Ker
         let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
         value.and_then(|value| value.trim().parse().ok()).unwrap_or(0)
     };
-    Ok((descriptor, MapSize { capacity: field("max_entries"), bytes: field("memlock") }))
+    Ok(Whole { name, descriptor, size: MapSize { capacity: field("max_entries"), bytes: field("memlock") } })
 }
 
 /// A shared struct as the bytes that aya carries; `B` is the byte array of its size.

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`preflight`] | what this machine lacks, all of it at once |
 //! | [`Datapath`] | loads the program, writes its settings, attaches and detaches it |
+//! | `decisions` | writes verdicts, known sources and the allowlist |
 //! | [`link`] | what an interface is and what XDP program really runs on it |
 //! | [`EventStream`] | what the program tells as it happens |
 //! | [`Readings`] | what the program counted |
@@ -14,6 +15,7 @@
 mod batch;
 pub mod clock;
 mod datapath;
+mod decisions;
 mod error;
 mod events;
 pub mod link;
@@ -25,6 +27,7 @@ pub mod rig;
 pub mod trial;
 
 pub use datapath::{AttachMode, Attachment, Datapath, LoadOptions};
+pub use decisions::{NEVER_NS, Refusal};
 pub use error::KernelError;
 pub use events::EventStream;
 pub use link::DriverMode;

@@ -82,7 +82,8 @@ impl Rig {
     }
 
     /// Runs each atomic once in the kernel on `words[0]` (64 bits) and `words[1]` (32 bits) and returns the words after
-    /// it: the two operands, then what `fetch_add_u64(5)`, `fetch_or_u64(0x100)` and `fetch_add_u32(7)` returned.
+    /// it: the two operands, then what `fetch_add_u64(5)`, `fetch_or_u64(0x100)` and `fetch_add_u32(7)` returned; then `words[5]`
+    /// after, and what `compare_exchange_u64` returned for (30, 31) and (99, 32) on it.
     ///
     /// # Errors
     /// When the kernel refuses.

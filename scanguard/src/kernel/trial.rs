@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use aya::programs::{TestRun as _, TestRunOptions};
-use scanguard_common::tables::UdpFlow;
+use scanguard_common::tables::{Flow, Socket};
 
 use super::datapath::{Datapath, program_error};
 use super::error::KernelError;
@@ -11,6 +11,8 @@ use super::maps::{FlowBytes, map_error, to_bytes};
 
 /// XDP action numbers (`enum xdp_action` of `include/uapi/linux/bpf.h`).
 pub const XDP_PASS: u32 = 2;
+/// As [`XDP_PASS`].
+pub const XDP_DROP: u32 = 1;
 
 /// Shortest frame that the kernel takes for a trial: an Ethernet header (`ETH_HLEN`).
 pub const SHORTEST_FRAME: usize = 14;
@@ -35,12 +37,12 @@ impl Datapath {
         Ok(Trial { action: result.return_value, duration: result.duration })
     }
 
-    /// Adds a connected UDP socket to the virtual world, by the flow it receives.
+    /// Sets a socket of the virtual world, by the flow it receives ([`Flow::to_listener`] for one without a peer).
     ///
     /// # Errors
     /// When the map cannot be written.
-    pub fn add_virtual_udp(&mut self, flow: &UdpFlow) -> Result<(), KernelError> {
+    pub fn set_virtual_socket(&mut self, flow: &Flow, socket: Socket) -> Result<(), KernelError> {
         let key = to_bytes::<_, FlowBytes>(flow);
-        self.written.virtual_sockets.insert(key, 1, 0).map_err(map_error("VIRTUAL_SOCKETS"))
+        self.written.virtual_sockets.insert(key, socket as u32, 0).map_err(map_error("VIRTUAL_SOCKETS"))
     }
 }

@@ -1,14 +1,18 @@
-//! What the host's network looks like, asked over rtnetlink.
+//! What the host's network looks like, asked over netlink and `/proc`.
 
 mod addresses;
+mod listeners;
 mod routes;
+mod settings;
 
 use std::io;
 
 use tokio::task::JoinHandle;
 
 pub use addresses::{AddressChanges, own_addresses};
+pub use listeners::{Listener, ListenersError, listeners};
 pub use routes::default_route_interfaces;
+pub use settings::{NetSettings, SettingsError};
 
 /// Why the kernel's network configuration is not known.
 #[derive(Debug, thiserror::Error)]

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, bail};
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand};
+use scanguard_common::reason::Mode;
 use scanguard_tests::lab::defender::{Defender, default_binary};
 use scanguard_tests::lab::report::Report;
 use scanguard_tests::lab::scenario::{ALL, Scenario};
@@ -90,7 +91,7 @@ fn run(verb: Verb) -> Result<()> {
             let Some(scenario) = Scenario::named(&name) else {
                 bail!("there is no scenario {name}; `lab list` shows them all");
             };
-            let setup = Setup { defender, scanguard: programs.scanguard()?, captures };
+            let setup = Setup { defender, scanguard: programs.scanguard()?, mode: Mode::Enforce, captures };
             // Opened before `/run` becomes private.
             let json = json.as_deref().map(create).transpose()?;
             sandbox::enter()?;

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
+use scanguard_common::reason::Mode;
 
 use super::defender::Defender;
 use super::plan::{SCANNED, SCANNER};
 use super::report::{Counts, Report};
 use super::scenario::nmap_syn;
-use super::stage::{Setup, Stage};
+use super::stage::{Scene, Setup, Stage};
 
 const CUSTOMERS: u8 = 10;
 
@@ -32,8 +33,9 @@ pub fn tell(scanguard: &Path) -> Result<()> {
     println!("{MAP}\n");
 
     heading(2, &format!("Your server starts scanguard, and {CUSTOMERS} customers browse (curl, over IPv4 and IPv6)"));
-    let setup = Setup { defender: Defender::Scanguard, scanguard: scanguard.to_owned(), captures: None };
-    let stage = Stage::set(&setup, CUSTOMERS)?;
+    let (defender, scanguard) = (Defender::Scanguard, scanguard.to_owned());
+    let setup = Setup { defender, scanguard, mode: Mode::Observe, captures: None };
+    let stage = Stage::set(&setup, &Scene { customers: CUSTOMERS, ..Scene::USUAL })?;
     let daemon = stage.guard.daemon().context("the daemon is the defender")?;
     let pid = daemon.pid();
     show("scanguard status", &daemon.cli(&["status", "--no-color"])?.stdout);

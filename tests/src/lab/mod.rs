@@ -4,6 +4,7 @@
 //!   scanner  203.0.113.66 ───┐
 //!                            ├── router ("internet") ── uplink0 ── edge 192.0.2.10
 //!   customers 198.51.100.x ──┘
+//!   and the rest of the world, 198.18.0.0/15
 //! ```
 //!
 //! Every host is a network namespace without a name, held by a file descriptor of this process alone; every program is
@@ -14,6 +15,7 @@
 //! - [`sandbox`] checks the rights and makes the file system private; [`process`] runs programs that cannot outlive us;
 //! - [`netns`] makes hosts, [`plan`] says who has which address and port, [`topology`] wires them up;
 //! - [`wire`] records and counts what really passed a link; [`tools`] runs nmap, curl and the others;
+//! - `client` asks and `responder` answers from here, where no program of others does it;
 //! - [`services`] listens on the edge, [`customers`] browses and holds sessions open;
 //! - [`defender`] is what protects the edge: nothing, scanguard's daemon, or the usual nftables recipe;
 //! - [`stage`] puts these together for one run, [`scenario`] plays a named one and writes the [`report`];
@@ -34,10 +36,12 @@ pub mod tools;
 pub mod topology;
 pub mod wire;
 
+mod client;
+mod responder;
 mod wait;
 
 pub use sandbox::CannotRun;
-pub use stage::Setup;
+pub use stage::{Scene, Setup};
 pub use topology::Lab;
 
 /// The exit code that an error stands for: 77 when this machine lacks something, else 1.

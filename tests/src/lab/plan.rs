@@ -14,6 +14,18 @@ pub const EDGE6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, 0, 0x10);
 pub const SCANNER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 66);
 /// The scanner's IPv6 address.
 pub const SCANNER6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x66, 0, 0, 0, 0, 0x66);
+/// Further IPv4 addresses of the edge, for scans that ask many addresses for one port; it has them where a scene says so.
+pub const EDGE_MORE: &str = "192.0.2.64/26";
+/// The scanner's own IPv6 network.
+pub const SCANNER_NETWORK6: &str = "2001:db8:66::/48";
+/// The part of it from which the scanner sends, other than from [`SCANNER6`]: all addresses of [`hop`].
+pub const HOPS: &str = "2001:db8:66:1000::/52";
+/// The customers' IPv6 networks.
+pub const CUSTOMERS6: &str = "2001:db8:100::/48";
+/// Where all other hosts of the world are, on the customers' side: peers, balancers, servers.
+pub const WORLD: &str = "198.18.0.0/15";
+/// The same for IPv6.
+pub const WORLD6: &str = "2001:db8:100:1000::/52";
 /// Most customers: their network is a /24.
 pub const MOST_CUSTOMERS: u8 = 240;
 
@@ -36,6 +48,23 @@ pub const RESTRICTED: [u16; 5] = [22, 3306, 5432, 6379, 9200];
 /// nmap asks in numerical order whatever order the list has (`-r` only keeps it from shuffling). So the closed ports
 /// that come first are 1 to 21; then ssh, 57 closed ones, http, and so on; the other four listeners come last.
 pub const SCANNED: &str = "1-996,3306,5432,6379,9200";
+
+/// The ports that slow and odd scans ask for, in nmap's notation: 200, of which 198 are closed, the first 21 among them.
+pub const SCANNED_FEW: &str = "1-200";
+/// UDP ports that scans ask for, in nmap's notation: 100, all closed.
+pub const SCANNED_UDP: &str = "1-100";
+/// A closed port that is asked for on many addresses.
+pub const SWEPT: u16 = 23;
+/// A port that a file sharing program had once, closed since.
+pub const OLD_PEER_PORT: u16 = 51413;
+/// A port where a customer's program expects a service that is no more.
+pub const DEAD_PORT: u16 = 9999;
+/// Ports between which a deployment moves.
+pub const BACKENDS: std::ops::RangeInclusive<u16> = 8000..=8020;
+/// Where mail programs look for a server.
+pub const MAIL: [u16; 7] = [25, 110, 143, 465, 587, 993, 995];
+/// Where browsers look for a server when the usual ports do not do.
+pub const ALTERNATIVE_WEB: [u16; 2] = [8080, 8443];
 
 /// The numbers that [`SCANNED`] stands for.
 #[must_use]
@@ -65,13 +94,63 @@ pub const fn customer6(number: u8) -> Ipv6Addr {
     Ipv6Addr::new(0x2001, 0xdb8, 0x100, 10 + number as u16, 0, 0, 0, 0x10)
 }
 
+/// Whether an address is the edge's; those of [`EDGE_MORE`] are, also where it does not use them.
+#[must_use]
+pub fn is_edge(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => address == EDGE || matches!(address.octets(), [192, 0, 2, 64..128]),
+        IpAddr::V6(address) => address == EDGE6,
+    }
+}
+
+/// The addresses of [`EDGE_MORE`].
+pub fn edge_more() -> impl Iterator<Item = Ipv4Addr> {
+    (64..128).map(|last| Ipv4Addr::new(192, 0, 2, last))
+}
+
+/// An IPv6 address of the scanner, each in a /64 of its own; below 4,096.
+#[must_use]
+pub const fn hop(number: u16) -> Ipv6Addr {
+    Ipv6Addr::new(0x2001, 0xdb8, 0x66, 0x1000 + number, 0, 0, 0, 0x66)
+}
+
+/// IPv4 address of somebody of a file sharing network.
+#[must_use]
+pub const fn peer(number: u8) -> Ipv4Addr {
+    Ipv4Addr::new(198, 18, 100, number)
+}
+
+/// IPv6 address of the same.
+#[must_use]
+pub const fn peer6(number: u8) -> Ipv6Addr {
+    Ipv6Addr::new(0x2001, 0xdb8, 0x100, 0x1000 + number as u16, 0, 0, 0, 0x10)
+}
+
+/// Address of a load balancer in front of the edge.
+#[must_use]
+pub const fn balancer(number: u8) -> Ipv4Addr {
+    Ipv4Addr::new(198, 19, 80, 1 + number)
+}
+
+/// IPv4 address of a server that the edge is a client of.
+#[must_use]
+pub const fn server(number: u8) -> Ipv4Addr {
+    Ipv4Addr::new(198, 19, 53, 1 + number)
+}
+
+/// IPv6 address of such a server.
+#[must_use]
+pub const fn server6(number: u8) -> Ipv6Addr {
+    Ipv6Addr::new(0x2001, 0xdb8, 0x100, 0x1f00 + number as u16, 0, 0, 0, 0x53)
+}
+
 /// Whose address it is.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// The scanner, or an address it sends from on purpose.
     Scanner,
-    /// A customer.
+    /// A customer, or anyone else who means well.
     Customer,
     /// Any other: nobody has it.
     Forged,
@@ -83,7 +162,7 @@ pub fn role(address: IpAddr) -> Role {
     match address {
         IpAddr::V4(address) => match address.octets() {
             [203, 0, 113, _] => Role::Scanner,
-            [198, 51, 100, _] => Role::Customer,
+            [198, 51, 100, _] | [198, 18 | 19, ..] => Role::Customer,
             _ => Role::Forged,
         },
         IpAddr::V6(address) => match address.segments() {
@@ -138,7 +217,10 @@ mod tests {
     fn roles_follow_the_networks() {
         assert_eq!(role(customer(MOST_CUSTOMERS - 1).into()), Role::Customer);
         assert_eq!(role(customer6(0).into()), Role::Customer);
+        assert_eq!(role(server6(1).into()), Role::Customer);
+        assert_eq!(role(balancer(0).into()), Role::Customer);
         assert_eq!(role(SCANNER6.into()), Role::Scanner);
+        assert_eq!(role(hop(0xfff).into()), Role::Scanner);
         assert_eq!(role(Ipv4Addr::new(192, 0, 2, 99).into()), Role::Forged);
     }
 }

@@ -146,7 +146,8 @@ impl Running {
     /// # Errors
     /// When `limit` passes first; it is killed then.
     pub fn wait(mut self, limit: Duration) -> Result<Finished> {
-        if !self.ends_within(limit)? {
+        // (Once asked for its end, a program has no process any more that could be watched.)
+        if self.exited()?.is_none() && !self.ends_within(limit)? {
             let name = self.name.clone();
             drop(self);
             bail!("{name} did not end within {} s and was killed", limit.as_secs());

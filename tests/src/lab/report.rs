@@ -1,5 +1,6 @@
 //! What a run measured: the JSON that other programs compare, and a table for people.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -114,10 +115,55 @@ impl Counts {
         self.sources.iter().find(|count| count.source == source).map_or(0, |count| count.attempts)
     }
 
+    /// Per source the sum of several.
+    #[must_use]
+    pub fn sum<'a>(all: impl IntoIterator<Item = &'a Self>) -> Self {
+        let mut sources = BTreeMap::<_, u64>::new();
+        for Count { source, attempts } in all.into_iter().flat_map(|counts| &counts.sources) {
+            *sources.entry(source.clone()).or_default() += attempts;
+        }
+        sources.into_iter().map(|(source, attempts)| Count { source, attempts }).collect()
+    }
+
     /// Attempts of all sources.
     #[must_use]
     pub fn total(&self) -> u64 {
         self.sources.iter().map(|count| count.attempts).sum()
+    }
+}
+
+impl Report {
+    /// A scenario of several variants: its numbers are their sums, but for the customers, who are the same in each.
+    /// Nothing when there is no variant.
+    #[must_use]
+    pub fn over(scenario: &str, rows: Vec<Self>) -> Option<Self> {
+        let first = rows.first()?;
+        let sum = |number: fn(&Self) -> u64| rows.iter().map(number).sum();
+        Some(Self {
+            schema_version: SCHEMA_VERSION,
+            scenario: scenario.to_owned(),
+            defender: first.defender.clone(),
+            kernel: first.kernel.clone(),
+            duration_s: rows.iter().map(|row| row.duration_s).sum(),
+            scanner: Scanner {
+                probes_sent: sum(|row| row.scanner.probes_sent),
+                closed_answered: sum(|row| row.scanner.closed_answered),
+                challenged: sum(|row| row.scanner.challenged),
+                restricted_revealed: sum(|row| row.scanner.restricted_revealed),
+                public_revealed: sum(|row| row.scanner.public_revealed),
+            },
+            customers: Customers {
+                count: first.customers.count,
+                requests: sum(|row| row.customers.requests),
+                failures: sum(|row| row.customers.failures),
+                established: sum(|row| row.customers.established),
+                established_broken: sum(|row| row.customers.established_broken),
+            },
+            verdicts: rows.iter().flat_map(|row| row.verdicts.clone()).collect(),
+            wire: Counts::sum(rows.iter().map(|row| &row.wire)),
+            counted: rows.iter().map(|row| row.counted.as_ref()).collect::<Option<Vec<_>>>().map(Counts::sum),
+            rows,
+        })
     }
 }
 
@@ -141,10 +187,11 @@ impl fmt::Display for Report {
         if let Some(counted) = counted {
             line("attempts the defender counted", counted.total())?;
         }
-        for Verdict { source, role, level, scope, reason, .. } in verdicts {
+        for Verdict { source, role, level, scope, reason, after_ms } in verdicts {
             let role = format!("{role:?}").to_lowercase();
             let [scope, reason] = [scope, reason].map(|text| text.as_deref().unwrap_or_default());
-            writeln!(formatter, "  verdict: {level} {scope} {source} ({role}) {reason}")?;
+            let after = after_ms.map(|after| format!(" after {after} ms")).unwrap_or_default();
+            writeln!(formatter, "  verdict: {level} {scope} {source} ({role}) {reason}{after}")?;
         }
         rows.iter().try_for_each(|row| write!(formatter, "\n{row}"))
     }

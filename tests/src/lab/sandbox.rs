@@ -29,10 +29,10 @@ pub enum CannotRun {
     },
 }
 
-/// Gives the calling thread a mount namespace of its own with an empty `/run` and an empty `/sys/fs/bpf`.
+/// Gives the calling thread a mount namespace of its own with an empty `/run`, `/var/lib` and `/sys/fs/bpf`.
 ///
 /// Threads and programs started from this thread inherit it. The daemon can so use its usual paths, two laboratories
-/// do not meet, and sockets, pins and configuration vanish with the last process that sees them.
+/// do not meet, and sockets, pins, state and configuration vanish with the last process that sees them.
 ///
 /// # Errors
 /// [`CannotRun`] without root or when the kernel refuses.
@@ -45,8 +45,10 @@ pub fn enter() -> Result<(), CannotRun> {
     unsafe { unshare_unsafe(UnshareFlags::NEWNS) }.map_err(forbidden("make a mount namespace"))?;
     mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
         .map_err(forbidden("make the mounts private"))?;
-    mount("lab", "/run", "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, Some(c"mode=0755"))
-        .map_err(forbidden("mount a private /run"))?;
+    for (folder, what) in [("/run", "mount a private /run"), ("/var/lib", "mount a private /var/lib")] {
+        mount("lab", folder, "tmpfs", MountFlags::NOSUID | MountFlags::NODEV, Some(c"mode=0755"))
+            .map_err(forbidden(what))?;
+    }
     mount("lab", "/sys/fs/bpf", "bpf", MountFlags::empty(), Some(c"mode=0700"))
         .map_err(forbidden("mount a private /sys/fs/bpf"))
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use scanguard_common::reason::Mode;
 
 use super::Lab;
 use super::customers::{Browsing, Held, Requests, Sessions};
@@ -13,11 +14,7 @@ use super::report::{Count, Counts, Customers, Report, SCHEMA_VERSION, Scanner};
 use super::services::Service;
 use super::wire::{Answers, Capture, Recording, Seen, answers, asked, attempts};
 
-/// How often every customer makes its two requests.
-const PACE: Duration = Duration::from_millis(500);
-/// Rounds of requests that a run has at least, however fast the scan is.
-const LEAST_ROUNDS: u64 = 6;
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// What a run is made with.
 #[derive(Clone, Debug)]
@@ -26,8 +23,31 @@ pub struct Setup {
     pub defender: Defender,
     /// The daemon's program.
     pub scanguard: PathBuf,
+    /// What the daemon does about its verdicts.
+    pub mode: Mode,
     /// Where to keep the recordings, if at all.
     pub captures: Option<PathBuf>,
+}
+
+/// What a scenario finds when it begins.
+#[derive(Clone, Copy, Debug)]
+pub struct Scene {
+    /// How many customers there are.
+    pub customers: u8,
+    /// How often each of them makes its two requests, at most.
+    pub pace: Duration,
+    /// Rounds of requests that a run has at least, however fast the rest of it is.
+    pub least_rounds: u64,
+    /// What the daemon's configuration says besides the mode.
+    pub config: &'static str,
+    /// What is otherwise than usual about the hosts, done before anything runs on them.
+    pub prepare: fn(&Lab) -> Result<()>,
+}
+
+impl Scene {
+    /// Ten customers, twice a second.
+    pub const USUAL: Self =
+        Self { customers: 10, pace: Duration::from_millis(500), least_rounds: 6, config: "", prepare: |_| Ok(()) };
 }
 
 /// A run under way: customers browse, recordings run, the defender watches.
@@ -41,6 +61,7 @@ pub struct Stage {
     at_edge: Capture,
     at_scanner: Capture,
     customers: Crowd,
+    least_rounds: u64,
 }
 
 #[derive(Debug)]
@@ -92,18 +113,22 @@ impl Stage {
     ///
     /// # Errors
     /// When a right or a program is missing, or something does not start.
-    pub fn set(setup: &Setup, customer_count: u8) -> Result<Self> {
-        let lab = Lab::build(customer_count)?;
+    pub fn set(setup: &Setup, scene: &Scene) -> Result<Self> {
+        let Scene { customers, pace, least_rounds, config, prepare } = *scene;
+        let lab = Lab::build(customers)?;
+        prepare(&lab)?;
         let services = Service::all(&lab.edge)?;
         // Outside the edge: its own taps would not see what an XDP program drops.
         let at_edge = Capture::start(&lab.router, TO_EDGE)?;
         let at_scanner = Capture::start(&lab.scanner, UPLINK)?;
-        let guard = setup.defender.start(&lab, &setup.scanguard)?;
+        let config = format!("mode = \"{}\"\n{config}", setup.mode.label());
+        let guard = setup.defender.start(&lab, &setup.scanguard, &config)?;
         let since = Instant::now();
         let sessions = Sessions::open(&lab)?;
-        let browsing = Browsing::start(&lab, PACE)?;
+        let browsing = Browsing::start(&lab, pace)?;
         browsing.wait_for_rounds(1, LIMIT)?;
-        Ok(Self { lab, guard, services, at_edge, at_scanner, customers: Crowd { browsing, sessions, since } })
+        let customers = Crowd { browsing, sessions, since };
+        Ok(Self { lab, guard, services, at_edge, at_scanner, customers, least_rounds })
     }
 
     /// Lets the customers make at least a few rounds of requests, then end.
@@ -111,8 +136,9 @@ impl Stage {
     /// # Errors
     /// When their programs failed; requests without an answer are no error.
     pub fn calm(self) -> Result<Calm> {
-        let Self { lab, guard, services, at_edge, at_scanner, customers: Crowd { browsing, sessions, since } } = self;
-        browsing.wait_for_rounds(LEAST_ROUNDS, LIMIT)?;
+        let Self { lab, guard, services, at_edge, at_scanner, customers, least_rounds } = self;
+        let Crowd { browsing, sessions, since } = customers;
+        browsing.wait_for_rounds(least_rounds, LIMIT)?;
         let requests = browsing.stop()?;
         let held = sessions.close()?;
         Ok(Calm { lab, guard, requests, held, duration: since.elapsed(), services, at_edge, at_scanner })

@@ -7,7 +7,8 @@ use serde_json::Value;
 
 use super::netns::Netns;
 use super::plan::{
-    EDGE, EDGE6, MOST_CUSTOMERS, SCANNER, SCANNER6, TO_CUSTOMERS, TO_EDGE, TO_SCANNER, UPLINK, customer, customer6,
+    CUSTOMERS6, EDGE, EDGE6, HOPS, MOST_CUSTOMERS, SCANNER, SCANNER_NETWORK6, SCANNER6, TO_CUSTOMERS, TO_EDGE,
+    TO_SCANNER, UPLINK, WORLD, WORLD6, customer, customer6, edge_more,
 };
 use super::process::{Running, in_memory};
 use super::tools::Tool;
@@ -24,7 +25,7 @@ pub struct Lab {
     pub edge: Netns,
     /// Where scans come from.
     pub scanner: Netns,
-    /// One host with the addresses of all customers.
+    /// One host with the addresses of all customers, and of the rest of the world.
     pub customers: Netns,
     /// How many customers there are.
     pub customer_count: u8,
@@ -57,6 +58,10 @@ impl Lab {
             ])?;
         }
         lab.router.sysctl(&[("ipv4/ip_forward", "1"), ("ipv6/conf/all/forwarding", "1")])?;
+        for host in [&lab.scanner, &lab.customers] {
+            // Whole networks are local to them (routes of type local); binding to IPv6 addresses of these needs this.
+            host.sysctl(&[("ipv6/ip_nonlocal_bind", "1")])?;
+        }
         lab.wire_up()?;
         for host in lab.hosts() {
             wait_until(&format!("the links of {}", host.name()), LIMIT, || is_up(host))?;
@@ -68,6 +73,25 @@ impl Lab {
     #[must_use]
     pub fn hosts(&self) -> [&Netns; 4] {
         [&self.router, &self.edge, &self.scanner, &self.customers]
+    }
+
+    /// Gives the edge its further addresses.
+    ///
+    /// # Errors
+    /// When `ip` fails.
+    pub fn add_edge_addresses(&self) -> Result<()> {
+        let lines: String = edge_more().map(|address| format!("addr add {address}/32 dev {UPLINK}\n")).collect();
+        batch(&self.edge, &lines)
+    }
+
+    /// The Ethernet address of the router's end of the scanner's link, for scanners that do not ask for it.
+    ///
+    /// # Errors
+    /// When `ip` does not tell.
+    pub fn scanner_gateway(&self) -> Result<String> {
+        let shown = Tool::Ip.run(&self.router, ["-j", "link", "show", "dev", TO_SCANNER], LIMIT)?.success("ip")?;
+        let links: Value = serde_json::from_str(&shown.stdout).context("cannot read the output of ip -j")?;
+        Ok(links[0]["address"].as_str().context("the link has no address")?.to_owned())
     }
 
     fn wire_up(&self) -> Result<()> {
@@ -84,8 +108,10 @@ impl Lab {
             router += &up(link, addresses);
         }
         // Each customer has a /64; what answers to forged sources ends here, without an error towards the edge.
-        router += "route add 2001:db8:100::/48 via 2001:db8:100::2\nroute add blackhole default\n\
-                   route add blackhole ::/0\n";
+        router += &format!(
+            "route add {CUSTOMERS6} via 2001:db8:100::2\nroute add {WORLD} via 198.51.100.2\n\
+             route add {SCANNER_NETWORK6} via {SCANNER6}\nroute add blackhole default\nroute add blackhole ::/0\n"
+        );
         batch(&self.router, &router)?;
 
         let default_routes = |v4: &str, v6: &str| format!("route add default via {v4}\nroute add default via {v6}\n");
@@ -93,12 +119,16 @@ impl Lab {
         let edge = up(UPLINK, [format!("{EDGE}/24"), format!("{EDGE6}/64")]);
         batch(&self.edge, &(lo.to_owned() + &edge + &default_routes("192.0.2.1", "2001:db8:2::1")))?;
         let scanner = up(UPLINK, [format!("{SCANNER}/24"), format!("{SCANNER6}/64")]);
-        batch(&self.scanner, &(lo.to_owned() + &scanner + &default_routes("203.0.113.1", "2001:db8:66::1")))?;
+        batch(
+            &self.scanner,
+            &(lo.to_owned() + &scanner + &default_routes("203.0.113.1", "2001:db8:66::1") + &own([HOPS])),
+        )?;
         let gateway_side = ["198.51.100.2/24".to_owned(), "2001:db8:100::2/64".to_owned()];
-        let own = (0..self.customer_count)
+        let addresses = (0..self.customer_count)
             .flat_map(|number| [format!("{}/24", customer(number)), format!("{}/128", customer6(number))]);
-        let customers = up(UPLINK, gateway_side.into_iter().chain(own));
-        batch(&self.customers, &(lo.to_owned() + &customers + &default_routes("198.51.100.1", "2001:db8:100::1")))
+        let customers = up(UPLINK, gateway_side.into_iter().chain(addresses));
+        let customers = customers + &default_routes("198.51.100.1", "2001:db8:100::1") + &own([WORLD, WORLD6]);
+        batch(&self.customers, &(lo.to_owned() + &customers))
     }
 }
 
@@ -111,6 +141,11 @@ fn up(link: &str, addresses: impl IntoIterator<Item = impl AsRef<str>>) -> Strin
         lines += &format!("addr add {address} dev {link}{nodad}\n");
     }
     lines
+}
+
+/// Lines for `ip -batch` that make all addresses of networks a host's own.
+fn own<const N: usize>(networks: [&str; N]) -> String {
+    networks.map(|network| format!("route add local {network} dev lo\n")).concat()
 }
 
 fn batch(host: &Netns, lines: &str) -> Result<()> {

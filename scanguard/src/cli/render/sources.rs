@@ -43,7 +43,7 @@ pub fn sources(list: &SourceList, paint: Paint) -> String {
 }
 
 fn row(source: &Source, as_of: &str) -> [String; COLUMNS.len()] {
-    let Source { source, attempts, score, level, contacts, failures, first_seen, last_seen } = source;
+    let Source { source, attempts, score, level, contacts, failures, first_seen, last_seen, .. } = source;
     [
         source.clone(),
         count(*attempts),
@@ -75,6 +75,10 @@ mod tests {
             attempts,
             score,
             level: level.into(),
+            scope: None,
+            reason: None,
+            since: None,
+            expires: None,
             contacts,
             failures: contacts / 2,
             first_seen: "2026-03-01T10:00:00.000Z".into(),

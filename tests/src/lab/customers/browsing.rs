@@ -17,6 +17,9 @@ use crate::lab::tools::Tool;
 const REQUEST_LIMIT_S: u32 = 6;
 const ROUND_LIMIT: Duration = Duration::from_secs(60);
 
+/// How many failures are kept as examples.
+const EXAMPLES: usize = 5;
+
 /// What the requests came to.
 #[derive(Clone, Debug, Default)]
 pub struct Requests {
@@ -24,8 +27,34 @@ pub struct Requests {
     pub made: u64,
     /// Of these, how many got no proper answer.
     pub failed: u64,
-    /// Some of the failures, in curl's words.
+    /// Some of the failures, in the words of who made them.
     pub examples: Vec<String>,
+}
+
+impl Requests {
+    /// Adds one that was made otherwise than by curl.
+    pub fn add(&mut self, outcome: &Result<()>) {
+        self.made += 1;
+        if let Err(error) = outcome {
+            self.fail(format!("{error:#}"));
+        }
+    }
+
+    /// Adds those of somebody else.
+    pub fn join(&mut self, other: Self) {
+        let Self { made, failed, examples } = other;
+        self.made += made;
+        self.failed += failed;
+        self.examples.extend(examples);
+        self.examples.truncate(EXAMPLES);
+    }
+
+    fn fail(&mut self, example: String) {
+        self.failed += 1;
+        if self.examples.len() < EXAMPLES {
+            self.examples.push(example);
+        }
+    }
 }
 
 /// Customers who browse: in each round every customer makes one request over IPv4 and one over IPv6, one of them to
@@ -105,10 +134,7 @@ fn browse(host: &Netns, wishes: &[(IpAddr, String)], requests: &mut Requests) ->
     for line in lines {
         requests.made += 1;
         if !line.starts_with("0 ") {
-            requests.failed += 1;
-            if requests.examples.len() < 5 {
-                requests.examples.push(line.to_owned());
-            }
+            requests.fail(line.to_owned());
         }
     }
     Ok(())

@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 
 /// Rounds of work on a thread of their own. Dropping it stops the rounds.
 #[derive(Debug)]
-pub(super) struct Rounds<T> {
+pub(in crate::lab) struct Rounds<T> {
     shared: Arc<Shared>,
     worker: Option<JoinHandle<Result<T>>>,
 }
@@ -39,7 +39,7 @@ impl Shared {
 
 impl<T: Send + 'static> Rounds<T> {
     /// Calls `round` with its number from 0 up, not more often than `every`, and keeps `result` through all of them.
-    pub(super) fn start(
+    pub(in crate::lab) fn start(
         every: Duration,
         mut result: T,
         mut round: impl FnMut(u64, &mut T) -> Result<()> + Send + 'static,
@@ -68,7 +68,7 @@ impl<T: Send + 'static> Rounds<T> {
     }
 
     /// Waits until `count` rounds are done, or they ended with an error (which [`Self::stop`] tells).
-    pub(super) fn wait_for(&self, count: u64, limit: Duration) -> Result<()> {
+    pub(in crate::lab) fn wait_for(&self, count: u64, limit: Duration) -> Result<()> {
         let waiting = self
             .shared
             .changed
@@ -81,7 +81,7 @@ impl<T: Send + 'static> Rounds<T> {
     }
 
     /// Lets the round that is running end and gives the result.
-    pub(super) fn stop(mut self) -> Result<T> {
+    pub(in crate::lab) fn stop(mut self) -> Result<T> {
         self.shared.change(|state| state.stop = true);
         match self.worker.take().map(JoinHandle::join) {
             Some(Ok(result)) => result,

@@ -1,21 +1,18 @@
 //! Connections that stay open and in use during a whole run.
 
-use std::io::{Read as _, Write as _};
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{IpAddr, TcpStream};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use rustix::net::sockopt::{Timeout, set_socket_timeout};
-use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with};
 
 use super::pace::Rounds;
 use crate::lab::Lab;
+use crate::lab::client::{connect, exchange};
 use crate::lab::plan::{EDGE, EDGE6, PUBLIC, customer, customer6};
 
 /// Silence of this length is a broken connection: about what TCP needs for a few retransmissions.
 const PATIENCE: Duration = Duration::from_secs(5);
 const EVERY: Duration = Duration::from_millis(100);
-const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: edge\r\n\r\n";
 
 /// What became of the sessions.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -49,7 +46,7 @@ impl Sessions {
                     } else {
                         (customer6(number).into(), EDGE6.into())
                     };
-                    open(from, (to, port).into()).with_context(|| format!("cannot open a session from {from}"))
+                    open(from, to, port).with_context(|| format!("cannot open a session from {from}"))
                 })
                 .collect::<Result<Vec<_>>>()
         })??;
@@ -74,34 +71,8 @@ impl Sessions {
     }
 }
 
-fn open(from: IpAddr, to: SocketAddr) -> Result<TcpStream> {
-    let family = if to.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-    let socket = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
-    for direction in [Timeout::Recv, Timeout::Send] {
-        set_socket_timeout(&socket, direction, Some(PATIENCE))?;
-    }
-    bind(&socket, &SocketAddr::new(from, 0))?;
-    connect(&socket, &to)?;
-    let mut stream = TcpStream::from(socket);
+fn open(from: IpAddr, to: IpAddr, port: u16) -> Result<TcpStream> {
+    let mut stream = connect(from, (to, port).into(), PATIENCE)?;
     exchange(&mut stream)?;
     Ok(stream)
-}
-
-/// One request and its whole answer.
-fn exchange(stream: &mut TcpStream) -> Result<()> {
-    stream.write_all(REQUEST)?;
-    let mut answer = Vec::new();
-    let mut buffer = [0; 1024];
-    loop {
-        let count = stream.read(&mut buffer)?;
-        anyhow::ensure!(count > 0, "the edge closed the connection");
-        answer.extend_from_slice(&buffer[..count]);
-        if let Some(head) = answer.windows(4).position(|window| window == b"\r\n\r\n") {
-            let text = String::from_utf8_lossy(&answer[..head]);
-            let length = text.lines().find_map(|line| line.strip_prefix("Content-Length: ")).context("no length")?;
-            if answer.len() >= head + 4 + length.trim().parse::<usize>()? {
-                return Ok(());
-            }
-        }
-    }
 }

@@ -35,14 +35,14 @@ impl Defender {
         }
     }
 
-    /// Puts it in place on the edge; returns when it works.
+    /// Puts it in place on the edge; returns when it works. `config` is for scanguard alone.
     ///
     /// # Errors
     /// When it does not start.
-    pub fn start(self, lab: &Lab, scanguard: &Path) -> Result<Guard> {
+    pub fn start(self, lab: &Lab, scanguard: &Path, config: &str) -> Result<Guard> {
         Ok(match self {
             Self::None => Guard::None,
-            Self::Scanguard => Guard::Scanguard(Box::new(Daemon::start(&lab.edge, scanguard, "")?)),
+            Self::Scanguard => Guard::Scanguard(Box::new(Daemon::start(&lab.edge, scanguard, config)?)),
             Self::NftMeter => {
                 nft_meter::install(&lab.edge)?;
                 Guard::NftMeter

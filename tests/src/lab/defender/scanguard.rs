@@ -103,7 +103,7 @@ impl Daemon {
         Ok(curl.success("curl of the metrics")?.stdout)
     }
 
-    /// All sources it knows.
+    /// All sources it knows. Those without attempts sent something else, and are not among the counts.
     ///
     /// # Errors
     /// When it does not answer, or not in the agreed shape.
@@ -127,10 +127,12 @@ impl Daemon {
                     level: level.to_owned(),
                     scope: text("scope"),
                     reason: text("reason"),
-                    after_ms: None,
+                    after_ms: after_ms(entry["first_seen"].as_str(), entry["since"].as_str()),
                 });
             }
-            counts.push(Count { source, attempts });
+            if attempts > 0 {
+                counts.push(Count { source, attempts });
+            }
         }
         Ok(Judgement { verdicts, counted: Some(counts.into_iter().collect()) })
     }
@@ -146,6 +148,13 @@ impl Daemon {
         ensure!(left.is_empty(), "the daemon left behind: {}", left.join(", "));
         Ok(())
     }
+}
+
+/// Milliseconds from a source's first packet to its level, if both are told.
+fn after_ms(first_seen: Option<&str>, since: Option<&str>) -> Option<u64> {
+    let time = |text: Option<&str>| humantime::parse_rfc3339(text?).ok();
+    let after = time(since)?.duration_since(time(first_seen)?).unwrap_or_default();
+    u64::try_from(after.as_millis()).ok()
 }
 
 /// What is attached to the uplink of a host or pinned in this sandbox.
@@ -175,4 +184,17 @@ fn pins(folder: &Path, found: &mut Vec<String>) -> std::io::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::after_ms;
+
+    #[test]
+    fn a_verdict_is_dated_from_the_first_packet_where_the_daemon_tells() {
+        let first = Some("2026-03-01T10:00:00.250Z");
+        assert_eq!(after_ms(first, Some("2026-03-01T10:00:01.260Z")), Some(1010));
+        assert_eq!(after_ms(first, None), None);
+        assert_eq!(after_ms(None, first), None);
+    }
 }

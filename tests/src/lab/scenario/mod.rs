@@ -1,13 +1,21 @@
-//! Named runs that can be compared. A new one is a file here and a line in [`ALL`].
+//! Named runs that can be compared. A new one is a file here, or a constant in the file of its family, and a line in
+//! [`ALL`].
 
-mod syn;
+mod customers_only;
+mod hopping;
+mod nmap;
+mod outgoing;
+mod p2p_noise;
+mod raw;
+mod restart;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
+use super::Lab;
 use super::report::Report;
-use super::stage::Setup;
+use super::stage::{Scene, Setup, Stage};
 
-pub use syn::nmap_syn;
+pub use nmap::nmap_syn;
 
 /// A named run.
 #[derive(Clone, Copy, Debug)]
@@ -19,8 +27,24 @@ pub struct Scenario {
     play: fn(&Setup) -> Result<Report>,
 }
 
-/// All of them.
-pub const ALL: &[Scenario] = &[syn::SCENARIO];
+/// All of them: scans first, then what is none.
+pub const ALL: &[Scenario] = &[
+    nmap::SYN,
+    nmap::SLOW,
+    nmap::CONNECT,
+    nmap::STEALTH,
+    nmap::FRAGMENTS,
+    nmap::UDP,
+    nmap::IPV6,
+    raw::MASSCAN,
+    raw::ZMAP,
+    raw::HPING3,
+    hopping::SCENARIO,
+    customers_only::SCENARIO,
+    p2p_noise::SCENARIO,
+    restart::SCENARIO,
+    outgoing::SCENARIO,
+];
 
 impl Scenario {
     /// The scenario of this name.
@@ -36,4 +60,26 @@ impl Scenario {
     pub fn play(&self, setup: &Setup) -> Result<Report> {
         (self.play)(setup)
     }
+}
+
+/// A scan while customers browse.
+fn scan(setup: &Setup, name: &str, scene: &Scene, scan: impl FnOnce(&Lab) -> Result<()>) -> Result<Report> {
+    let stage = Stage::set(setup, scene)?;
+    scan(&stage.lab)?;
+    Ok(stage.calm()?.close(setup)?.report(name, setup.defender))
+}
+
+/// A scenario of several variants, each played in a world of its own.
+fn rows(
+    setup: &Setup,
+    name: &str,
+    variants: &[&'static str],
+    play: impl Fn(&Setup, &'static str) -> Result<Report>,
+) -> Result<Report> {
+    let row = |variant: &&'static str| {
+        let captures = setup.captures.as_ref().map(|folder| folder.join(variant));
+        play(&Setup { captures, ..setup.clone() }, variant).with_context(|| format!("in the variant {variant}"))
+    };
+    let rows = variants.iter().map(row).collect::<Result<_>>()?;
+    Report::over(name, rows).context("a scenario without variants")
 }

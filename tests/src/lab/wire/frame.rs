@@ -41,7 +41,18 @@ pub enum What {
         /// Which port it was for.
         port: u16,
     },
-    /// Anything else over IP: fragments, other ICMP, other protocols.
+    /// The first fragment of a TCP segment, as small as it may be: 8 bytes hold no flags (RFC 1858).
+    TcpFragment {
+        /// Port of the sender.
+        source_port: u16,
+        /// Port of the receiver.
+        destination_port: u16,
+        /// Sequence number.
+        sequence: u32,
+        /// Whether it is long enough for the flags, and they are SYN without ACK.
+        opens: bool,
+    },
+    /// Anything else over IP: other fragments, other ICMP, other protocols.
     Other,
 }
 
@@ -93,7 +104,8 @@ impl Seen {
                 _ if icmp.type_u8() == icmpv6::TYPE_DST_UNREACH => unreachable(icmp.payload()),
                 _ => What::Other,
             },
-            _ => What::Other,
+            Some(_) => What::Other,
+            None => packet.net.as_ref().and_then(first_fragment).unwrap_or(What::Other),
         };
         Some(Self { at, source, destination, what })
     }
@@ -105,6 +117,27 @@ fn addresses(net: &LaxNetSlice<'_>) -> Option<(IpAddr, IpAddr)> {
         LaxNetSlice::Ipv6(ip) => Some((ip.header().source_addr().into(), ip.header().destination_addr().into())),
         LaxNetSlice::Arp(_) => None,
     }
+}
+
+/// Flags of TCP, in byte 13 of its header (RFC 9293 section 3.1).
+const SYN: u8 = 0x02;
+const ACK: u8 = 0x10;
+
+/// Reads the start of a fragmented TCP segment.
+fn first_fragment(net: &LaxNetSlice<'_>) -> Option<What> {
+    let first = match net {
+        LaxNetSlice::Ipv4(ip) => ip.header().fragments_offset().value() == 0,
+        // nmap does not fragment IPv6.
+        LaxNetSlice::Ipv6(_) | LaxNetSlice::Arp(_) => false,
+    };
+    let payload = net.ip_payload_ref()?;
+    let &[a, b, c, d, e, f, g, h, ..] = payload.payload else { return None };
+    (first && payload.ip_number == ip_number::TCP).then(|| What::TcpFragment {
+        source_port: u16::from_be_bytes([a, b]),
+        destination_port: u16::from_be_bytes([c, d]),
+        sequence: u32::from_be_bytes([e, f, g, h]),
+        opens: payload.payload.get(13).is_some_and(|flags| flags & (SYN | ACK) == SYN),
+    })
 }
 
 /// Reads the start of the packet that an ICMP error quotes.
@@ -131,6 +164,23 @@ mod tests {
     use etherparse::PacketBuilder;
 
     use super::*;
+
+    #[test]
+    fn the_ports_of_a_fragmented_segment_are_in_its_first_fragment() {
+        let mut whole = Vec::new();
+        let built = PacketBuilder::ethernet2([1; 6], [2; 6]).ipv4([203, 0, 113, 66], [192, 0, 2, 10], 64);
+        built.tcp(40000, 22, 7, 1024).syn().write(&mut whole, &[]).expect("a segment");
+        // Ethernet has 14 bytes, IP 20: its length at 2, flags and offset at 6.
+        let fragment = |payload: u8, offset: u8| {
+            let mut frame = whole[..14 + 20 + usize::from(payload)].to_vec();
+            (frame[14 + 3], frame[14 + 6], frame[14 + 7]) = (20 + payload, 0x20, offset);
+            Seen::read(Duration::ZERO, &frame).expect("IP").what
+        };
+        let first = |opens| What::TcpFragment { source_port: 40000, destination_port: 22, sequence: 7, opens };
+        assert_eq!(fragment(8, 0), first(false));
+        assert_eq!(fragment(16, 0), first(true));
+        assert_eq!(fragment(8, 1), What::Other);
+    }
 
     #[test]
     fn an_unreachable_quotes_the_port_that_was_asked() {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::IpAddr;
 
 use super::frame::{Seen, What};
-use crate::lab::plan::{EDGE, EDGE6, Source, is_open};
+use crate::lab::plan::{Source, is_edge, is_open};
 
 /// Something that was asked for: destination, IP protocol number, port.
 pub type Asked = (IpAddr, u8, u16);
@@ -13,7 +13,7 @@ const TCP: u8 = 6;
 const UDP: u8 = 17;
 
 /// Connection attempts towards the edge per source: TCP segments with SYN and without ACK (retransmissions too), UDP
-/// datagrams, echo requests.
+/// datagrams, echo requests. Of fragments, those count that show the flags.
 #[must_use]
 pub fn attempts(packets: &[Seen]) -> BTreeMap<Source, u64> {
     let mut sources = BTreeMap::new();
@@ -21,6 +21,7 @@ pub fn attempts(packets: &[Seen]) -> BTreeMap<Source, u64> {
         let attempt = match packet.what {
             What::Tcp(segment) => segment.syn && !segment.ack,
             What::Udp { .. } | What::EchoRequest => true,
+            What::TcpFragment { opens, .. } => opens,
             What::Unreachable { .. } | What::Other => false,
         };
         if attempt {
@@ -39,6 +40,7 @@ pub fn asked(packets: &[Seen]) -> BTreeSet<Asked> {
         .filter(|packet| is_edge(packet.destination))
         .filter_map(|packet| match packet.what {
             What::Tcp(segment) if !segment.rst => Some((packet.destination, TCP, segment.destination_port)),
+            What::TcpFragment { destination_port, .. } => Some((packet.destination, TCP, destination_port)),
             What::Udp { destination_port, .. } => Some((packet.destination, UDP, destination_port)),
             _ => None,
         })
@@ -68,6 +70,9 @@ pub fn answers(packets: &[Seen]) -> Answers {
                 let next = segment.sequence.wrapping_add(1);
                 sent.insert((segment.source_port, packet.destination, segment.destination_port, next));
             }
+            What::TcpFragment { source_port, destination_port, sequence, .. } if is_edge(packet.destination) => {
+                sent.insert((source_port, packet.destination, destination_port, sequence.wrapping_add(1)));
+            }
             What::Tcp(segment) if is_edge(packet.source) => {
                 let port = segment.source_port;
                 let asked = (packet.source, TCP, port);
@@ -90,10 +95,6 @@ pub fn answers(packets: &[Seen]) -> Answers {
     answers
 }
 
-fn is_edge(address: IpAddr) -> bool {
-    address == IpAddr::from(EDGE) || address == IpAddr::from(EDGE6)
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -101,7 +102,7 @@ mod tests {
     use etherparse::PacketBuilder;
 
     use super::*;
-    use crate::lab::plan::{SCANNER, SCANNER6, customer};
+    use crate::lab::plan::{EDGE, EDGE6, SCANNER, SCANNER6, customer};
 
     const ISN: u32 = 0xffff_ffff;
 

@@ -1,0 +1,200 @@
+//! The way of a packet that asks for something.
+
+use super::case::Case;
+use super::kind::Kind;
+use super::part::Part;
+use super::ruling::Ruling;
+use super::suspicion;
+use crate::class::PortClass;
+use crate::config::KernelConfig;
+use crate::contact::{ContactBit, Outcome};
+use crate::counter::{CounterIndex, Loss};
+use crate::event::Event;
+use crate::reason::{Level, Reason};
+use crate::record::{Contact, SourceCell};
+use crate::tables::{Socket, Tables};
+use crate::verdict::{Scope, Verdict};
+
+/// A packet that asks for nothing: it passes, unless its source is under a hard block.
+#[cfg_attr(target_arch = "bpf", inline(never))]
+pub(super) fn settle<T: Tables>(case: &Case, reason: Reason, tables: &T) -> Ruling {
+    if let Some(config) = tables.config()
+        && config.census.hard_verdicts != 0
+        && let Some(source) = config.keys.source(&case.parsed)
+        && let Some(verdict) = tables.verdict(&source)
+        && verdict.hard != 0
+        && verdict.expires_ns > tables.now_ns()
+    {
+        return Ruling::block(Reason::BlockedHard, verdict.is_operators());
+    }
+    Ruling::pass(reason)
+}
+
+/// A packet that asks for something.
+#[inline(always)]
+pub(super) fn ask<T: Tables>(case: &mut Case, tables: &T) -> Ruling {
+    let ruling = Ruling::from_number(tables.part(Part::Identify, case));
+    if ruling != Ruling::NONE {
+        return ruling;
+    }
+    Ruling::from_number(tables.part(Part::Consider, case))
+}
+
+/// Finds out who sends and what is asked for; decides at once where nobody judges.
+#[inline(always)]
+pub(super) fn identify<T: Tables>(case: &mut Case, tables: &T) -> Ruling {
+    let kind = case.kind;
+    let Some(config) = tables.config() else {
+        return Ruling::pass(kind.reason());
+    };
+    case.looked_up = kind.may_belong();
+    if case.looked_up {
+        case.socket = tables.socket(&case.parsed, kind.protocol());
+        if case.socket == Socket::Connected {
+            let reason = if kind == Kind::Datagram { Reason::UdpEstablished } else { Reason::Established };
+            return settle(case, reason, tables);
+        }
+    }
+    let special = if kind.is_attempt() { Reason::SpecialSource } else { kind.reason() };
+    let Some(source) = config.keys.source(&case.parsed) else {
+        return Ruling::pass(special);
+    };
+    case.source = source;
+    if tables.is_own(&case.parsed.source) {
+        return Ruling::pass(special);
+    }
+    let class = if kind.has_port(&case.parsed, config) {
+        tables.port_class(kind.protocol(), case.parsed.destination_port)
+    } else {
+        PortClass::Unknown
+    };
+    // Whose port it is matters only where something is known of it.
+    let is_own = (class != PortClass::Unknown || !kind.is_attempt()) && tables.is_own(&case.parsed.destination);
+    case.is_own = is_own;
+    case.class = if is_own { class } else { PortClass::Unknown };
+    case.now_ns = tables.now_ns();
+    case.port = kind.port(&case.parsed);
+    case.outcome = Outcome::Unknown;
+    Ruling::NONE
+}
+
+/// A packet whose source and port are known.
+#[inline(always)]
+pub(super) fn consider<T: Tables>(case: &mut Case, tables: &T) -> Ruling {
+    let (kind, class) = (case.kind, case.class);
+    let Some(config) = tables.config() else {
+        return Ruling::pass(kind.reason());
+    };
+    case.suspect = false;
+    if config.census.verdicts != 0
+        && let Some(verdict) = verdict(case, tables)
+    {
+        if verdict.level == Level::Block as u8 {
+            if verdict.scope == Scope::All as u8 {
+                return Ruling::block(Reason::BlockedAll, verdict.is_operators());
+            }
+            if is_private(case, tables) {
+                return Ruling::block(Reason::BlockedPrivate, verdict.is_operators());
+            }
+        }
+        case.suspect = verdict.level == Level::Conceal as u8;
+    }
+    if !kind.is_attempt() && !case.is_own {
+        return Ruling::pass(kind.reason()); // Somebody else's business.
+    }
+    if kind == Kind::Syn && should_be_closed(class) && suspicion::is_storm(case, tables) && is_closed(case, tables) {
+        return Ruling::hide(Reason::Storm);
+    }
+    let Some(record) = record(case, tables) else {
+        return Ruling::pass(Reason::SourcesFull);
+    };
+    if kind.is_attempt() {
+        tables.count(CounterIndex::attempt(class, kind.protocol()), case.length);
+        record.count_attempt(case.now_ns);
+    } else {
+        record.see(case.now_ns);
+    }
+    weigh(case, config, record, tables)
+}
+
+/// The verdict on the source that is in force.
+#[inline(always)]
+fn verdict<'t, T: Tables>(case: &Case, tables: &'t T) -> Option<&'t Verdict> {
+    tables.verdict(&case.source).filter(|verdict| verdict.expires_ns > case.now_ns)
+}
+
+#[inline(always)]
+fn is_closed<T: Tables>(case: &mut Case, tables: &T) -> bool {
+    tables.part(Part::Closed, case) != 0
+}
+
+/// Whether a block of private ports covers what is asked for.
+#[inline(always)]
+fn is_private<T: Tables>(case: &mut Case, tables: &T) -> bool {
+    let closed = should_be_closed(case.class) && is_closed(case, tables);
+    if !case.is_own || case.kind.hidden(case.class, closed).is_none() {
+        return false;
+    }
+    case.class != PortClass::Restricted || !suspicion::is_known(case, tables)
+}
+
+/// The record of the source. A new one begins with what was kept of a suspect.
+#[inline(always)]
+fn record<'t, T: Tables>(case: &Case, tables: &'t T) -> Option<SourceCell<'t>> {
+    if let Some(record) = tables.source(&case.source) {
+        return Some(record);
+    }
+    let record = tables.new_source(&case.source, case.now_ns)?;
+    if let Some(backup) = tables.backup(&case.source)
+        && backup.suspect_until_ns > case.now_ns
+    {
+        record.restore(backup, case.now_ns);
+    }
+    Some(record)
+}
+
+/// Whether this is a first contact, what it says of the source, and whether the source gets what it asks for.
+#[inline(always)]
+fn weigh<T: Tables>(case: &mut Case, config: &KernelConfig, record: SourceCell<'_>, tables: &T) -> Ruling {
+    let (kind, class, now_ns) = (case.kind, case.class, case.now_ns);
+    record.decay(&config.score, now_ns);
+    let bit = ContactBit::of(&config.contact_key, &case.parsed.destination, kind.contact(), case.port);
+    let contact = record.mark_contact(&config.score, bit);
+    case.suspect |= record.is_suspect(now_ns);
+    let in_networks = should_be_closed(class) && tables.state().is_some_and(|state| state.has_networks(now_ns));
+    let closed = should_be_closed(class)
+        && (contact != Contact::Repeated || case.suspect || in_networks)
+        && is_closed(case, tables);
+    if contact != Contact::Repeated {
+        case.outcome = kind.outcome(class, closed);
+        case.is_first = contact == Contact::First;
+        case.suspect = tables.part(Part::Contact, case) != 0;
+    }
+    let Some(reason) = kind.hidden(class, closed) else {
+        return Ruling::pass(kind.reason());
+    };
+    if case.suspect {
+        if class == PortClass::Restricted && suspicion::is_known(case, tables) {
+            return Ruling::pass(kind.reason());
+        }
+        case.hidden = reason;
+        return Ruling::from_number(tables.part(Part::Hide, case));
+    }
+    if closed && in_networks && tables.part(Part::SuspectNetwork, case) != 0 {
+        return Ruling::hide(Reason::HiddenNetwork);
+    }
+    Ruling::pass(kind.reason())
+}
+
+#[inline(always)]
+const fn should_be_closed(class: PortClass) -> bool {
+    matches!(class, PortClass::Closed | PortClass::Canary)
+}
+
+/// Tells userspace of a packet; what it cannot be told is counted.
+#[inline(always)]
+pub(super) fn tell<T: Tables>(event: &Event, tables: &T) {
+    if !tables.emit(event) {
+        tables.count(CounterIndex::loss(Loss::Events), 0);
+    }
+}

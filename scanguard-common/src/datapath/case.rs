@@ -1,0 +1,67 @@
+//! A packet that is being judged.
+
+use super::kind::Kind;
+use crate::class::PortClass;
+use crate::contact::Outcome;
+use crate::event::{Event, EventKind};
+use crate::packet::Parsed;
+use crate::reason::Reason;
+use crate::source::SourceKey;
+use crate::tables::Socket;
+
+/// A packet that is being judged, and what was found out about it.
+///
+/// In the kernel it lies in a map and not on the stack: what is on the stack the verifier follows value by value, and would judge the
+/// program once for every kind of packet times every class of port.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
+pub struct Case {
+    /// What the bytes say. The caller fills it.
+    pub parsed: Parsed,
+    pub(super) source: SourceKey,
+    pub(super) now_ns: u64,
+    /// Of the frame, in bytes.
+    pub(super) length: u64,
+    pub(super) port: u16,
+    pub(super) kind: Kind,
+    /// Class of the port as userspace has it: `closed` and `canary` are still to be verified.
+    pub(super) class: PortClass,
+    pub(super) outcome: Outcome,
+    /// The socket it would reach, where [`Self::looked_up`].
+    pub(super) socket: Socket,
+    pub(super) looked_up: bool,
+    /// Whether the destination is an address of ours.
+    pub(super) is_own: bool,
+    /// Whether the contact is a first one, and not one beyond the cap.
+    pub(super) is_first: bool,
+    /// Whether the source is a suspect.
+    pub(super) suspect: bool,
+    /// Why a port is hidden.
+    pub(super) hidden: Reason,
+    pub(super) reserved: u8,
+    /// What the contact adds to the score.
+    pub(super) points: u32,
+}
+
+const _: () = assert!(size_of::<Case>() == 96, "no padding");
+
+impl Case {
+    /// What userspace is told of it; score and points are still to be set.
+    #[inline(always)]
+    pub(super) fn event(&self, kind: EventKind) -> Event {
+        Event {
+            time_ns: self.now_ns,
+            source: self.source,
+            destination: self.parsed.destination,
+            port: self.port,
+            kind: kind as u8,
+            asked: self.kind.contact() as u8,
+            class: self.class as u8,
+            outcome: self.outcome as u8,
+            tcp_flags: self.parsed.tcp_flags,
+            reserved: 0,
+            score: 0,
+            points: 0,
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! Closed means verified: nothing listens there now, and nothing did lately.
+
+use super::ask::tell;
+use super::case::Case;
+use crate::class::PortClass;
+use crate::event::EventKind;
+use crate::opened::Endpoint;
+use crate::tables::{Socket, Tables};
+
+/// Whether the port asked for, which userspace holds closed, really is: no socket, whatever its state, and none seen in the
+/// time that OPENED remembers [a service that restarts is not closed].
+#[inline(always)]
+pub(super) fn is_closed<T: Tables>(case: &Case, tables: &T) -> bool {
+    let (protocol, now_ns) = (case.kind.protocol(), case.now_ns);
+    if !matches!(case.class, PortClass::Closed | PortClass::Canary) {
+        return false;
+    }
+    let endpoint = Endpoint::of(&case.parsed, protocol);
+    let memory_ns = tables.config().map_or(u64::MAX, |config| config.opened_ns);
+    if let Some(seen_ns) = tables.opened(&endpoint)
+        && now_ns.saturating_sub(seen_ns) < memory_ns
+    {
+        return false;
+    }
+    let socket = if case.looked_up { case.socket } else { tables.socket(&case.parsed, protocol) };
+    match socket {
+        Socket::None => true,
+        Socket::Connected => false,
+        Socket::Listening => {
+            tables.open(&endpoint, now_ns);
+            tell(&case.event(EventKind::Opened), tables);
+            false
+        }
+    }
+}

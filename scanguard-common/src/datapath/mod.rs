@@ -1,0 +1,140 @@
+//! A packet's way through the filter.
+//!
+//! ```text
+//! plain segment of a connection? passes at once
+//! parse -> established TCP passes, unless it looks like a probe of a closed port
+//!       -> what asks for something: source key -> port class -> VERDICTS -> storm? -> SOURCES
+//!          -> first contact? -> verified closed? -> score -> suspect? -> ALLOW
+//!          -> hidden from this source?
+//!       -> everything else is counted under its reason
+//! ```
+//!
+//! Every packet is counted exactly once under (level, reason, mode), whatever happens to it. In mode observe everything but what
+//! an operator blocked passes; the counters say what would not have.
+//!
+//! | module | does |
+//! |---|---|
+//! | `segment` | what a TCP segment is by its flags |
+//! | `kind` | what a packet asks for, what becomes of it, and whether it is hidden from suspects |
+//! | `case` | a packet that is being judged |
+//! | `ask` | the way of a packet that asks for something |
+//! | `closed` | verifies that a port is closed |
+//! | `suspicion` | evidence, suspects, networks of suspects, and who is exempt |
+//! | `part` | parts of the way that the kernel's verifier checks by themselves |
+//! | `ruling` | the decision |
+
+mod ask;
+mod case;
+mod closed;
+mod kind;
+mod part;
+mod ruling;
+mod segment;
+mod suspicion;
+
+use crate::class::{PortClass, Protocol};
+use crate::counter::CounterIndex;
+use crate::packet::{Packet, Parsed, Plain, Shape, parse, plain_segment};
+use crate::reason::{Level, Mode, Reason};
+use crate::tables::Tables;
+
+use ask::{ask, settle};
+pub use case::Case;
+use kind::{Kind, is_common_protocol};
+pub use part::Part;
+pub use ruling::Action;
+use ruling::Ruling;
+use segment::Segment;
+
+/// Judges one frame. The commonest ones are told at a glance, the others read first.
+///
+/// The kernel part does these steps itself, because it has two ways of reading.
+#[inline(always)]
+pub fn process_frame<P: Packet, T: Tables>(frame: &P, tables: &T) -> Action {
+    let length = frame.len() as u64;
+    if let Some(segment) = plain_segment(frame)
+        && let Some(action) = pass_plain(segment, length, tables)
+    {
+        return action;
+    }
+    process(&mut Case { parsed: parse(frame), ..Case::default() }, length, tables)
+}
+
+/// Counts and passes a plain segment of a connection, unless it must be looked at more closely.
+#[inline(always)]
+pub fn pass_plain<T: Tables>(segment: Plain, length: u64, tables: &T) -> Option<Action> {
+    let mode = match tables.config() {
+        None => Mode::Observe,
+        Some(config) => {
+            if config.census.hard_verdicts != 0 {
+                return None;
+            }
+            let port = segment.destination_port();
+            if segment.is_ack() && !config.is_ephemeral(port) && should_be_closed(port, tables) {
+                return None;
+            }
+            Mode::from_u32(config.mode)
+        }
+    };
+    tables.count(CounterIndex::verdict(Level::None, Reason::Established, mode), length);
+    Some(Action::Pass)
+}
+
+/// Judges one packet, whose `parsed` was read by [`crate::packet::parse`]; `length` is that of the frame in bytes.
+#[inline(always)]
+pub fn process<T: Tables>(case: &mut Case, length: u64, tables: &T) -> Action {
+    case.length = length;
+    let ruling = Ruling::from_number(tables.part(Part::Judge, case));
+    let mode = match tables.config() {
+        Some(config) if !ruling.is_operators() => Mode::from_u32(config.mode),
+        // An operator's block is carried out in both modes, and counted as what it is.
+        Some(_) => Mode::Enforce,
+        None => Mode::Observe,
+    };
+    tables.count(CounterIndex::ruling(ruling.level(), ruling.reason(), mode), length);
+    if ruling.level() == Level::None as u32 || mode == Mode::Observe { Action::Pass } else { Action::Drop }
+}
+
+#[inline(always)]
+fn judge<T: Tables>(case: &mut Case, tables: &T) -> Ruling {
+    let parsed = &case.parsed;
+    let kind = match parsed.shape {
+        Shape::Tcp => match Segment::of(parsed.tcp_flags) {
+            Segment::Established if may_be_probe(parsed, tables) => Kind::AckProbe,
+            Segment::Established => return settle(case, Reason::Established, tables),
+            Segment::SynAck => return settle(case, Reason::SynAck, tables),
+            Segment::Syn => Kind::Syn,
+            // A SYN with FIN or RST asks for a port as well, and is counted as the attempt it is.
+            Segment::IllegalSyn => Kind::IllegalSyn,
+            Segment::Illegal => Kind::Illegal,
+        },
+        Shape::Udp => Kind::Datagram,
+        Shape::Icmp if parsed.is_echo_request() => Kind::Echo,
+        Shape::Icmp => return settle(case, Reason::IcmpMessage, tables),
+        Shape::NotIp => return Ruling::pass(Reason::NotIp),
+        Shape::Malformed => return Ruling::pass(Reason::Malformed),
+        Shape::Fragment => return settle(case, Reason::Fragment, tables),
+        Shape::TinyFragment => Kind::TinyFragment,
+        Shape::LongChain => Kind::LongChain,
+        Shape::Other if is_common_protocol(parsed.protocol) => return settle(case, Reason::OtherProtocol, tables),
+        Shape::Other => Kind::Protocol,
+    };
+    case.kind = kind;
+    ask(case, tables)
+}
+
+/// Whether an established-looking segment may be a probe (nmap -sA, -sM, -sW): it has ACK and asks for a port that should be
+/// closed, and not one to which answers to our own connections come.
+#[inline(always)]
+fn may_be_probe<T: Tables>(parsed: &Parsed, tables: &T) -> bool {
+    use crate::packet::tcp_flags::{ACK, RST};
+    let port = parsed.destination_port;
+    parsed.tcp_flags & (ACK | RST) == ACK
+        && tables.config().is_some_and(|config| !config.is_ephemeral(port))
+        && should_be_closed(port, tables)
+}
+
+#[inline(always)]
+fn should_be_closed<T: Tables>(port: u16, tables: &T) -> bool {
+    matches!(tables.port_class(Protocol::Tcp, port), PortClass::Closed | PortClass::Canary)
+}

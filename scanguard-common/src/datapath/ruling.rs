@@ -1,0 +1,73 @@
+//! What is to be done with a packet, and why.
+
+use crate::reason::{Level, Reason};
+
+/// What is to be done with a packet.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Action {
+    /// On to the stack.
+    Pass,
+    /// Nowhere.
+    Drop,
+}
+
+/// A decision about a packet, in one register: functions of the kernel part return no more.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Ruling(u32);
+
+const LEVEL_SHIFT: u32 = 8;
+const OPERATOR: u32 = 1 << 16;
+
+impl Ruling {
+    /// Nothing is held against it.
+    #[inline(always)]
+    pub(super) const fn pass(reason: Reason) -> Self {
+        Self(reason as u32)
+    }
+
+    /// Hidden from a suspect.
+    #[inline(always)]
+    pub(super) const fn hide(reason: Reason) -> Self {
+        Self(reason as u32 | (Level::Conceal as u32) << LEVEL_SHIFT)
+    }
+
+    /// Dropped by a verdict, an operator's or the controller's.
+    #[inline(always)]
+    pub(super) const fn block(reason: Reason, is_operators: bool) -> Self {
+        let origin = if is_operators { OPERATOR } else { 0 };
+        Self(reason as u32 | (Level::Block as u32) << LEVEL_SHIFT | origin)
+    }
+
+    /// No decision yet.
+    pub(super) const NONE: Self = Self(u32::MAX);
+
+    /// The whole of it as a number.
+    #[inline(always)]
+    pub(super) const fn number(self) -> u32 {
+        self.0
+    }
+
+    /// The decision with this number.
+    #[inline(always)]
+    pub(super) const fn from_number(number: u32) -> Self {
+        Self(number)
+    }
+
+    /// Number of the reason.
+    #[inline(always)]
+    pub(super) const fn reason(self) -> u32 {
+        self.0 & 0xff
+    }
+
+    /// Number of the level.
+    #[inline(always)]
+    pub(super) const fn level(self) -> u32 {
+        (self.0 >> LEVEL_SHIFT) & 0xff
+    }
+
+    /// Whether a person wants it so, in whatever mode.
+    #[inline(always)]
+    pub(super) const fn is_operators(self) -> bool {
+        self.0 & OPERATOR != 0
+    }
+}

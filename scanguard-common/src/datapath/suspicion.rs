@@ -1,0 +1,185 @@
+//! Evidence against sources and networks, and who is exempt.
+
+use super::ask::tell;
+use super::case::Case;
+use super::part::Part;
+use super::ruling::Ruling;
+use crate::contact::{ContactBit, Outcome};
+use crate::counter::CounterIndex;
+use crate::event::EventKind;
+use crate::reason::Reason;
+use crate::record::{Contact, SourceCell};
+use crate::source::KeyRules;
+use crate::tables::Tables;
+
+/// Weighs a new contact: counts it, tells of it, and adds to the scores of its source and its network. Returns whether the
+/// source is a suspect then.
+#[inline(always)]
+pub(super) fn contact<T: Tables>(case: &mut Case, tables: &T) -> bool {
+    let (outcome, now_ns, was_suspect) = (case.outcome, case.now_ns, case.suspect);
+    let Some(config) = tables.config() else {
+        return was_suspect;
+    };
+    let Some(record) = tables.source(&case.source) else {
+        return was_suspect; // Washed out a moment ago.
+    };
+    let mut points = config.score.points(outcome);
+    if outcome == Outcome::Restricted && is_known(case, tables) {
+        points = 0;
+    }
+    case.points = points;
+    let score = record.add_points(&config.score, points, now_ns);
+    if case.is_first {
+        tables.count(CounterIndex::contact(outcome), 0);
+        tell_contact(case, score, tables);
+    }
+    if points == 0 {
+        return was_suspect;
+    }
+    if case.is_first {
+        record.count_failure();
+        if !was_suspect {
+            tables.part(Part::Network, case);
+        }
+    }
+    if was_suspect || score < config.score.conceal_at {
+        return was_suspect;
+    }
+    accuse(case, record, score, tables)
+}
+
+#[cfg_attr(target_arch = "bpf", inline(never))]
+fn tell_contact<T: Tables>(case: &Case, score: u32, tables: &T) {
+    let mut event = case.event(EventKind::Contact);
+    event.points = case.points;
+    event.score = score;
+    tell(&event, tables);
+}
+
+/// The score reached the threshold: makes the source a suspect, unless it is exempt or nobody watches over it.
+#[cfg_attr(target_arch = "bpf", inline(never))]
+fn accuse<T: Tables>(case: &Case, record: SourceCell<'_>, score: u32, tables: &T) -> bool {
+    let now_ns = case.now_ns;
+    let Some(config) = tables.config() else {
+        return false;
+    };
+    // Nodes of the table are recycled: what was read may belong to somebody else by now.
+    if !config.is_watched(now_ns) || !record.is_of(&case.source) || is_allowed(case, tables) {
+        return false;
+    }
+    if record.suspect(&config.conceal, config.census.allow_generation, case.outcome as u8, now_ns) {
+        tables.back_up(&case.source, &record.backup());
+        let mut event = case.event(EventKind::Suspect);
+        event.score = score;
+        tell(&event, tables);
+        if tables.state().is_some_and(|state| state.count_suspect(&config.storm, now_ns)) {
+            event.kind = EventKind::Storm as u8;
+            tell(&event, tables);
+        }
+    }
+    true
+}
+
+/// The same for the network of the source: its own first contacts, its own score, a higher threshold.
+#[inline(always)]
+pub(super) fn accuse_network<T: Tables>(case: &Case, tables: &T) {
+    let (kind, now_ns, points) = (case.kind, case.now_ns, case.points);
+    let Some(config) = tables.config() else {
+        return;
+    };
+    let Some(network) = KeyRules::network(&case.source) else {
+        return;
+    };
+    let Some(record) = tables.network(&network).or_else(|| tables.new_network(&network, now_ns)) else {
+        return;
+    };
+    record.decay(&config.score, now_ns);
+    let bit = ContactBit::of(&config.contact_key, &case.parsed.destination, kind.contact(), case.port);
+    if record.mark_contact(&config.score, bit) == Contact::Repeated {
+        return;
+    }
+    record.count_attempt(now_ns);
+    let score = record.add_points(&config.score, points, now_ns);
+    if score < config.score.prefix_at || !config.is_watched(now_ns) || !record.is_of(&network) {
+        return;
+    }
+    if record.suspect(&config.conceal, 0, case.outcome as u8, now_ns) {
+        let mut event = case.event(EventKind::PrefixSuspect);
+        event.source = network;
+        event.score = score;
+        tell(&event, tables);
+    } else {
+        let _ = record.prolong(&config.conceal, now_ns);
+    }
+    if let Some(state) = tables.state() {
+        state.keep_networks(now_ns + config.conceal.duration_ns);
+    }
+}
+
+/// Hides a port from a suspect, unless it is on the allowlist by now.
+#[inline(always)]
+pub(super) fn hide<T: Tables>(case: &Case, tables: &T) -> Ruling {
+    let (now_ns, reason) = (case.now_ns, case.hidden);
+    let Some(config) = tables.config() else {
+        return Ruling::pass(case.kind.reason());
+    };
+    let Some(record) = tables.source(&case.source) else {
+        return Ruling::pass(case.kind.reason()); // Washed out a moment ago; the next packet finds it in SUSPECTS.
+    };
+    let generation = config.census.allow_generation;
+    let is_older = record.allow_generation() != u64::from(generation);
+    if (is_older || config.census.allowed_within != 0) && is_allowed(case, tables) {
+        if config.census.allowed_within == 0 {
+            record.clear(); // Every entry covers whole sources, so this one.
+            tables.forget(&case.source);
+        }
+        return Ruling::pass(Reason::Allowed);
+    }
+    if is_older {
+        record.set_allow_generation(generation);
+    }
+    // Not where a verdict of userspace conceals it, which has its own end.
+    let goes_on = record.is_suspect(now_ns) && config.is_watched(now_ns) && record.is_of(&case.source);
+    if goes_on && record.prolong(&config.conceal, now_ns) {
+        tables.back_up(&case.source, &record.backup());
+    }
+    Ruling::hide(reason)
+}
+
+/// Whether the source's network is a suspect, and neither the address nor the source is on the allowlist.
+#[inline(always)]
+pub(super) fn is_in_suspect_network<T: Tables>(case: &Case, tables: &T) -> bool {
+    let Some(network) = KeyRules::network(&case.source) else {
+        return false;
+    };
+    tables.network(&network).is_some_and(|record| record.is_suspect(case.now_ns)) && !is_allowed(case, tables)
+}
+
+/// Whether there is a storm and this source is not one of those that it spares.
+#[inline(always)]
+pub(super) fn is_storm<T: Tables>(case: &Case, tables: &T) -> bool {
+    tables.state().is_some_and(|state| state.is_storm(case.now_ns))
+        && !is_known(case, tables)
+        && !is_allowed(case, tables)
+}
+
+/// Whether the source has worked on a restricted port lately.
+#[inline(always)]
+pub(super) fn is_known<T: Tables>(case: &Case, tables: &T) -> bool {
+    tables.config().is_some_and(|config| config.census.known != 0)
+        && tables.known(&case.source).is_some_and(|known| known.restricted_until_ns > case.now_ns)
+}
+
+/// Whether the address, or the source it stands for, is on the allowlist.
+#[cfg_attr(target_arch = "bpf", inline(never))]
+fn is_allowed<T: Tables>(case: &Case, tables: &T) -> bool {
+    if tables.config().is_none_or(|config| config.census.allowed == 0) {
+        return false;
+    }
+    let address = &case.parsed.source;
+    if tables.allowed(address, case.now_ns) {
+        return true;
+    }
+    // Behind a translator the IPv4 address counts as well.
+    case.source.0.is_mapped() && !address.is_mapped() && tables.allowed(&case.source.0, case.now_ns)
+}

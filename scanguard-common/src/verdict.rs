@@ -1,0 +1,119 @@
+//! What userspace decided about a source: the values of VERDICTS, KNOWN and ALLOW.
+//!
+//! Every verdict carries its end, which the datapath itself observes: a dead daemon leaves no block behind.
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::reason::Level;
+
+/// What a block covers.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[repr(u8)]
+pub enum Scope {
+    /// Restricted, canary and closed ports.
+    Private = 0,
+    /// Public ports too.
+    All = 1,
+}
+
+impl Scope {
+    /// The scope with this number; what is not one is the milder one.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_u8(number: u8) -> Self {
+        match number {
+            1 => Self::All,
+            _ => Self::Private,
+        }
+    }
+
+    /// The name in metrics, JSON and on the command line.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Private => "private",
+            Self::All => "all",
+        }
+    }
+}
+
+/// Who decided.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+#[repr(u8)]
+pub enum Origin {
+    /// The controller, by its policy: carried out in mode enforce only.
+    Controller = 0,
+    /// A person: carried out in both modes.
+    Operator = 1,
+}
+
+/// A verdict on a source.
+#[derive(Clone, Copy, Debug, Eq, FromBytes, Immutable, IntoBytes, KnownLayout, PartialEq)]
+#[repr(C)]
+pub struct Verdict {
+    /// When it ends, in nanoseconds of `CLOCK_MONOTONIC_COARSE`.
+    pub expires_ns: u64,
+    /// [`Level`].
+    pub level: u8,
+    /// [`Scope`] of a block.
+    pub scope: u8,
+    /// [`Origin`].
+    pub origin: u8,
+    /// 1 to drop established flows too.
+    pub hard: u8,
+    /// Zero.
+    pub reserved: u32,
+}
+
+const _: () = assert!(size_of::<Verdict>() == 16);
+
+impl Verdict {
+    /// A block that spares established flows.
+    #[must_use]
+    pub const fn block(scope: Scope, origin: Origin, expires_ns: u64) -> Self {
+        Self { expires_ns, level: Level::Block as u8, scope: scope as u8, origin: origin as u8, hard: 0, reserved: 0 }
+    }
+
+    /// Whether a person decided.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_operators(&self) -> bool {
+        self.origin == Origin::Operator as u8
+    }
+}
+
+/// A source that has worked here before.
+#[derive(Clone, Copy, Debug, Eq, FromBytes, Immutable, IntoBytes, KnownLayout, PartialEq)]
+#[repr(C)]
+pub struct Known {
+    /// Until when restricted ports stay visible to it, in nanoseconds of `CLOCK_MONOTONIC_COARSE`.
+    pub restricted_until_ns: u64,
+}
+
+/// An entry of the allowlist.
+#[derive(Clone, Copy, Debug, Eq, FromBytes, Immutable, IntoBytes, KnownLayout, PartialEq)]
+#[repr(C)]
+pub struct Allowance {
+    /// When it ends, in nanoseconds of `CLOCK_MONOTONIC_COARSE`; all ones for never. A longest-prefix match sees one entry
+    /// only, so this is the latest end of all entries that cover the prefix.
+    pub expires_ns: u64,
+}
+
+/// How many of something there are, for maps that are asked only when they have entries. Kept true by whoever writes the maps.
+#[derive(Clone, Copy, Debug, Default, Eq, FromBytes, Immutable, IntoBytes, KnownLayout, PartialEq)]
+#[repr(C)]
+pub struct Census {
+    /// Entries of VERDICTS.
+    pub verdicts: u32,
+    /// Of these, how many drop established flows too.
+    pub hard_verdicts: u32,
+    /// Entries of KNOWN.
+    pub known: u32,
+    /// Entries of ALLOW.
+    pub allowed: u32,
+    /// Of these, how many are longer than a source's own prefix: then one source may hold allowed and other addresses.
+    pub allowed_within: u32,
+    /// Raised with every change of ALLOW: suspicion that arose under an earlier number is checked against ALLOW once more
+    /// before it is acted on.
+    pub allow_generation: u32,
+}

@@ -1,0 +1,41 @@
+//! VERDICTS, KNOWN and ALLOW: what userspace decided about sources.
+
+use aya_ebpf::btf_maps::lpm_trie::Key;
+use aya_ebpf::btf_maps::{HashMap, LpmTrie};
+use aya_ebpf::macros::btf_map;
+use scanguard_common::address::Address;
+use scanguard_common::source::SourceKey;
+use scanguard_common::verdict::{Allowance, Known, Verdict};
+
+/// Never an LRU: a verdict does not go before its time.
+#[btf_map]
+static VERDICTS: HashMap<SourceKey, Verdict, 131_072> = HashMap::new();
+
+#[btf_map]
+static KNOWN: HashMap<SourceKey, Known, 131_072> = HashMap::new();
+
+#[btf_map]
+static ALLOW: LpmTrie<Address, Allowance, 131_072> = LpmTrie::new();
+
+const ADDRESS_BITS: u32 = 128;
+
+/// The verdict on a source.
+#[inline(always)]
+pub(crate) fn verdict(source: &SourceKey) -> Option<&'static Verdict> {
+    // SAFETY: userspace replaces whole values; a torn one mixes two verdicts on the same source for one packet.
+    unsafe { VERDICTS.get(source) }
+}
+
+/// Whether a source has worked here.
+#[inline(always)]
+pub(crate) fn known(source: &SourceKey) -> Option<&'static Known> {
+    // SAFETY: one word, read whole.
+    unsafe { KNOWN.get(source) }
+}
+
+/// Whether the allowlist covers an address.
+#[inline(always)]
+pub(crate) fn allowed(address: &Address, now_ns: u64) -> bool {
+    let key = Key::new(ADDRESS_BITS, *address);
+    ALLOW.get(&key).is_some_and(|allowance| allowance.expires_ns > now_ns)
+}

@@ -1,0 +1,261 @@
+//! What the file says, key by key.
+
+use std::path::Path;
+
+use ipnetwork::IpNetwork;
+use scanguard_common::reason::Mode;
+
+use super::{
+    Document, port_items, port_list, prefix, quoted, quoted_duration, quoted_list, real, restricted_list, wrapped,
+};
+use crate::config::{Conceal, Config, Log, Ports, Score, Sources, Storm, attach_label, shipped};
+use crate::kernel::AttachMode;
+
+pub(super) fn all(file: &mut Document, config: &Config) {
+    let Config {
+        interfaces,
+        attach,
+        mode,
+        state,
+        allow,
+        control_socket,
+        metrics_listen,
+        ports,
+        sources,
+        score,
+        conceal,
+        storm,
+        events_ring_kib,
+        log,
+    } = config;
+    self::attach(file, interfaces, *attach);
+    judge(file, *mode, state, allow);
+    file.section("control");
+    file.key(
+        "The Unix socket on which the daemon answers the command line. Mode 0660: root and the socket's group.",
+        "socket",
+        &quoted(&control_socket.to_string_lossy()),
+    );
+    file.section("metrics");
+    file.key(
+        "Where /metrics (Prometheus) and /healthz are served; \"off\" serves nothing.\n\
+         There is no password: on another address than loopback, let a firewall say who may ask.",
+        "listen",
+        &quoted(&metrics_listen.map_or_else(|| "off".to_owned(), |address| address.to_string())),
+    );
+    self::ports(file, ports);
+    self::sources(file, sources);
+    self::score(file, score);
+    self::conceal(file, conceal);
+    self::storm(file, storm);
+    file.section("events");
+    file.key(
+        "KiB of the buffer through which the kernel tells the daemon of first contacts, 16 to 1048576, rounded up to\n\
+         a power of two. When it is full events are lost (and counted); counters lose nothing.",
+        "ring_kib",
+        &events_ring_kib.to_string(),
+    );
+    self::log(file, log);
+}
+
+fn attach(file: &mut Document, interfaces: &[String], mode: AttachMode) {
+    file.comment(
+        "Configuration of scanguard, by default at /etc/scanguard/scanguard.toml.\n\
+         Every key may be left out; the values here are the defaults unless you changed them.\n\
+         `scanguard config check` tells what is wrong with a file, `scanguard config show` what is in force.\n\
+         Lengths of time are texts: \"90s\", \"10m\", \"2h\", \"7d\".",
+    );
+    file.key(
+        "Interfaces to guard. \"auto\" stands for every interface with a default route.\n\
+         `scanguard run -i NAME` overrides it.",
+        "interfaces",
+        &quoted_list(interfaces.iter()),
+    );
+    file.key(
+        "Where in the receive path the program runs:\n\
+         \"auto\"     native where the driver can, else generic; generic on veth, where native halves TCP throughput\n\
+         \"native\"   in the driver, or not at all\n\
+         \"generic\"  in the stack: slower, works everywhere",
+        "attach",
+        &quoted(attach_label(mode)),
+    );
+}
+
+fn judge(file: &mut Document, mode: Mode, state: &Path, allow: &[IpNetwork]) {
+    file.key(
+        "\"observe\"  nothing is dropped; what would have been is counted\n\
+         \"enforce\"  verdicts are carried out",
+        "mode",
+        &quoted(mode.label()),
+    );
+    file.key(
+        "The file in which the daemon keeps what outlives it: which ports were open, and when it first ran here.\n\
+         Without it the daemon still guards, but starts learning anew.",
+        "state",
+        &quoted(&state.to_string_lossy()),
+    );
+    file.key(
+        "Addresses and prefixes that are never acted on, whatever they do: [\"192.0.2.7\", \"2001:db8::/32\"].",
+        "allow",
+        &quoted_list(allow.iter().map(prefix)),
+    );
+}
+
+fn ports(file: &mut Document, ports: &Ports) {
+    let Ports { public, restricted, restricted_if_open, canary, memory, learning } = ports;
+    file.section("ports");
+    file.comment(
+        "What this host's ports are to the world. Which of them are open is seen by itself (sockets that listen on more\n\
+         than loopback): an open port is public unless it is restricted, one that was open lately is neutral, every\n\
+         other one is closed. The lists are for what cannot be seen. A number means TCP; ranges and UDP are texts:\n\
+         [22, \"8000-8100\", \"53/udp\", \"6000-6010/udp\"]. A port is in one list at most. UDP ports that the kernel\n\
+         gives to clients of this host (net.ipv4.ip_local_port_range) are neutral unless they are listed as open.",
+    );
+    file.opened = false;
+    file.key(
+        "Open and for everybody, even if nothing listens on them here (DNAT, containers).",
+        "public",
+        &port_list(public),
+    );
+    let shipped_lines = wrapped(port_items(&shipped::restricted())).join(",\n  ");
+    file.key(
+        &format!(
+            "Open, but not for customers (administration, databases), even if nothing listens on them here. \"default\"\n\
+             stands for these, without those in another list; they are restricted only while they are open, and if\n\
+             you leave \"default\" out, not at all:\n  {shipped_lines}"
+        ),
+        "restricted",
+        &restricted_list(restricted, restricted_if_open),
+    );
+    file.key(
+        "Closed here, and nobody legitimate ever asks for them: to ask is worse than to ask for any closed port.\n\
+         One that turns out to be open is no canary.",
+        "canary",
+        &port_list(canary),
+    );
+    file.key(
+        "How long a port that was open is neutral instead of closed, \"1h\" to \"90d\": services restart and move.",
+        "memory",
+        &quoted_duration(*memory),
+    );
+    file.key(
+        "For how long after the first start no port counts as closed on a host that forwards packets, \"0s\" to \"30d\":\n\
+         its open ports may belong to containers or hosts behind it. \"0s\" if the lists above name them all.",
+        "learning",
+        &quoted_duration(*learning),
+    );
+}
+
+fn sources(file: &mut Document, sources: &Sources) {
+    let Sources { ipv6_prefix, translators, ignore_private, max_sources } = sources;
+    file.section("sources");
+    file.key(
+        "Bits of an IPv6 address that make one source, 32 to 128. Subscribers get at least a /64 (RFC 6177).",
+        "ipv6_prefix",
+        &ipv6_prefix.to_string(),
+    );
+    file.key(
+        "Prefixes of 96 bits with which your translators (NAT64) embed the client's IPv4 address, at most 4.\n\
+         64:ff9b::/96 is always known.",
+        "translators",
+        &quoted_list(translators.iter().map(|prefix| format!("{prefix}/96"))),
+    );
+    file.key(
+        "Whether private addresses (RFC 1918, link-local, fc00::/7) are exempt from judgement.\n\
+         false: they are counted and judged like any other.",
+        "ignore_private",
+        &ignore_private.to_string(),
+    );
+    file.key(
+        "Sources remembered, 1024 to 16777216; the longest unseen is forgotten first.\n\
+         Some 200 bytes of kernel memory each, allocated at the start.",
+        "max_sources",
+        &max_sources.to_string(),
+    );
+}
+
+fn score(file: &mut Document, score: &Score) {
+    let Score { a, b, block_a, t0, t1, half_life } = score;
+    file.section("score");
+    file.comment(
+        "When a source is suspected. Each first contact with a port makes it likelier that the source is a scanner, or less\n\
+         likely: Jung, Paxson, Berger, Balakrishnan, \"Fast Portscan Detection Using Sequential Hypothesis Testing\",\n\
+         IEEE S&P 2004 (their alpha, beta, theta0 and theta1). With the defaults the fourth closed port decides.",
+    );
+    file.opened = false;
+    file.key(
+        "False positives accepted: the part of benign sources that may be suspected, 1e-9 to 0.5. Smaller is later.",
+        "a",
+        &real(*a),
+    );
+    file.key("The part of scanners that may be missed, 1e-9 to 0.5.", "b", &real(*b));
+    file.key(
+        "False positives accepted before a source may be blocked, 1e-9 to the value of `a`.",
+        "block_a",
+        &real(*block_a),
+    );
+    file.key(
+        "The probability that a benign source's first contact succeeds, above that of a scanner, up to 0.999.",
+        "t0",
+        &real(*t0),
+    );
+    file.key("The probability that a scanner's does, from 0.001.", "t1", &real(*t1));
+    file.key(
+        "How long without evidence until a score is half of what it was, \"1m\" to \"30d\".",
+        "half_life",
+        &quoted_duration(*half_life),
+    );
+}
+
+fn conceal(file: &mut Document, conceal: &Conceal) {
+    let Conceal { duration, longest } = conceal;
+    file.section("conceal");
+    file.key(
+        "How long after its last packet to a hidden port a suspect is kept from hidden ports, \"1m\" to \"24h\".\n\
+         Public ports stay open to it.",
+        "duration",
+        &quoted_duration(*duration),
+    );
+    file.key(
+        "How long at most, without new evidence, at least `duration`, at most \"7d\": who keeps knocking on the same\n\
+         hidden port is let go in the end.",
+        "longest",
+        &quoted_duration(*longest),
+    );
+}
+
+fn storm(file: &mut Document, storm: &Storm) {
+    let Storm { suspects_per_second, duration } = storm;
+    file.section("storm");
+    file.key(
+        "New suspects in a second, 1 to 1000000, that only somebody who forges addresses can make. Until it is over,\n\
+         connection attempts to closed ports from unknown sources are dropped, and nothing else.",
+        "suspects_per_second",
+        &suspects_per_second.to_string(),
+    );
+    file.key(
+        "How long after the last such second it is over, \"1s\" to \"1h\".",
+        "duration",
+        &quoted_duration(*duration),
+    );
+}
+
+fn log(file: &mut Document, log: &Log) {
+    let Log { format, level, frames } = log;
+    file.section("log");
+    file.key(
+        "\"text\" for people, \"json\" for programs. Both go to standard error.",
+        "format",
+        &quoted(format.label()),
+    );
+    file.key(
+        "\"error\", \"warn\", \"info\", \"debug\" (each first contact) or \"trace\".",
+        "level",
+        &quoted(level.label()),
+    );
+    file.key(
+        "Log every frame the kernel part sees, at level \"debug\". For developers: it costs microseconds a frame.",
+        "frames",
+        &frames.to_string(),
+    );
+}

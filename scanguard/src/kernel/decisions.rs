@@ -1,0 +1,209 @@
+//! Decisions of userspace on their way into the kernel: VERDICTS, KNOWN and ALLOW.
+//!
+//! No source is in VERDICTS and covered by ALLOW at once: an entry of the allowlist is written first, and then what it covers is
+//! deleted from VERDICTS. Suspicion needs no such care, because the datapath asks ALLOW before it acts on suspicion that is older
+//! than the latest change of ALLOW.
+
+use std::collections::{BTreeMap, HashMap};
+
+use aya::maps::MapError;
+use aya::maps::lpm_trie::Key;
+use ipnetwork::IpNetwork;
+use scanguard_common::address::Address;
+use scanguard_common::source::{KeyRules, SourceKey};
+use scanguard_common::verdict::{Allowance, Known, Verdict};
+
+use super::datapath::Datapath;
+use super::error::KernelError;
+use super::maps::{AllowanceBytes, KnownBytes, VerdictBytes, map_error, to_bytes};
+
+/// An end that never comes, on the kernel part's clock.
+pub const NEVER_NS: u64 = u64::MAX;
+
+/// Bits by which a mapped IPv4 prefix is longer than people count.
+const MAPPED_BITS: u8 = 96;
+const ADDRESS_BITS: u8 = 128;
+
+/// What was told to the kernel part: this process is its only writer.
+#[derive(Default)]
+pub(super) struct Decided {
+    verdicts: HashMap<SourceKey, Verdict>,
+    known: HashMap<SourceKey, Known>,
+    /// Prefix in network order and its length of 128 bits, to when it ends.
+    allowed: BTreeMap<([u8; 16], u8), u64>,
+}
+
+/// Why a verdict cannot be set.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Refusal {
+    /// The allowlist covers the source, in whole or in part.
+    Allowed,
+}
+
+impl Datapath {
+    /// Puts a verdict in force, in place of an earlier one on the same source. Refused where the allowlist covers the source.
+    ///
+    /// # Errors
+    /// When the map cannot be written, as when it is full.
+    pub fn set_verdict(&mut self, source: SourceKey, verdict: &Verdict) -> Result<Result<(), Refusal>, KernelError> {
+        let rules = self.config.keys;
+        if self.decided.allowed.keys().any(|(prefix, bits)| overlaps(&rules, source, *prefix, *bits)) {
+            return Ok(Err(Refusal::Allowed));
+        }
+        let bytes: VerdictBytes = to_bytes(verdict);
+        self.written.verdicts.insert(source.0.bytes(), bytes, 0).map_err(map_error("VERDICTS"))?;
+        self.decided.verdicts.insert(source, *verdict);
+        self.take_census()?;
+        Ok(Ok(()))
+    }
+
+    /// Lifts a verdict; false when there was none.
+    ///
+    /// # Errors
+    /// When the map cannot be written.
+    pub fn remove_verdict(&mut self, source: SourceKey) -> Result<bool, KernelError> {
+        let there = self.decided.verdicts.remove(&source).is_some();
+        match self.written.verdicts.remove(&source.0.bytes()) {
+            Ok(()) | Err(MapError::KeyNotFound) => {}
+            Err(error) => return Err(map_error("VERDICTS")(error)),
+        }
+        self.take_census()?;
+        Ok(there)
+    }
+
+    /// Says that a source has worked here.
+    ///
+    /// # Errors
+    /// When the map cannot be written, as when it is full.
+    pub fn set_known(&mut self, source: SourceKey, known: &Known) -> Result<(), KernelError> {
+        let bytes: KnownBytes = to_bytes(known);
+        self.written.known.insert(source.0.bytes(), bytes, 0).map_err(map_error("KNOWN"))?;
+        self.decided.known.insert(source, *known);
+        self.take_census()
+    }
+
+    /// Replaces the allowlist: prefixes and when each ends, on the kernel part's clock ([`NEVER_NS`] for never). In force when
+    /// this returns, verdicts on what it covers lifted.
+    ///
+    /// # Errors
+    /// When a map cannot be written, as when it is full.
+    pub fn set_allowed(&mut self, entries: &[(IpNetwork, u64)]) -> Result<(), KernelError> {
+        let wanted = effective(entries);
+        for ((prefix, bits), expires_ns) in &wanted {
+            let value: AllowanceBytes = to_bytes(&Allowance { expires_ns: *expires_ns });
+            self.written.allow.insert(&Key::new(u32::from(*bits), *prefix), value, 0).map_err(map_error("ALLOW"))?;
+        }
+        for (prefix, bits) in self.decided.allowed.keys().filter(|key| !wanted.contains_key(*key)) {
+            match self.written.allow.remove(&Key::new(u32::from(*bits), *prefix)) {
+                Ok(()) | Err(MapError::KeyNotFound) => {}
+                Err(error) => return Err(map_error("ALLOW")(error)),
+            }
+        }
+        self.decided.allowed = wanted;
+        let census = &mut self.config.census;
+        census.allow_generation = census.allow_generation.wrapping_add(1);
+        self.take_census()?;
+        let rules = self.config.keys;
+        let covered: Vec<SourceKey> = self.decided.verdicts.keys().copied().collect();
+        for source in covered {
+            if self.decided.allowed.keys().any(|(prefix, bits)| overlaps(&rules, source, *prefix, *bits)) {
+                self.remove_verdict(source)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn take_census(&mut self) -> Result<(), KernelError> {
+        let Decided { verdicts, known, allowed } = &self.decided;
+        let count = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
+        let hard = verdicts.values().filter(|verdict| verdict.hard != 0).count();
+        let (verdicts, known, allowed_count) = (count(verdicts.len()), count(known.len()), count(allowed.len()));
+        let own_bits = self.config.keys.ipv6_prefix();
+        let within = allowed
+            .keys()
+            .filter(|(prefix, bits)| !Address::from_bytes(*prefix).is_mapped() && *bits > own_bits)
+            .count();
+        let census = &mut self.config.census;
+        census.verdicts = verdicts;
+        census.hard_verdicts = count(hard);
+        census.known = known;
+        census.allowed = allowed_count;
+        census.allowed_within = count(within);
+        self.readings.set_verdicts(verdicts);
+        self.write_config()
+    }
+}
+
+/// The entries as a longest-prefix match must have them: each ends when the last of those ends that cover it.
+fn effective(entries: &[(IpNetwork, u64)]) -> BTreeMap<([u8; 16], u8), u64> {
+    let mut own: BTreeMap<([u8; 16], u8), u64> = BTreeMap::new();
+    for (network, expires_ns) in entries {
+        let end = own.entry(prefix(*network)).or_default();
+        *end = (*end).max(*expires_ns);
+    }
+    let lengths: Vec<u8> = {
+        let mut lengths: Vec<u8> = own.keys().map(|(_, bits)| *bits).collect();
+        lengths.sort_unstable();
+        lengths.dedup();
+        lengths
+    };
+    let last_end = |(address, bits): ([u8; 16], u8)| {
+        let shorter = lengths.iter().filter(|length| **length <= bits);
+        shorter
+            .filter_map(|length| {
+                own.get(&(Address::from_bytes(address).masked(&Address::mask(*length)).bytes(), *length))
+            })
+            .copied()
+            .max()
+    };
+    own.iter().map(|(key, expires_ns)| (*key, last_end(*key).unwrap_or(*expires_ns))).collect()
+}
+
+/// A prefix as ALLOW has it.
+fn prefix(network: IpNetwork) -> ([u8; 16], u8) {
+    let more = if network.is_ipv4() { MAPPED_BITS } else { 0 };
+    (Address::from(network.network()).bytes(), network.prefix() + more)
+}
+
+/// Whether a source and a prefix have an address in common.
+fn overlaps(rules: &KeyRules, source: SourceKey, prefix: [u8; 16], bits: u8) -> bool {
+    let own_bits = match rules.prefix(source) {
+        (std::net::IpAddr::V4(_), _) => ADDRESS_BITS,
+        (std::net::IpAddr::V6(_), bits) => bits,
+    };
+    let mask = Address::mask(bits.min(own_bits));
+    source.0.masked(&mask) == Address::from_bytes(prefix).masked(&mask)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn network(text: &str) -> IpNetwork {
+        text.parse().expect("a prefix")
+    }
+
+    #[test]
+    fn an_entry_within_another_ends_with_the_later_one() {
+        let entries = [("10.0.0.0/8", 100), ("10.1.0.0/16", 5), ("10.1.2.3", 200), ("2001:db8::/32", NEVER_NS)];
+        let ends: Vec<u64> = effective(&entries.map(|(text, end)| (network(text), end))).into_values().collect();
+        assert_eq!(ends, [100, 100, 200, NEVER_NS]);
+    }
+
+    #[test]
+    fn a_source_overlaps_what_holds_it_and_what_it_holds() {
+        let source = |text: &str| SourceKey(text.parse::<std::net::IpAddr>().expect("an address").into());
+        let rows = [
+            ("10.1.2.3", "10.0.0.0/8", true),
+            ("10.1.2.3", "10.1.2.3", true),
+            ("10.1.2.3", "10.1.2.4", false),
+            ("2001:db8:1:2::", "2001:db8:1:2::5", true),
+            ("2001:db8:1:2::", "2001:db8:1::/48", true),
+            ("2001:db8:1:2::", "2001:db8:1:3::/64", false),
+        ];
+        for (of, entry, expected) in rows {
+            let (address, bits) = prefix(network(entry));
+            assert_eq!(overlaps(&KeyRules::new(), source(of), address, bits), expected, "{of} {entry}");
+        }
+    }
+}

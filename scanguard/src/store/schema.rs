@@ -1,0 +1,67 @@
+//! The tables, and how an older file becomes a newer one.
+
+use std::path::Path;
+
+use rusqlite::Connection;
+
+use super::error::{StoreError, sqlite};
+
+/// Marks a database as ours (`PRAGMA application_id`, sqlite.org/fileformat.html): "sgrd".
+const APPLICATION: u32 = 0x7367_7264;
+
+/// Each step makes a version (`PRAGMA user_version`) from the one before; the first makes 1 from nothing. Append only: a step
+/// that was released is in somebody's file.
+const STEPS: &[&str] = &["
+    CREATE TABLE opened (
+        protocol INTEGER NOT NULL CHECK (protocol IN (0, 1)), -- TCP, UDP
+        port INTEGER NOT NULL CHECK (port BETWEEN 0 AND 65535),
+        last_seen INTEGER NOT NULL CHECK (last_seen >= 0), -- Unix time in seconds
+        PRIMARY KEY (protocol, port)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE facts (
+        key TEXT NOT NULL PRIMARY KEY,
+        value ANY NOT NULL
+    ) STRICT, WITHOUT ROWID;
+"];
+
+/// The newest version.
+const NEWEST: u32 = STEPS.len() as u32;
+
+/// Looks at a file without changing it: is it whole, ours, and not from the future?
+pub(super) fn check(connection: &Connection, path: &Path) -> Result<(), StoreError> {
+    let failed = sqlite(path, "read");
+    let number = |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, u32>(0));
+    let version = number("user_version").map_err(&failed)?;
+    let application = number("application_id").map_err(&failed)?;
+    let tables: u32 =
+        connection.query_row("SELECT count(*) FROM sqlite_schema", (), |row| row.get(0)).map_err(&failed)?;
+    let empty = (version, application, tables) == (0, 0, 0);
+    if !empty && application != APPLICATION {
+        return Err(StoreError::Foreign { path: path.to_owned() });
+    }
+    if version > NEWEST {
+        return Err(StoreError::Newer { path: path.to_owned(), found: version, known: NEWEST });
+    }
+    let verdict: String = connection.query_row("PRAGMA quick_check(1)", (), |row| row.get(0)).map_err(&failed)?;
+    if verdict != "ok" {
+        // SQLite puts a line of its own before what it found.
+        let reason = verdict.lines().last().unwrap_or_default().to_owned();
+        return Err(StoreError::Damaged { path: path.to_owned(), reason });
+    }
+    Ok(())
+}
+
+/// Takes the steps that a file lacks, all or none.
+pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), StoreError> {
+    let failed = sqlite(path, "bring up to date");
+    let steps = connection.transaction().map_err(&failed)?;
+    let version: u32 = steps.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(&failed)?;
+    for (step, made) in STEPS.iter().zip(1_u32..).skip(version as usize) {
+        steps.execute_batch(step).map_err(&failed)?;
+        steps.pragma_update(None, "user_version", made).map_err(&failed)?;
+    }
+    if version == 0 {
+        steps.pragma_update(None, "application_id", APPLICATION).map_err(&failed)?;
+    }
+    steps.commit().map_err(&failed)
+}
