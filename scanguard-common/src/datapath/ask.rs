@@ -180,7 +180,9 @@ fn weigh<T: Tables>(case: &mut Case, config: &KernelConfig, record: SourceCell<'
         case.hidden = reason;
         return Ruling::from_number(tables.part(Part::Hide, case));
     }
-    if closed && in_networks && tables.part(Part::SuspectNetwork, case) != 0 {
+    // Asked anew: this packet may be the one that made a suspect of its network.
+    let in_networks = closed && tables.state().is_some_and(|state| state.has_networks(now_ns));
+    if in_networks && tables.part(Part::SuspectNetwork, case) != 0 {
         return Ruling::hide(Reason::HiddenNetwork);
     }
     Ruling::pass(kind.reason())

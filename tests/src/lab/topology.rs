@@ -55,6 +55,9 @@ impl Lab {
                 ("ipv6/conf/default/accept_dad", "0"),
                 ("ipv6/conf/default/accept_ra", "0"),
                 ("ipv6/conf/default/router_solicitations", "0"),
+                // A new namespace may inherit it from a machine with containers; the edge would then learn for a day.
+                ("ipv4/ip_forward", "0"),
+                ("ipv6/conf/all/forwarding", "0"),
             ])?;
         }
         lab.router.sysctl(&[("ipv4/ip_forward", "1"), ("ipv6/conf/all/forwarding", "1")])?;
