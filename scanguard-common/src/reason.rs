@@ -70,6 +70,24 @@ reasons! {
     BlockedHard = 25, "blocked_hard", "A packet of an established flow, or of none, of a source under a hard block.";
 }
 
+impl Reason {
+    /// The level at which it is a reason.
+    #[must_use]
+    pub const fn level(self) -> Level {
+        match self {
+            Self::HiddenRestricted
+            | Self::HiddenCanary
+            | Self::HiddenClosed
+            | Self::HiddenProbe
+            | Self::HiddenProtocol
+            | Self::HiddenNetwork
+            | Self::Storm => Level::Conceal,
+            Self::BlockedPrivate | Self::BlockedAll | Self::BlockedHard => Level::Block,
+            _ => Level::None,
+        }
+    }
+}
+
 /// Room kept for reasons in the counter layout; raising it is a new layout of the COUNTERS map.
 pub const REASON_SLOTS: usize = 64;
 

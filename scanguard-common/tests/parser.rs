@@ -4,10 +4,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use etherparse::{PacketBuilder, VlanId};
 use proptest::prelude::*;
+use scanguard_common::class::{PortClass, Protocol};
 use scanguard_common::config::KernelConfig;
-use scanguard_common::datapath::{process, process_frame};
+use scanguard_common::datapath::{Case, process, process_frame};
 use scanguard_common::host::{Frame, MemoryTables};
-use scanguard_common::packet::{MAX_VLAN_TAGS, Parsed, Shape, is_plainly_established, parse};
+use scanguard_common::packet::{MAX_VLAN_TAGS, Parsed, Shape, parse, plain_segment};
 
 const ETHERNET: usize = 14;
 
@@ -131,9 +132,16 @@ proptest! {
                 let at = at.index(frame.len());
                 frame[at] = value;
             }
-            let [short, long] = [(); 2].map(|()| MemoryTables::new(KernelConfig::new([1, 2])));
+            let [short, long] = [(); 2].map(|()| {
+                let mut tables = MemoryTables::new(KernelConfig::new([1, 2]));
+                let parsed = parse(&Frame(&frame));
+                // So that some of them are probes of a closed port.
+                tables.add_own_address(parsed.destination);
+                tables.set_port_class(Protocol::Tcp, parsed.destination_port & !1, PortClass::Closed);
+                tables
+            });
             process_frame(&Frame(&frame), &short);
-            process(&parse(&Frame(&frame)), frame.len() as u64, &long);
+            process(&mut Case::of(parse(&Frame(&frame))), frame.len() as u64, &long);
             prop_assert_eq!(short.counters(), long.counters());
         }
     }
@@ -141,7 +149,13 @@ proptest! {
     #[test]
     fn plain_segments_of_connections_take_the_short_way(sent in sent(), flags: u8) {
         let frame = written(&Sent { tags: 0, ..sent }, Some(flags | 0x10));
-        prop_assert_eq!(is_plainly_established(&Frame(&frame)), flags & 0x02 == 0);
+        let plain = plain_segment(&Frame(&frame));
+        prop_assert_eq!(plain.is_some(), flags & 0x02 == 0);
+        let parsed = parse(&Frame(&frame));
+        if let Some(plain) = plain {
+            prop_assert_eq!(plain.destination_port(), parsed.destination_port);
+            prop_assert_eq!(plain.is_ack(), parsed.tcp_flags & 0x04 == 0);
+        }
     }
 
     #[test]

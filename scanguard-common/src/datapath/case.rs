@@ -46,6 +46,12 @@ pub struct Case {
 const _: () = assert!(size_of::<Case>() == 96, "no padding");
 
 impl Case {
+    /// The case of a packet that was just read.
+    #[must_use]
+    pub fn of(parsed: Parsed) -> Self {
+        Self { parsed, ..Self::default() }
+    }
+
     /// What userspace is told of it; score and points are still to be set.
     #[inline(always)]
     pub(super) fn event(&self, kind: EventKind) -> Event {

@@ -57,7 +57,7 @@ pub fn process_frame<P: Packet, T: Tables>(frame: &P, tables: &T) -> Action {
     {
         return action;
     }
-    process(&mut Case { parsed: parse(frame), ..Case::default() }, length, tables)
+    process(&mut Case::of(parse(frame)), length, tables)
 }
 
 /// Counts and passes a plain segment of a connection, unless it must be looked at more closely.

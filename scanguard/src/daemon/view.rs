@@ -112,6 +112,7 @@ impl Sampler for View {
         Ok(Sample {
             sources: snapshot.records.len() as u64,
             suspects: snapshot.suspects,
+            heartbeat: self.readings.heartbeat_age(),
             maps: fills(&snapshot.maps),
             interfaces: self.interfaces().await,
             ..Sample::of(&counters, self.mode)

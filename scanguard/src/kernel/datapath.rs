@@ -142,7 +142,9 @@ impl Datapath {
     /// When the map cannot be written.
     pub fn beat(&mut self) -> Result<(), KernelError> {
         self.config.heartbeat_ns = clock::monotonic_coarse_ns();
-        self.write_config()
+        self.write_config()?;
+        self.readings.set_heartbeat(self.config.heartbeat_ns);
+        Ok(())
     }
 
     /// Sets the ports that this host's own connections leave from, first and last.

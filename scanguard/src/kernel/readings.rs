@@ -3,6 +3,7 @@
 use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use aya::maps::MapError;
 use scanguard_common::counter::{COUNTER_ENTRIES, Counter, CounterIndex};
@@ -13,6 +14,7 @@ use scanguard_common::storm::State;
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::batch;
+use super::clock;
 use super::error::KernelError;
 use super::maps::{Counted, MapSize, Whole, from_bytes, map_error, whole};
 
@@ -27,6 +29,7 @@ struct Shared {
     counted: Counted,
     own_addresses: AtomicU64,
     verdicts: AtomicU64,
+    heartbeat_ns: AtomicU64,
 }
 
 /// How full a table is.
@@ -44,11 +47,23 @@ pub struct MapUse {
 
 impl Readings {
     pub(super) fn new(counted: Counted) -> Self {
-        Self { shared: Arc::new(Shared { counted, own_addresses: AtomicU64::new(0), verdicts: AtomicU64::new(0) }) }
+        let [own_addresses, verdicts, heartbeat_ns] = [const { AtomicU64::new(0) }; 3];
+        Self { shared: Arc::new(Shared { counted, own_addresses, verdicts, heartbeat_ns }) }
     }
 
     pub(super) fn set_own_addresses(&self, count: usize) {
         self.shared.own_addresses.store(count as u64, Ordering::Relaxed);
+    }
+
+    pub(super) fn set_heartbeat(&self, now_ns: u64) {
+        self.shared.heartbeat_ns.store(now_ns, Ordering::Relaxed);
+    }
+
+    /// How long ago the kernel part was last told that somebody watches over it.
+    #[must_use]
+    pub fn heartbeat_age(&self) -> Duration {
+        let heartbeat_ns = self.shared.heartbeat_ns.load(Ordering::Relaxed);
+        Duration::from_nanos(clock::monotonic_coarse_ns().saturating_sub(heartbeat_ns))
     }
 
     pub(super) fn set_verdicts(&self, count: u32) {

@@ -4,6 +4,9 @@
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 
+use scanguard_common::reason::Level;
+use scanguard_common::verdict::Scope;
+
 use super::sample::Sample;
 use crate::kernel::DriverMode;
 
@@ -44,7 +47,7 @@ impl Collector for Families {
 type Labels<'l> = Vec<(&'static str, &'l str)>;
 
 fn read(sample: &Sample) -> Vec<MetricFamily> {
-    let Sample { verdicts, contacts, attempts, events_lost, sources, suspects, maps, interfaces } = sample;
+    let Sample { verdicts, contacts, attempts, events_lost, sources, suspects, heartbeat, maps, interfaces } = sample;
     let verdict_labels = || {
         verdicts.iter().map(|(level, reason, mode, count)| {
             (vec![("level", level.label()), ("reason", reason.label()), ("mode", mode.label())], count)
@@ -87,6 +90,22 @@ fn read(sample: &Sample) -> Vec<MetricFamily> {
         gauge("sources", "Sources in the table.", [(Vec::new(), *sources)]),
         gauge("suspects", "Sources whose score reached the conceal threshold.", [(Vec::new(), *suspects)]),
         gauge(
+            "verdicts",
+            "Sources by what is done about them, and by the scope of a block.",
+            [
+                (vec![("level", Level::Conceal.label()), ("scope", "none")], *suspects),
+                (vec![("level", Level::Block.label()), ("scope", Scope::Private.label())], 0),
+                (vec![("level", Level::Block.label()), ("scope", Scope::All.label())], 0),
+            ],
+        ),
+        family(
+            "heartbeat_seconds",
+            "Seconds since the daemon last told the kernel part that it lives; above 30 nobody becomes a suspect.",
+            MetricType::GAUGE,
+            [(Vec::new(), heartbeat.as_secs_f64())],
+            set_gauge,
+        ),
+        gauge(
             "map_entries",
             "Entries in a table of the kernel part.",
             maps.iter().map(|map| (vec![("map", map.name.as_str())], map.entries)),
@@ -101,6 +120,7 @@ fn read(sample: &Sample) -> Vec<MetricFamily> {
 }
 
 fn counter<'l>(name: &str, help: &str, values: impl IntoIterator<Item = (Labels<'l>, u64)>) -> MetricFamily {
+    let values = values.into_iter().map(|(labels, value)| (labels, value as f64));
     family(name, help, MetricType::COUNTER, values, |metric, value| {
         let mut counter = Counter::default();
         counter.set_value(value);
@@ -109,18 +129,21 @@ fn counter<'l>(name: &str, help: &str, values: impl IntoIterator<Item = (Labels<
 }
 
 fn gauge<'l>(name: &str, help: &str, values: impl IntoIterator<Item = (Labels<'l>, u64)>) -> MetricFamily {
-    family(name, help, MetricType::GAUGE, values, |metric, value| {
-        let mut gauge = Gauge::default();
-        gauge.set_value(value);
-        metric.set_gauge(gauge);
-    })
+    let values = values.into_iter().map(|(labels, value)| (labels, value as f64));
+    family(name, help, MetricType::GAUGE, values, set_gauge)
+}
+
+fn set_gauge(metric: &mut Metric, value: f64) {
+    let mut gauge = Gauge::default();
+    gauge.set_value(value);
+    metric.set_gauge(gauge);
 }
 
 fn family<'l>(
     name: &str,
     help: &str,
     kind: MetricType,
-    values: impl IntoIterator<Item = (Labels<'l>, u64)>,
+    values: impl IntoIterator<Item = (Labels<'l>, f64)>,
     set: impl Fn(&mut Metric, f64),
 ) -> MetricFamily {
     let metrics = values.into_iter().map(|(labels, value)| {
@@ -131,7 +154,7 @@ fn family<'l>(
             label
         });
         let mut metric = Metric::from_label(labels.collect());
-        set(&mut metric, value as f64);
+        set(&mut metric, value);
         metric
     });
     let mut family = MetricFamily::default();

@@ -1,5 +1,7 @@
 //! The numbers of one moment, read from the kernel part.
 
+use std::time::Duration;
+
 use scanguard_common::class::{PortClass, Protocol};
 use scanguard_common::contact::Outcome;
 use scanguard_common::counter::{Counter, CounterIndex, Loss};
@@ -11,7 +13,7 @@ use crate::kernel::Counters;
 /// The numbers of one moment.
 #[derive(Clone, Debug)]
 pub struct Sample {
-    /// What was done with packets and why. Every reason for passing in the running mode is there, be it 0, so that a rate
+    /// What was done with packets and why. Every reason is there in the running mode, be it 0, so that a rate
     /// has a start.
     pub verdicts: Vec<(Level, Reason, Mode, Counter)>,
     /// First contacts by outcome.
@@ -24,6 +26,8 @@ pub struct Sample {
     pub sources: u64,
     /// Sources whose score reached the conceal threshold.
     pub suspects: u64,
+    /// How long ago the daemon told the kernel part that it lives.
+    pub heartbeat: Duration,
     /// How full the tables are.
     pub maps: Vec<MapFill>,
     /// The guarded interfaces.
@@ -34,18 +38,19 @@ impl Sample {
     /// What the counters say, in a running mode; the rest empty.
     #[must_use]
     pub fn of(counters: &Counters, mode: Mode) -> Self {
-        let passed = Reason::ALL.iter().map(|reason| {
-            let index = CounterIndex::verdict(Level::None, *reason, mode);
-            (Level::None, *reason, mode, counters.get(index))
+        let running = Reason::ALL.iter().map(|reason| {
+            let index = CounterIndex::verdict(reason.level(), *reason, mode);
+            (reason.level(), *reason, mode, counters.get(index))
         });
-        let other = counters.verdicts().filter(|(level, _, in_mode, _)| (*level, *in_mode) != (Level::None, mode));
+        let other =
+            counters.verdicts().filter(|(level, reason, in_mode, _)| (*level, *in_mode) != (reason.level(), mode));
         let attempts = PortClass::ALL.into_iter().flat_map(|class| {
             Protocol::ALL
                 .map(|protocol| (class, protocol, counters.get(CounterIndex::attempt(class, protocol)).packets))
         });
         let contacts = Outcome::ALL.iter();
         Self {
-            verdicts: passed.chain(other).collect(),
+            verdicts: running.chain(other).collect(),
             contacts: contacts
                 .map(|outcome| (*outcome, counters.get(CounterIndex::contact(*outcome)).packets))
                 .collect(),
@@ -53,6 +58,7 @@ impl Sample {
             events_lost: counters.get(CounterIndex::loss(Loss::Events)).packets,
             sources: 0,
             suspects: 0,
+            heartbeat: Duration::ZERO,
             maps: Vec::new(),
             interfaces: Vec::new(),
         }

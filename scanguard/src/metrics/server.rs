@@ -96,6 +96,7 @@ mod tests {
             events_lost: 2,
             sources: 7,
             suspects: 0,
+            heartbeat: std::time::Duration::from_millis(2500),
             maps: vec![MapFill { name: "SOURCES".into(), entries: 7, capacity: 262_144, bytes: 50_000_000 }],
             interfaces: vec![
                 Interface { name: "eth0".into(), driver_mode: "native".into(), attached: true },
