@@ -1,6 +1,6 @@
 //! Frames for tests: a table of named ones, and random mutations of them.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use etherparse::{IpNumber, PacketBuilder, PacketBuilderStep};
 use rand::rngs::SmallRng;
@@ -113,6 +113,18 @@ fn tcp(ip: Ip, port: u16, flags: u8) -> Vec<u8> {
     let at = frame.len() - 20 + 13;
     frame[at] = flags;
     frame
+}
+
+/// A SYN from an address to a port of the table's host.
+#[must_use]
+pub fn syn(from: Ipv4Addr, port: u16) -> Vec<u8> {
+    segment(from, port, SYN)
+}
+
+/// A TCP segment with these flags, likewise.
+#[must_use]
+pub fn segment(from: Ipv4Addr, port: u16, flags: u8) -> Vec<u8> {
+    tcp(ip4(from.octets()), port, flags)
 }
 
 fn udp(ip: Ip, from: u16, to: u16, payload: &[u8]) -> Vec<u8> {
