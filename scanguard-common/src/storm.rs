@@ -109,7 +109,7 @@ impl<'a> StateCell<'a> {
             {
                 arisen.write_volatile(0);
             }
-            if atomic::fetch_add_u64(arisen, 1) + 1 <= u64::from(rules.suspects_per_second) {
+            if atomic::fetch_add_u64(arisen, 1) < u64::from(rules.suspects_per_second) {
                 return false;
             }
             let until = &raw mut (*state).storm_until_ns;

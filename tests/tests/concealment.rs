@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use scanguard::kernel::NEVER_NS;
 use scanguard::kernel::trial::{XDP_DROP, XDP_PASS};
 use scanguard_common::counter::CounterIndex;
-use scanguard_common::reason::{Level, Mode, Reason};
+use scanguard_common::reason::{Mode, Reason};
 use scanguard_common::source::SourceKey;
 use scanguard_common::verdict::{Known, Origin, Scope, Verdict};
 use scanguard_tests::frames::{segment, syn};

@@ -2,11 +2,17 @@
 //!
 //! Needs root; run by `cargo xtask test`. `SCANGUARD_FRAMES` sets another number, `SCANGUARD_SEED` another seed.
 
+use std::cmp::Reverse;
 use std::env;
 
+use ipnetwork::IpNetwork;
+use rand::rngs::SmallRng;
+use rand::{RngExt as _, SeedableRng as _};
 use scanguard::kernel::rig::Rig;
 use scanguard_common::host::Frame;
 use scanguard_common::packet::parse;
+use scanguard_common::reason::Mode;
+use scanguard_common::verdict::{Known, Origin, Scope, Verdict};
 use scanguard_tests::frames::{Mutations, table};
 use scanguard_tests::rig;
 use scanguard_tests::twin::Twin;
@@ -52,6 +58,39 @@ fn headers_beyond_the_first_buffer_are_read_alike() {
     println!("{compared} split frames read alike");
 }
 
+/// What userspace may do at any time: modes, a daemon that sleeps, verdicts, known sources, the allowlist.
+fn meddle(twin: &mut Twin, random: &mut SmallRng, now_ns: u64) {
+    const MINUTE_NS: u64 = 60_000_000_000;
+    let mut sources = twin.model().records();
+    sources.sort_unstable_by_key(|record| (Reverse(record.attempts), record.source.0.bytes()));
+    // Mostly one of those who send the most.
+    let among = if random.random_ratio(3, 4) { sources.len().min(4) } else { sources.len() };
+    if among == 0 {
+        return;
+    }
+    let source = sources[random.random_range(0..among)].source;
+    let ends_ns = now_ns + random.random_range(0..120) * MINUTE_NS;
+    match random.random_range(0..8) {
+        0 => twin.set_mode(if random.random() { Mode::Enforce } else { Mode::Observe }),
+        1 => twin.set_watched(random.random_ratio(3, 4)),
+        2 => twin.set_known(source, Known { restricted_until_ns: ends_ns }),
+        3 => {
+            let (address, length) = twin.rules().prefix(source);
+            let entry = IpNetwork::new(address, length - random.random_range(0..8)).expect("a prefix");
+            twin.set_allowed(&[(entry, ends_ns)]);
+        }
+        4 => twin.set_allowed(&[]),
+        5 => twin.set_verdict(source, None),
+        _ => {
+            twin.set_allowed(&[]); // Nobody is in both.
+            let scope = if random.random() { Scope::All } else { Scope::Private };
+            let origin = if random.random() { Origin::Operator } else { Origin::Controller };
+            let hard = u8::from(random.random_ratio(1, 8));
+            twin.set_verdict(source, Some(Verdict { hard, ..Verdict::block(scope, origin, ends_ns) }));
+        }
+    }
+}
+
 #[test]
 fn the_kernel_counts_a_million_frames_as_the_host_does() {
     const BETWEEN_EVENTS: u64 = 1_000;
@@ -60,11 +99,14 @@ fn the_kernel_counts_a_million_frames_as_the_host_does() {
     let room = u32::try_from(frames.max(1 << 10) * 2).expect("a number of frames that fits a table");
     let mut twin = Twin::new(room);
     let mut mutations = Mutations::new(seed);
+    let mut random = SmallRng::seed_from_u64(seed);
     for number in 0..frames {
         twin.feed(&mutations.next_frame());
         if number % BETWEEN_EVENTS == 0 {
             twin.assert_events_equal(&format!("seed {seed}, by frame {number}"));
-            twin.set_now(number * 1_000_000);
+            // Some 14 hours in all, so that scores halve and suspicion ends.
+            twin.set_now(number * 50_000_000);
+            meddle(&mut twin, &mut random, number * 50_000_000);
         }
     }
     twin.assert_equal(&format!("seed {seed}, after {frames} frames"));
@@ -73,7 +115,7 @@ fn the_kernel_counts_a_million_frames_as_the_host_does() {
     let total: u64 = verdicts.iter().map(|(.., counter)| counter.packets).sum();
     assert_eq!(total, frames, "every frame has one reason");
     println!("{frames} frames counted alike (seed {seed}), {} sources, reasons:", twin.kernel_sources().len());
-    for (_, reason, _, counter) in verdicts {
-        println!("  {:>8} {}", counter.packets, reason.label());
+    for (level, reason, mode, counter) in verdicts {
+        println!("  {:>8} {} {} {}", counter.packets, level.label(), reason.label(), mode.label());
     }
 }

@@ -116,8 +116,16 @@ impl MemoryTables {
     }
 
     /// Replaces the allowlist: prefixes of so many bits (of 128: an IPv4 prefix has 96 more than people count), and when
-    /// each ends.
+    /// each ends. Verdicts on what it covers are lifted.
     pub fn set_allowed(&mut self, allowed: Vec<(Address, u8, u64)>) {
+        let own_bits = self.config.map_or(0, |config| config.keys.ipv6_prefix());
+        self.verdicts.retain(|source, _| {
+            let source_bits = if source.0.is_mapped() { 128 } else { own_bits };
+            !allowed.iter().any(|(prefix, bits, _)| {
+                let mask = Address::mask((*bits).min(source_bits));
+                source.0.masked(&mask) == prefix.masked(&mask)
+            })
+        });
         self.allowed = allowed;
         if let Some(config) = &mut self.config {
             config.census.allow_generation += 1;

@@ -4,7 +4,6 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use aya::maps::MapError;
 use aya::programs::{ProgramError, Xdp, XdpMode};
 use aya::{Ebpf, EbpfLoader};
 use scanguard_common::address::Address;
@@ -17,7 +16,7 @@ use super::decisions::Decided;
 use super::error::KernelError;
 use super::events::EventStream;
 use super::link::{self, DriverMode};
-use super::maps::{self, ConfigBytes, MAX_OWN_ADDRESSES, Written, map_error, to_bytes};
+use super::maps::{self, ConfigBytes, MAX_OWN_ADDRESSES, Written, deleted, map_error, to_bytes};
 use super::readings::Readings;
 
 /// The kernel part as built by this package's build script.
@@ -204,10 +203,7 @@ impl Datapath {
             own.insert(address, 1, 0).map_err(map_error("OWN"))?;
         }
         for gone in present.iter().filter(|address| !wanted.contains(*address)) {
-            match own.remove(gone) {
-                Ok(()) | Err(MapError::KeyNotFound) => {}
-                Err(error) => return Err(map_error("OWN")(error)),
-            }
+            deleted("OWN", own.remove(gone))?;
         }
         self.readings.set_own_addresses(wanted.len());
         self.config.own_filter = filter(addresses);

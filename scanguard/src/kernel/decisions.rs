@@ -6,7 +6,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use aya::maps::MapError;
 use aya::maps::lpm_trie::Key;
 use ipnetwork::IpNetwork;
 use scanguard_common::address::Address;
@@ -15,7 +14,7 @@ use scanguard_common::verdict::{Allowance, Known, Verdict};
 
 use super::datapath::Datapath;
 use super::error::KernelError;
-use super::maps::{AllowanceBytes, KnownBytes, VerdictBytes, map_error, to_bytes};
+use super::maps::{AllowanceBytes, KnownBytes, VerdictBytes, deleted, map_error, to_bytes};
 
 /// An end that never comes, on the kernel part's clock.
 pub const NEVER_NS: u64 = u64::MAX;
@@ -63,10 +62,7 @@ impl Datapath {
     /// When the map cannot be written.
     pub fn remove_verdict(&mut self, source: SourceKey) -> Result<bool, KernelError> {
         let there = self.decided.verdicts.remove(&source).is_some();
-        match self.written.verdicts.remove(&source.0.bytes()) {
-            Ok(()) | Err(MapError::KeyNotFound) => {}
-            Err(error) => return Err(map_error("VERDICTS")(error)),
-        }
+        deleted("VERDICTS", self.written.verdicts.remove(&source.0.bytes()))?;
         self.take_census()?;
         Ok(there)
     }
@@ -94,10 +90,7 @@ impl Datapath {
             self.written.allow.insert(&Key::new(u32::from(*bits), *prefix), value, 0).map_err(map_error("ALLOW"))?;
         }
         for (prefix, bits) in self.decided.allowed.keys().filter(|key| !wanted.contains_key(*key)) {
-            match self.written.allow.remove(&Key::new(u32::from(*bits), *prefix)) {
-                Ok(()) | Err(MapError::KeyNotFound) => {}
-                Err(error) => return Err(map_error("ALLOW")(error)),
-            }
+            deleted("ALLOW", self.written.allow.remove(&Key::new(u32::from(*bits), *prefix)))?;
         }
         self.decided.allowed = wanted;
         let census = &mut self.config.census;

@@ -122,6 +122,16 @@ where
     M::try_from(map).map_err(map_error(name))
 }
 
+/// The outcome of deleting an entry, where it is no error that there was none.
+pub(super) fn deleted(map: &'static str, result: Result<(), MapError>) -> Result<(), KernelError> {
+    match result {
+        Ok(()) | Err(MapError::KeyNotFound) => Ok(()),
+        // What aya 0.14 says instead.
+        Err(MapError::SyscallError(error)) if error.io_error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(map_error(map)(error)),
+    }
+}
+
 /// Turns an error of aya into ours.
 pub(super) fn map_error(map: &'static str) -> impl Fn(MapError) -> KernelError {
     move |source| KernelError::Map { map, source }

@@ -21,8 +21,9 @@ const MAP: &str = "    scanner  203.0.113.66 ────┐
 
 /// What scanguard does about a scan in this version, and what it does not yet: the one place that says so in the demo.
 const TODAY: &str = "\
-This version counts and tells; it passes every packet, so the scanner learnt all of the above. Judging sources and hiding
-closed and restricted ports from suspects is what comes next, on exactly these counts.";
+Without scanguard it learns all of it (try `cargo xtask lab syn --defender none`). The first failures are answered because everybody
+makes mistakes; from the packet that makes four of them on, closed and restricted ports are silent to this source, public ports are
+open to it as to everybody, and it ends by itself an hour after the last probe. Nobody is blocked: an address can be forged or shared.";
 
 /// Tells it. The calling thread must be in a sandbox (see [`super::sandbox::enter`]).
 ///
@@ -34,7 +35,7 @@ pub fn tell(scanguard: &Path) -> Result<()> {
 
     heading(2, &format!("Your server starts scanguard, and {CUSTOMERS} customers browse (curl, over IPv4 and IPv6)"));
     let (defender, scanguard) = (Defender::Scanguard, scanguard.to_owned());
-    let setup = Setup { defender, scanguard, mode: Mode::Observe, captures: None };
+    let setup = Setup { defender, scanguard, mode: Mode::Enforce, captures: None };
     let stage = Stage::set(&setup, &Scene { customers: CUSTOMERS, ..Scene::USUAL })?;
     let daemon = stage.guard.daemon().context("the daemon is the defender")?;
     let pid = daemon.pid();
@@ -44,13 +45,13 @@ pub fn tell(scanguard: &Path) -> Result<()> {
     let (command, nmap) = nmap_syn(&stage.lab.scanner)?;
     show(&command, &nmap.stdout);
 
-    heading(4, "What scanguard counted meanwhile, in the kernel, per source");
+    heading(4, "What scanguard made of it meanwhile, in the kernel, per source");
     let calm = stage.calm()?;
     let daemon = calm.guard.daemon().context("the daemon is the defender")?;
     show("scanguard sources list --limit 8", &daemon.cli(&["sources", "list", "--limit", "8", "--no-color"])?.stdout);
     let metrics = daemon.metrics()?;
     let telling = |line: &&str| {
-        ["scanguard_attempts_total{", "scanguard_sources ", "scanguard_packets_total{", "scanguard_attach_mode{"]
+        ["scanguard_contacts_total{", "scanguard_suspects ", "scanguard_packets_total{", "scanguard_attach_mode{"]
             .iter()
             .any(|family| line.starts_with(family))
             && !line.ends_with(" 0")
