@@ -16,8 +16,6 @@ pub(crate) fn run(part: Part, context: &XdpContext) -> u32 {
     let context = context.ctx;
     match part {
         Part::Judge => scanguard_judge(context),
-        Part::Identify => scanguard_identify(context),
-        Part::Consider => scanguard_consider(context),
         Part::Closed => scanguard_closed(context),
         Part::Contact => scanguard_contact(context),
         Part::Network => scanguard_network(context),
@@ -57,8 +55,6 @@ fn needed(context: *mut xdp_md) {
 
 parts! {
     scanguard_judge = Judge,
-    scanguard_identify = Identify,
-    scanguard_consider = Consider,
     scanguard_closed = Closed,
     scanguard_contact = Contact,
     scanguard_network = Network,

@@ -33,16 +33,16 @@ pub(super) fn settle<T: Tables>(case: &Case, reason: Reason, tables: &T) -> Ruli
 /// A packet that asks for something.
 #[inline(always)]
 pub(super) fn ask<T: Tables>(case: &mut Case, tables: &T) -> Ruling {
-    let ruling = Ruling::from_number(tables.part(Part::Identify, case));
+    let ruling = identify(case, tables);
     if ruling != Ruling::NONE {
         return ruling;
     }
-    Ruling::from_number(tables.part(Part::Consider, case))
+    consider(case, tables)
 }
 
 /// Finds out who sends and what is asked for; decides at once where nobody judges.
 #[inline(always)]
-pub(super) fn identify<T: Tables>(case: &mut Case, tables: &T) -> Ruling {
+fn identify<T: Tables>(case: &mut Case, tables: &T) -> Ruling {
     let kind = case.kind;
     let Some(config) = tables.config() else {
         return Ruling::pass(kind.reason());
@@ -80,7 +80,7 @@ pub(super) fn identify<T: Tables>(case: &mut Case, tables: &T) -> Ruling {
 
 /// A packet whose source and port are known.
 #[inline(always)]
-pub(super) fn consider<T: Tables>(case: &mut Case, tables: &T) -> Ruling {
+fn consider<T: Tables>(case: &mut Case, tables: &T) -> Ruling {
     let (kind, class) = (case.kind, case.class);
     let Some(config) = tables.config() else {
         return Ruling::pass(kind.reason());

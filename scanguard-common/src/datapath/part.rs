@@ -5,7 +5,7 @@
 //! a global function; elsewhere they are ordinary calls. What goes in and out lies in the [`Case`].
 
 use super::case::Case;
-use super::{ask, closed, judge, suspicion};
+use super::{closed, judge, suspicion};
 use crate::tables::Tables;
 
 /// A part of the way.
@@ -13,10 +13,6 @@ use crate::tables::Tables;
 pub enum Part {
     /// From a packet that was read to what is to be done with it.
     Judge,
-    /// Who sends, which port is asked for, and whether it is somebody's whom nobody judges.
-    Identify,
-    /// From a packet whose source and port are known to what is to be done with it.
-    Consider,
     /// Whether the port asked for is closed for certain.
     Closed,
     /// What a new contact says of its source.
@@ -35,8 +31,6 @@ impl Part {
     pub fn run<T: Tables>(self, case: &mut Case, tables: &T) -> u32 {
         match self {
             Self::Judge => judge(case, tables).number(),
-            Self::Identify => ask::identify(case, tables).number(),
-            Self::Consider => ask::consider(case, tables).number(),
             Self::Closed => closed::is_closed(case, tables).into(),
             Self::Contact => suspicion::contact(case, tables).into(),
             Self::Network => {
