@@ -15,7 +15,8 @@ use scanguard_tests::binary_beside_tests;
 use scanguard_tests::lab::defender::Defender;
 use scanguard_tests::lab::plan::{Role, SCANNER};
 use scanguard_tests::lab::report::Report;
-use scanguard_tests::lab::scenario::Scenario;
+use scanguard_tests::lab::scenario::{Scenario, nmap_syn};
+use scanguard_tests::lab::stage::{Scene, Stage};
 use scanguard_tests::lab::{Setup, sandbox};
 
 fn play(scenario: &str, defender: Defender, mode: Mode) -> Report {
@@ -76,6 +77,20 @@ fn observing_counts_the_same_and_hides_nothing() {
     assert_eq!(report.counted.as_ref(), Some(&report.wire), "{report}");
     assert!(report.scanner.closed_answered >= 990, "{report}");
     assert_eq!((report.scanner.restricted_revealed, report.scanner.public_revealed), (5, 2), "{report}");
+}
+
+#[test]
+fn an_allowlisted_scanner_is_left_alone() {
+    enter();
+    let (defender, mode) = (Defender::Scanguard, Mode::Enforce);
+    let setup = Setup { defender, scanguard: binary_beside_tests(), mode, captures: None };
+    let scene = Scene { config: "allow = [\"203.0.113.0/24\"]\n", ..Scene::USUAL };
+    let stage = Stage::set(&setup, &scene).expect("a stage");
+    nmap_syn(&stage.lab.scanner).expect("a scan");
+    let observations = stage.calm().expect("customers").close(&setup).expect("observations");
+    let report = observations.report("allowed", defender);
+    assert_eq!((report.scanner.restricted_revealed, report.scanner.public_revealed), (5, 2), "{report}");
+    assert!(report.verdicts.is_empty(), "{report}");
 }
 
 #[test]

@@ -20,11 +20,13 @@ pub(super) struct Facts<'f> {
     pub(super) ring_lost: u64,
     /// Whether suspects arise faster than real ones do.
     pub(super) storm: bool,
+    /// Whether this host forwards packets for others.
+    pub(super) forwards: bool,
 }
 
 /// The warnings, the grave ones first.
 pub(super) fn warnings(facts: &Facts<'_>) -> Vec<Warning> {
-    let Facts { interfaces, sources, oldest, uncounted, ring_lost, storm } = *facts;
+    let Facts { interfaces, sources, oldest, uncounted, ring_lost, storm, forwards } = *facts;
     let mut warnings: Vec<Warning> = interfaces.iter().filter(|interface| !interface.attached).map(detached).collect();
     warnings.extend(sources.filter(|_| oldest.is_some_and(|oldest| oldest < MEMORY)).and_then(full));
     if uncounted > 0 {
@@ -53,6 +55,16 @@ pub(super) fn warnings(facts: &Facts<'_>) -> Vec<Warning> {
                       whoever makes them; open ports are as before."
                     .into(),
             hint: "It ends by itself. `suspects_per_second` in [storm] says when it begins.".into(),
+            unhealthy: false,
+        });
+    }
+    if forwards {
+        warnings.push(Warning {
+            code: "forwards".into(),
+            message: "This host forwards packets. Ports that it forwards to others (containers, DNAT) have no listener here, \
+                      and count as closed once the learning period is over."
+                .into(),
+            hint: "Name them in `public` or `restricted` of [ports]; `learning` there says how long it learns.".into(),
             unhealthy: false,
         });
     }
@@ -100,6 +112,7 @@ mod tests {
             uncounted: 0,
             ring_lost: 0,
             storm: false,
+            forwards: false,
         };
         assert_eq!(codes(&quiet), [], "a full table that forgets only old sources is as it should be");
     }
@@ -115,6 +128,7 @@ mod tests {
             uncounted: 1,
             ring_lost: 1,
             storm: true,
+            forwards: true,
         };
         let expected = [
             ("not_attached", true),
@@ -122,6 +136,7 @@ mod tests {
             ("attempts_uncounted", false),
             ("events_lost", false),
             ("storm", false),
+            ("forwards", false),
         ];
         assert_eq!(codes(&ill), expected.map(|(code, unhealthy)| (code.to_owned(), unhealthy)));
     }

@@ -1,5 +1,7 @@
 //! Keeps the kernel part's classes of ports true.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use scanguard_common::class::{PortClass, Protocol};
@@ -31,6 +33,7 @@ pub(super) struct PortWatch {
     untold: bool,
     /// What was complained of and still is so.
     complaints: Complaints,
+    forwards: Arc<AtomicBool>,
 }
 
 /// What could not be seen at the last look.
@@ -68,6 +71,7 @@ impl PortWatch {
             sightings: (Sightings(sender), receiver),
             untold: true,
             complaints: Complaints::default(),
+            forwards: Arc::default(),
         };
         let changes = watch.look().await?;
         watch.tell_kernel(datapath)?;
@@ -84,6 +88,11 @@ impl PortWatch {
     /// The first and the last port that the kernel gives to sockets of this host's clients.
     pub(super) const fn ephemeral(&self) -> (u16, u16) {
         self.tracker.seen().settings.ephemeral
+    }
+
+    /// Whether this host forwards packets for others, kept up to date.
+    pub(super) fn forwards(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.forwards)
     }
 
     /// Waits until it is time to look. Cancel safe.
@@ -131,6 +140,7 @@ impl PortWatch {
         self.complain(listeners.as_ref().err(), settings.as_ref().err());
         let observation = Observation::new(listeners.ok(), settings.unwrap_or(NetSettings::CAUTIOUS));
         let changes = self.tracker.observe(observation, now());
+        self.forwards.store(self.tracker.seen().settings.forwards, Ordering::Relaxed);
         if changes.memory {
             self.keeper.changed();
         }

@@ -98,6 +98,7 @@ async fn daemon(config: &Config) -> Result<(), Failure> {
         mode: config.mode,
         keys: config.key_rules(),
         rules: config.score.rules(),
+        forwards: ports.forwards(),
         guarded,
         started: Instant::now(),
         kernel: kernel_release(),

@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
@@ -31,6 +32,8 @@ pub(super) struct View {
     pub(super) mode: Mode,
     pub(super) keys: KeyRules,
     pub(super) rules: ScoreRules,
+    /// Whether this host forwards packets for others.
+    pub(super) forwards: Arc<AtomicBool>,
     pub(super) guarded: Vec<Attachment>,
     pub(super) started: Instant,
     pub(super) kernel: String,
@@ -68,6 +71,7 @@ impl View {
             uncounted: counters.get(CounterIndex::verdict(Level::None, Reason::SourcesFull, self.mode)).packets,
             ring_lost: counters.get(CounterIndex::loss(Loss::Events)).packets,
             storm: snapshot.storm,
+            forwards: self.forwards.load(Ordering::Relaxed),
         })
     }
 }
