@@ -265,6 +265,11 @@ pub fn table() -> Vec<Row> {
         probe("nmap -sM, to a closed port", tcp(ip4(PEER4), 10, FIN | ACK), Reason::AckProbe, Outcome::AckProbe),
         probe("ACK to a canary port", tcp(ip4(PEER4), 23, ACK), Reason::AckProbe, Outcome::AckProbe),
         other("ACK of our own connection from a closed port", tcp(ip4(PEER4), OUTGOING, ACK), Reason::Established),
+        other(
+            "ACK to somebody else's port of that number",
+            changed(tcp(ip4(PEER4), 9, ACK), ETHERNET + 19, 77),
+            Reason::Established,
+        ),
         other("RST to a closed port", tcp(ip4(PEER4), 9, RST), Reason::Established),
         other("ACK to a port of our own clients", tcp(ip4(PEER4), 41_001, ACK), Reason::Established),
         other("illegal flags on our own connection", tcp(ip4(PEER4), OUTGOING, FIN), Reason::Established),

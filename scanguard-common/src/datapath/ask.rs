@@ -47,6 +47,9 @@ fn identify<T: Tables>(case: &mut Case, tables: &T) -> Ruling {
     let Some(config) = tables.config() else {
         return Ruling::pass(kind.reason());
     };
+    if kind == Kind::AckProbe && !tables.is_own(&case.parsed.destination) {
+        return settle(case, Reason::Established, tables); // Forwarded: it is not our port that is closed.
+    }
     case.looked_up = kind.may_belong();
     if case.looked_up {
         case.socket = tables.socket(&case.parsed, kind.protocol());
