@@ -57,6 +57,7 @@ fn learns_nothing(scenario: &str, asked: u64) -> Report {
     for variant in variants {
         assert_eq!(variant.scanner.probes_sent, asked, "{variant}");
         assert!(variant.scanner.closed_answered <= most_answered(), "{variant}");
+        assert!(variant.scanner.concealed_at_probe.is_some_and(|probe| probe <= most_answered() + 1), "{variant}");
     }
     report
 }
@@ -76,6 +77,7 @@ fn observing_counts_the_same_and_hides_nothing() {
     let report = syn(Defender::Scanguard, Mode::Observe);
     assert_eq!(report.counted.as_ref(), Some(&report.wire), "{report}");
     assert!(report.scanner.closed_answered >= 990, "{report}");
+    assert_eq!(report.scanner.concealed_at_probe, None, "{report}");
     assert_eq!((report.scanner.restricted_revealed, report.scanner.public_revealed), (5, 2), "{report}");
 }
 

@@ -40,9 +40,10 @@ pub struct Report {
 /// What the scanner asked and learnt.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
 pub struct Scanner {
-    /// Distinct (destination, port) asked.
+    /// Distinct (destination, protocol, port or ICMP type) asked.
     pub probes_sent: u64,
-    /// Distinct ports without a listener for which the edge's stack answered (RST, ICMP unreachable).
+    /// Distinct ports without a listener, and IP protocols, for which the edge's stack answered (RST, ICMP
+    /// unreachable).
     pub closed_answered: u64,
     /// Distinct ports answered by something that is not the stack.
     pub challenged: u64,
@@ -50,6 +51,15 @@ pub struct Scanner {
     pub restricted_revealed: u64,
     /// Public listeners whose true state the scanner learnt.
     pub public_revealed: u64,
+    /// How many distinct probes the scanner had sent when one of its packets was first dropped before the edge's stack saw
+    /// it, that one included; nothing when that never happened.
+    ///
+    /// Read from recordings of both ends of the edge's link and not from answers, so that it is true also for kinds of
+    /// scans that an unprotected host meets with silence. Probes are counted whichever of the scanner's addresses sent
+    /// them. What is dropped later (nftables) does not show here, and in mode observe nothing is dropped. Over several
+    /// variants it is the highest number, and nothing if one of them was never hidden.
+    #[serde(default)]
+    pub concealed_at_probe: Option<u64>,
 }
 
 /// How the customers fared.
@@ -151,6 +161,11 @@ impl Report {
                 challenged: sum(|row| row.scanner.challenged),
                 restricted_revealed: sum(|row| row.scanner.restricted_revealed),
                 public_revealed: sum(|row| row.scanner.public_revealed),
+                concealed_at_probe: rows
+                    .iter()
+                    .map(|row| row.scanner.concealed_at_probe)
+                    .reduce(|a, b| Some(a?.max(b?)))
+                    .flatten(),
             },
             customers: Customers {
                 count: first.customers.count,
@@ -178,6 +193,9 @@ impl fmt::Display for Report {
         line("ports answered by a challenge", scanner.challenged)?;
         line("restricted services revealed", scanner.restricted_revealed)?;
         line("public services revealed", scanner.public_revealed)?;
+        if let Some(probe) = scanner.concealed_at_probe {
+            line("first probe that was hidden", probe)?;
+        }
         line("customers", customers.count)?;
         line("  requests", customers.requests)?;
         line("  failed", customers.failures)?;

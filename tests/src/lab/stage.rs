@@ -12,9 +12,11 @@ use super::defender::{Defender, Guard, Judgement};
 use super::plan::{PUBLIC, RESTRICTED, TO_EDGE, UPLINK};
 use super::report::{Count, Counts, Customers, Report, SCHEMA_VERSION, Scanner};
 use super::services::Service;
-use super::wire::{Answers, Capture, Recording, Seen, answers, asked, attempts};
+use super::wire::{Answers, Capture, Recording, Seen, answers, asked, asked_until_hidden, attempts};
 
 const LIMIT: Duration = Duration::from_secs(120);
+/// What is recorded inside the edge: what comes from the scanner's networks. The rest would only cost time.
+const OF_SCANNER: &str = "src net 203.0.113.0/24 or src net 2001:db8:66::/48";
 
 /// What a run is made with.
 #[derive(Clone, Debug)]
@@ -59,6 +61,7 @@ pub struct Stage {
     pub guard: Guard,
     services: Vec<Service>,
     at_edge: Capture,
+    in_edge: Capture,
     at_scanner: Capture,
     customers: Crowd,
     least_rounds: u64,
@@ -86,6 +89,7 @@ pub struct Calm {
     pub duration: Duration,
     services: Vec<Service>,
     at_edge: Capture,
+    in_edge: Capture,
     at_scanner: Capture,
 }
 
@@ -104,6 +108,8 @@ pub struct Observations {
     pub at_edge: Vec<Seen>,
     /// What passed the scanner's own link.
     pub at_scanner: Vec<Seen>,
+    /// How many distinct probes the scanner had sent when one was first hidden.
+    pub asked_until_hidden: Option<u64>,
     /// What the defender says.
     pub judgement: Judgement,
 }
@@ -118,9 +124,10 @@ impl Stage {
         let lab = Lab::build(customers)?;
         prepare(&lab)?;
         let services = Service::all(&lab.edge)?;
-        // Outside the edge: its own taps would not see what an XDP program drops.
-        let at_edge = Capture::start(&lab.router, TO_EDGE)?;
-        let at_scanner = Capture::start(&lab.scanner, UPLINK)?;
+        // Outside the edge: its own taps do not see what an XDP program drops. The difference is what it drops.
+        let at_edge = Capture::start(&lab.router, TO_EDGE, "")?;
+        let in_edge = Capture::start(&lab.edge, UPLINK, OF_SCANNER)?;
+        let at_scanner = Capture::start(&lab.scanner, UPLINK, "")?;
         let config = format!("mode = \"{}\"\n{config}", setup.mode.label());
         let guard = setup.defender.start(&lab, &setup.scanguard, &config)?;
         let since = Instant::now();
@@ -128,7 +135,7 @@ impl Stage {
         let browsing = Browsing::start(&lab, pace)?;
         browsing.wait_for_rounds(1, LIMIT)?;
         let customers = Crowd { browsing, sessions, since };
-        Ok(Self { lab, guard, services, at_edge, at_scanner, customers, least_rounds })
+        Ok(Self { lab, guard, services, at_edge, in_edge, at_scanner, customers, least_rounds })
     }
 
     /// Lets the customers make at least a few rounds of requests, then end.
@@ -136,12 +143,12 @@ impl Stage {
     /// # Errors
     /// When their programs failed; requests without an answer are no error.
     pub fn calm(self) -> Result<Calm> {
-        let Self { lab, guard, services, at_edge, at_scanner, customers, least_rounds } = self;
+        let Self { lab, guard, services, at_edge, in_edge, at_scanner, customers, least_rounds } = self;
         let Crowd { browsing, sessions, since } = customers;
         browsing.wait_for_rounds(least_rounds, LIMIT)?;
         let requests = browsing.stop()?;
         let held = sessions.close()?;
-        Ok(Calm { lab, guard, requests, held, duration: since.elapsed(), services, at_edge, at_scanner })
+        Ok(Calm { lab, guard, requests, held, duration: since.elapsed(), services, at_edge, in_edge, at_scanner })
     }
 }
 
@@ -151,9 +158,9 @@ impl Calm {
     /// # Errors
     /// When the defender does not answer or leaves something behind, or a recording is incomplete.
     pub fn close(self, setup: &Setup) -> Result<Observations> {
-        let Self { lab, guard, requests, held, duration, services, at_edge, at_scanner } = self;
+        let Self { lab, guard, requests, held, duration, services, at_edge, in_edge, at_scanner } = self;
         let judgement = guard.judgement(&lab)?;
-        let [at_edge, at_scanner] = [at_edge.stop()?, at_scanner.stop()?];
+        let [at_edge, in_edge, at_scanner] = [at_edge.stop()?, in_edge.stop()?, at_scanner.stop()?];
         guard.stop()?;
         drop(services);
         if let Some(folder) = &setup.captures {
@@ -161,6 +168,7 @@ impl Calm {
             at_edge.save(&folder.join("edge.pcap"))?;
             at_scanner.save(&folder.join("scanner.pcap"))?;
         }
+        let asked_until_hidden = asked_until_hidden(&at_edge, &in_edge)?;
         let [at_edge, at_scanner] = [&at_edge, &at_scanner].map(Recording::packets);
         Ok(Observations {
             customer_count: lab.customer_count,
@@ -169,6 +177,7 @@ impl Calm {
             duration,
             at_edge: at_edge?,
             at_scanner: at_scanner?,
+            asked_until_hidden,
             judgement,
         })
     }
@@ -192,6 +201,7 @@ impl Observations {
                 challenged: challenged.len() as u64,
                 restricted_revealed: among(&RESTRICTED),
                 public_revealed: among(&PUBLIC),
+                concealed_at_probe: self.asked_until_hidden,
             },
             customers: Customers {
                 count: self.customer_count.into(),

@@ -3,6 +3,7 @@
 
 mod customers_only;
 mod hopping;
+mod kinds;
 mod nmap;
 mod outgoing;
 mod p2p_noise;
@@ -40,6 +41,7 @@ pub const ALL: &[Scenario] = &[
     raw::ZMAP,
     raw::HPING3,
     hopping::SCENARIO,
+    kinds::SCENARIO,
     customers_only::SCENARIO,
     p2p_noise::SCENARIO,
     restart::SCENARIO,

@@ -99,7 +99,7 @@ pub(super) const IPV6: Scenario = Scenario {
 
 /// Once answers stop coming, nmap's congestion control falls to 10 probes a second, and the rest of a thousand takes
 /// minutes. This is no slower than what it does by itself while answers come.
-const AT_LEAST: [&str; 2] = ["--min-rate", "300"];
+pub(super) const AT_LEAST: [&str; 2] = ["--min-rate", "300"];
 /// One of several variants.
 const BRIEF: Scene = Scene { pace: Duration::from_millis(250), least_rounds: 4, ..Scene::USUAL };
 const LIMIT: Duration = Duration::from_secs(60);
@@ -113,7 +113,7 @@ pub fn nmap_syn(scanner: &Netns) -> Result<(String, Finished)> {
 }
 
 /// The command line as a person would type it, and what came of it.
-fn nmap(scanner: &Netns, arguments: &[&str], target: &str) -> Result<(String, Finished)> {
+pub(super) fn nmap(scanner: &Netns, arguments: &[&str], target: &str) -> Result<(String, Finished)> {
     let arguments = [&["-n", "-Pn", "-r", "-T4"], arguments, &[target]].concat();
     let finished = Tool::Nmap.run(scanner, &arguments, LIMIT)?.success("nmap")?;
     Ok((format!("nmap {}", arguments.join(" ")), finished))

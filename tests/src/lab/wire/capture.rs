@@ -31,11 +31,11 @@ pub struct Capture {
 }
 
 impl Capture {
-    /// Starts recording a link of `host`; returns once packets are seen.
+    /// Starts recording what `filter` (all, if empty) selects on a link of `host`; returns once packets are seen.
     ///
     /// # Errors
     /// When tcpdump is missing or cannot listen.
-    pub fn start(host: &Netns, link: &str) -> Result<Self> {
+    pub fn start(host: &Netns, link: &str, filter: &str) -> Result<Self> {
         // In memory, so that an interrupted run leaves no file behind.
         let memory = memfd_create("capture", MemfdFlags::CLOEXEC).context("cannot make a file in memory")?;
         let memory = File::from(memory);
@@ -43,7 +43,7 @@ impl Capture {
         let mut command = Tool::Tcpdump.command(host)?;
         // Staying root (-Z) keeps the parent-death signal, which a change of user would clear.
         command.args(["-Z", "root", "-U", "-n", "--immediate-mode"]);
-        command.args(["-s", SNAPLEN, "-B", RING_KIB, "-w", "-", "-i", link]);
+        command.args(["-s", SNAPLEN, "-B", RING_KIB, "-w", "-", "-i", link, filter]);
         let tcpdump = Running::start_writing(command, stdout.into())?;
         tcpdump.wait_for_stderr("listening on", LIMIT)?;
         Ok(Self { tcpdump, memory })
@@ -132,7 +132,7 @@ impl Recording {
         std::fs::write(file, &self.pcap).with_context(|| format!("cannot write {}", file.display()))
     }
 
-    fn frames(&self) -> Result<Vec<(Duration, Vec<u8>)>> {
+    pub(super) fn frames(&self) -> Result<Vec<(Duration, Vec<u8>)>> {
         let mut reader = LegacyPcapReader::new(64 * 1024, self.pcap.as_slice()).context("not a capture")?;
         let mut frames = Vec::new();
         loop {

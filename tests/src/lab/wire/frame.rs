@@ -3,7 +3,9 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use etherparse::{Icmpv4Type, Icmpv6Type, LaxNetSlice, LaxSlicedPacket, TransportSlice, icmpv4, icmpv6, ip_number};
+use etherparse::{
+    Icmpv4Type, Icmpv6Type, IpNumber, LaxNetSlice, LaxSlicedPacket, TransportSlice, icmpv4, icmpv6, ip_number,
+};
 
 /// A packet seen on a link.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -32,7 +34,19 @@ pub enum What {
     },
     /// An ICMP or ICMPv6 echo request.
     EchoRequest,
-    /// ICMP "destination unreachable" about a packet to this port.
+    /// ICMP that asks for something else (RFC 792, RFC 950): timestamp 13, information 15, address mask 17.
+    IcmpRequest {
+        /// The ICMP type.
+        kind: u8,
+    },
+    /// A whole packet of a protocol that is not TCP, UDP or ICMP.
+    Protocol {
+        /// IP protocol number.
+        number: u8,
+        /// Port of the receiver where the protocol is SCTP, else 0.
+        port: u16,
+    },
+    /// ICMP "destination unreachable" about a packet to this port; 0 where its protocol has none.
     Unreachable {
         /// IP protocol number of the packet it is about.
         protocol: u8,
@@ -52,7 +66,7 @@ pub enum What {
         /// Whether it is long enough for the flags, and they are SYN without ACK.
         opens: bool,
     },
-    /// Anything else over IP: other fragments, other ICMP, other protocols.
+    /// Anything else over IP: other fragments, other ICMP.
     Other,
 }
 
@@ -97,6 +111,7 @@ impl Seen {
             Some(TransportSlice::Icmpv4(icmp)) => match icmp.icmp_type() {
                 Icmpv4Type::EchoRequest(_) => What::EchoRequest,
                 _ if icmp.type_u8() == icmpv4::TYPE_DEST_UNREACH => unreachable(icmp.payload()),
+                _ if ICMP_REQUESTS.contains(&icmp.type_u8()) => What::IcmpRequest { kind: icmp.type_u8() },
                 _ => What::Other,
             },
             Some(TransportSlice::Icmpv6(icmp)) => match icmp.icmp_type() {
@@ -105,7 +120,9 @@ impl Seen {
                 _ => What::Other,
             },
             Some(_) => What::Other,
-            None => packet.net.as_ref().and_then(first_fragment).unwrap_or(What::Other),
+            None => {
+                packet.net.as_ref().and_then(|net| first_fragment(net).or_else(|| protocol(net))).unwrap_or(What::Other)
+            }
         };
         Some(Self { at, source, destination, what })
     }
@@ -118,6 +135,9 @@ fn addresses(net: &LaxNetSlice<'_>) -> Option<(IpAddr, IpAddr)> {
         LaxNetSlice::Arp(_) => None,
     }
 }
+
+/// ICMP types that ask for something, echo aside.
+const ICMP_REQUESTS: [u8; 3] = [13, 15, 17];
 
 /// Flags of TCP, in byte 13 of its header (RFC 9293 section 3.1).
 const SYN: u8 = 0x02;
@@ -140,6 +160,25 @@ fn first_fragment(net: &LaxNetSlice<'_>) -> Option<What> {
     })
 }
 
+/// Reads a packet of a protocol that is not looked into.
+fn protocol(net: &LaxNetSlice<'_>) -> Option<What> {
+    let payload = net.ip_payload_ref()?;
+    let number = payload.ip_number;
+    let looked_into = [ip_number::TCP, ip_number::UDP, ip_number::ICMP, ip_number::IPV6_ICMP].contains(&number);
+    (!looked_into && !payload.fragmented)
+        .then(|| What::Protocol { number: number.0, port: port_of(number, payload.payload) })
+}
+
+/// The receiver's port in the first bytes of a transport header, 0 where the protocol has none.
+fn port_of(protocol: IpNumber, header: &[u8]) -> u16 {
+    match header {
+        &[_, _, high, low, ..] if [ip_number::TCP, ip_number::UDP, ip_number::SCTP].contains(&protocol) => {
+            u16::from_be_bytes([high, low])
+        }
+        _ => 0,
+    }
+}
+
 /// Reads the start of the packet that an ICMP error quotes.
 fn unreachable(quote: &[u8]) -> What {
     let read = || {
@@ -148,13 +187,7 @@ fn unreachable(quote: &[u8]) -> What {
         let (_, destination) = addresses(net)?;
         let payload = net.ip_payload_ref()?;
         let protocol = payload.ip_number;
-        let &[_, _, high, low, ..] = payload.payload else { return None };
-        let has_ports = [ip_number::TCP, ip_number::UDP].contains(&protocol);
-        has_ports.then(|| What::Unreachable {
-            protocol: protocol.0,
-            destination,
-            port: u16::from_be_bytes([high, low]),
-        })
+        Some(What::Unreachable { protocol: protocol.0, destination, port: port_of(protocol, payload.payload) })
     };
     read().unwrap_or(What::Other)
 }

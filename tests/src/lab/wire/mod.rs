@@ -5,8 +5,10 @@
 
 mod capture;
 mod frame;
+mod hidden;
 mod tally;
 
 pub use capture::{Capture, Recording};
 pub use frame::{Seen, Segment, What};
+pub use hidden::asked_until_hidden;
 pub use tally::{Answers, Asked, answers, asked, attempts};

@@ -6,11 +6,16 @@ use std::net::IpAddr;
 use super::frame::{Seen, What};
 use crate::lab::plan::{Source, is_edge, is_open};
 
-/// Something that was asked for: destination, IP protocol number, port.
+/// Something that was asked for: destination, IP protocol number, port (or what stands in its place).
 pub type Asked = (IpAddr, u8, u16);
 
 const TCP: u8 = 6;
 const UDP: u8 = 17;
+const ICMP: u8 = 1;
+const ICMP6: u8 = 58;
+/// Types of echo requests (RFC 792, RFC 4443).
+const ECHO: u16 = 8;
+const ECHO6: u16 = 128;
 
 /// Connection attempts towards the edge per source: TCP segments with SYN and without ACK (retransmissions too), UDP
 /// datagrams, echo requests. Of fragments, those count that show the flags.
@@ -22,7 +27,7 @@ pub fn attempts(packets: &[Seen]) -> BTreeMap<Source, u64> {
             What::Tcp(segment) => segment.syn && !segment.ack,
             What::Udp { .. } | What::EchoRequest => true,
             What::TcpFragment { opens, .. } => opens,
-            What::Unreachable { .. } | What::Other => false,
+            What::IcmpRequest { .. } | What::Protocol { .. } | What::Unreachable { .. } | What::Other => false,
         };
         if attempt {
             *sources.entry(packet.source.into()).or_default() += 1;
@@ -31,26 +36,37 @@ pub fn attempts(packets: &[Seen]) -> BTreeMap<Source, u64> {
     sources
 }
 
-/// Distinct destinations and ports of the edge that TCP segments and datagrams on this link asked for. Segments that
-/// only end what went before (RST) ask for nothing.
+impl Seen {
+    /// What of the edge the packet asks for: a TCP, UDP or SCTP port, an IP protocol (with port 0), or an ICMP answer (with
+    /// the request's type as port). Segments that only end what went before (RST) ask for nothing.
+    #[must_use]
+    pub fn asks(&self) -> Option<Asked> {
+        let (protocol, port) = match self.what {
+            What::Tcp(segment) if !segment.rst => (TCP, segment.destination_port),
+            // A connection is not ended by what begins one: nmap --scanflags SYNRST.
+            What::Tcp(segment) if segment.syn => (TCP, segment.destination_port),
+            What::TcpFragment { destination_port, .. } => (TCP, destination_port),
+            What::Udp { destination_port, .. } => (UDP, destination_port),
+            What::EchoRequest if self.destination.is_ipv4() => (ICMP, ECHO),
+            What::EchoRequest => (ICMP6, ECHO6),
+            What::IcmpRequest { kind } => (ICMP, kind.into()),
+            What::Protocol { number, port } => (number, port),
+            What::Tcp(_) | What::Unreachable { .. } | What::Other => return None,
+        };
+        is_edge(self.destination).then_some((self.destination, protocol, port))
+    }
+}
+
+/// All that packets on this link asked of the edge (see [`Seen::asks`]).
 #[must_use]
 pub fn asked(packets: &[Seen]) -> BTreeSet<Asked> {
-    packets
-        .iter()
-        .filter(|packet| is_edge(packet.destination))
-        .filter_map(|packet| match packet.what {
-            What::Tcp(segment) if !segment.rst => Some((packet.destination, TCP, segment.destination_port)),
-            What::TcpFragment { destination_port, .. } => Some((packet.destination, TCP, destination_port)),
-            What::Udp { destination_port, .. } => Some((packet.destination, UDP, destination_port)),
-            _ => None,
-        })
-        .collect()
+    packets.iter().filter_map(Seen::asks).collect()
 }
 
 /// What the edge gave away on a link.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Answers {
-    /// Ports without a listener for which the edge's stack answered: RST or ICMP unreachable.
+    /// Ports without a listener, and IP protocols, for which the edge's stack answered: RST or ICMP unreachable.
     pub closed: BTreeSet<Asked>,
     /// Listeners that answered a SYN as a stack does.
     pub open: BTreeSet<Asked>,
@@ -99,7 +115,7 @@ pub fn answers(packets: &[Seen]) -> Answers {
 mod tests {
     use std::time::Duration;
 
-    use etherparse::PacketBuilder;
+    use etherparse::{IpNumber, PacketBuilder};
 
     use super::*;
     use crate::lab::plan::{EDGE, EDGE6, SCANNER, SCANNER6, customer};
@@ -162,7 +178,22 @@ mod tests {
         });
         let packets = [datagram, ping, elsewhere];
         assert_eq!(attempts(&packets), BTreeMap::from([(IpAddr::from(SCANNER6).into(), 2)]));
-        assert_eq!(asked(&packets), BTreeSet::from([(EDGE6.into(), UDP, 53)]));
+        assert_eq!(asked(&packets), BTreeSet::from([(EDGE6.into(), UDP, 53), (EDGE6.into(), ICMP6, ECHO6)]));
+    }
+
+    #[test]
+    fn protocols_and_icmp_requests_are_asked_for_by_their_numbers() {
+        const SCTP: u8 = 132;
+        let packet = |protocol: u8, payload: &[u8]| {
+            read(|bytes| {
+                let ip = PacketBuilder::ethernet2([1; 6], [2; 6]).ipv4(SCANNER.octets(), EDGE.octets(), 64);
+                ip.write(bytes, IpNumber(protocol), payload)
+            })
+        };
+        let timestamp = packet(ICMP, &[&[13, 0, 0xf2, 0xff][..], &[0; 16]].concat());
+        let packets = [timestamp, packet(SCTP, &[0x9c, 0x40, 0, 80, 0, 0, 0, 0]), packet(200, &[])];
+        let asked_for = [(ICMP, 13), (SCTP, 80), (200, 0)].map(|(protocol, port)| (EDGE.into(), protocol, port));
+        assert_eq!(asked(&packets), BTreeSet::from(asked_for));
     }
 
     #[test]
