@@ -79,6 +79,8 @@ pub enum ContactKind {
     Chain = 5,
     /// An IP protocol, whose number stands in the port's place.
     Protocol = 6,
+    /// A UDP port, perhaps not asked for but answered.
+    Answer = 7,
 }
 
 impl ContactKind {
@@ -93,6 +95,7 @@ impl ContactKind {
             4 => Some(Self::Fragment),
             5 => Some(Self::Chain),
             6 => Some(Self::Protocol),
+            7 => Some(Self::Answer),
             _ => None,
         }
     }
@@ -108,6 +111,7 @@ impl ContactKind {
             Self::Fragment => "tcp in tiny fragments",
             Self::Chain => "extension headers",
             Self::Protocol => "ip protocol",
+            Self::Answer => "udp, perhaps an answer",
         }
     }
 

@@ -96,6 +96,8 @@ pub struct Backup {
     /// As in [`SourceRecord`].
     pub evidence_ns: u64,
     /// As in [`SourceRecord`].
+    pub decayed_ns: u64,
+    /// As in [`SourceRecord`].
     pub allow_generation: u64,
     /// As in [`SourceRecord`].
     pub score: u32,
@@ -103,7 +105,7 @@ pub struct Backup {
     pub reason: u32,
 }
 
-const _: () = assert!(size_of::<Backup>() == 40);
+const _: () = assert!(size_of::<Backup>() == 48);
 
 /// How long suspicion lasts.
 #[derive(Clone, Copy, Debug, Eq, FromBytes, Immutable, IntoBytes, KnownLayout, PartialEq)]
@@ -127,18 +129,6 @@ impl Default for ConcealRules {
     fn default() -> Self {
         Self::new()
     }
-}
-
-/// Whether a contact is a new one.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Contact {
-    /// Asked for before.
-    Repeated,
-    /// The first one.
-    First,
-    /// Not asked for before the score reached the cap. There the set is frozen: nothing more is to be learnt from its growth, and
-    /// what a suspect asks for must not push out what it asked before.
-    Frozen,
 }
 
 /// How often SUSPECTS is told of a suspect that goes on.
@@ -199,18 +189,19 @@ impl<'a> SourceCell<'a> {
         set!(self, last_seen_ns, now_ns);
     }
 
-    /// Halves the score as often as it is due, and forgets the contacts when it does.
+    /// Halves the score as often as it is due, and forgets the contacts when it does. Not those of a suspect: what it asked for
+    /// before would be new evidence, and suspicion never end.
     #[inline(always)]
     pub fn decay(self, rules: &ScoreRules, now_ns: u64) {
         let decayed_ns = get!(self, decayed_ns);
         let elapsed_ns = now_ns.saturating_sub(decayed_ns);
         if elapsed_ns >= rules.half_life_ns {
-            self.halve(rules, decayed_ns, elapsed_ns);
+            self.halve(rules, decayed_ns, elapsed_ns, self.is_suspect(now_ns));
         }
     }
 
     #[inline(always)]
-    fn halve(self, rules: &ScoreRules, decayed_ns: u64, elapsed_ns: u64) {
+    fn halve(self, rules: &ScoreRules, decayed_ns: u64, elapsed_ns: u64, keep_contacts: bool) {
         let Some(half_lives) = elapsed_ns.checked_div(rules.half_life_ns) else {
             return;
         };
@@ -224,6 +215,9 @@ impl<'a> SourceCell<'a> {
             }
             let score = (&raw const (*record).score).read_volatile();
             atomic::fetch_add_u32(&raw mut (*record).score, halved(score, half_lives).wrapping_sub(score));
+            if keep_contacts {
+                return;
+            }
             let set = (&raw mut (*record).contact_set).cast::<u64>();
             set.write_volatile(0);
             set.add(1).write_volatile(0);
@@ -232,27 +226,22 @@ impl<'a> SourceCell<'a> {
         }
     }
 
-    /// Marks a contact.
+    /// Marks a contact; true when it is the first one.
     #[inline(always)]
     #[must_use]
-    pub fn mark_contact(self, rules: &ScoreRules, bit: ContactBit) -> Contact {
+    pub fn mark_contact(self, bit: ContactBit) -> bool {
         let record = self.record.get();
         // SAFETY: the cell is valid and aligned for 'a; the word index is below 4.
-        let word = unsafe { (&raw mut (*record).contact_set).cast::<u64>().add(bit.word()) };
-        // SAFETY: as above.
-        if unsafe { word.read_volatile() } & bit.mask() != 0 {
-            return Contact::Repeated; // The common case costs a read, no locked instruction.
-        }
-        if get!(self, score) >= rules.cap {
-            return Contact::Frozen;
-        }
-        // SAFETY: as above.
         unsafe {
+            let word = (&raw mut (*record).contact_set).cast::<u64>().add(bit.word());
+            if word.read_volatile() & bit.mask() != 0 {
+                return false; // The common case costs a read, no locked instruction.
+            }
             if atomic::fetch_or_u64(word, bit.mask()) & bit.mask() != 0 {
-                return Contact::Repeated; // Another CPU was first.
+                return false; // Another CPU was first.
             }
             atomic::fetch_add_u32(&raw mut (*record).contacts, 1);
-            Contact::First
+            true
         }
     }
 
@@ -351,21 +340,22 @@ impl<'a> SourceCell<'a> {
             suspect_since_ns: get!(self, suspect_since_ns),
             suspect_until_ns: get!(self, suspect_until_ns),
             evidence_ns: get!(self, evidence_ns),
+            decayed_ns: get!(self, decayed_ns),
             allow_generation: get!(self, allow_generation),
             score: get!(self, score),
             reason: get!(self, reason),
         }
     }
 
-    /// Puts back what SUSPECTS kept, into a record that is new.
+    /// Puts back what SUSPECTS kept, into a record that is new. SUSPECTS is told with the next packet: what was kept may be old.
     #[inline(always)]
-    pub fn restore(self, backup: &Backup, now_ns: u64) {
+    pub fn restore(self, backup: &Backup) {
         set!(self, suspect_since_ns, backup.suspect_since_ns);
         set!(self, suspect_until_ns, backup.suspect_until_ns);
         set!(self, evidence_ns, backup.evidence_ns);
+        set!(self, decayed_ns, backup.decayed_ns);
         set!(self, allow_generation, backup.allow_generation);
         set!(self, score, backup.score);
         set!(self, reason, backup.reason);
-        set!(self, backed_up_ns, now_ns);
     }
 }

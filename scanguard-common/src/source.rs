@@ -111,6 +111,20 @@ impl KeyRules {
         Some(SourceKey(address))
     }
 
+    /// Whether a prefix of this length (of 128 bits) may cover some addresses of a source and not others: it is longer than a
+    /// source's own, or holds addresses of a translator, each of which stands for an IPv4 source.
+    #[must_use]
+    pub fn may_split_sources(&self, prefix: &Address, bits: u8) -> bool {
+        const TRANSLATOR_BITS: u8 = 96;
+        if prefix.is_mapped() {
+            return false;
+        }
+        let mask = Address::mask(bits.min(TRANSLATOR_BITS));
+        let count = (self.translator_count as usize).min(MAX_TRANSLATORS);
+        let mut translators = [WELL_KNOWN_TRANSLATOR].into_iter().chain(self.translators.into_iter().take(count));
+        bits > self.ipv6_prefix() || translators.any(|translator| translator.masked(&mask) == prefix.masked(&mask))
+    }
+
     /// The network whose sources are scored together: the /24 of an IPv4 source, the /48 of an IPv6 one. None where strangers share
     /// nothing but a number: on a link, and behind a Teredo server.
     #[inline(always)]

@@ -111,7 +111,8 @@ pub struct Census {
     pub known: u32,
     /// Entries of ALLOW.
     pub allowed: u32,
-    /// Of these, how many are longer than a source's own prefix: then one source may hold allowed and other addresses.
+    /// Of these, how many may cover some addresses of a source and not others
+    /// ([`crate::source::KeyRules::may_split_sources`]).
     pub allowed_within: u32,
     /// Raised with every change of ALLOW: suspicion that arose under an earlier number is checked against ALLOW once more
     /// before it is acted on.

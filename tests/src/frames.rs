@@ -263,7 +263,7 @@ pub fn table() -> Vec<Row> {
         new("a late answer of a name server", udp(ip4(PEER4), 53, 2000, b"late"), four, Unknown, Udp),
         probe("nmap -sA, to a closed port", tcp(ip4(PEER4), 9, ACK), Reason::AckProbe, Outcome::AckProbe),
         probe("nmap -sM, to a closed port", tcp(ip4(PEER4), 10, FIN | ACK), Reason::AckProbe, Outcome::AckProbe),
-        probe("ACK to a canary port", tcp(ip4(PEER4), 23, ACK), Reason::AckProbe, Outcome::AckProbe),
+        probe("ACK to a canary port", tcp(ip4(PEER4), 23, ACK), Reason::AckProbe, Outcome::Canary),
         other("ACK of our own connection from a closed port", tcp(ip4(PEER4), OUTGOING, ACK), Reason::Established),
         other(
             "ACK to somebody else's port of that number",

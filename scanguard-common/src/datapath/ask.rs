@@ -5,13 +5,13 @@ use super::kind::Kind;
 use super::part::Part;
 use super::ruling::Ruling;
 use super::suspicion;
-use crate::class::PortClass;
+use crate::class::{PortClass, Protocol};
 use crate::config::KernelConfig;
 use crate::contact::{ContactBit, Outcome};
 use crate::counter::{CounterIndex, Loss};
 use crate::event::Event;
 use crate::reason::{Level, Reason};
-use crate::record::{Contact, SourceCell};
+use crate::record::SourceCell;
 use crate::tables::{Socket, Tables};
 use crate::verdict::{Scope, Verdict};
 
@@ -54,7 +54,7 @@ fn identify<T: Tables>(case: &mut Case, tables: &T) -> Ruling {
     if case.looked_up {
         case.socket = tables.socket(&case.parsed, kind.protocol());
         if case.socket == Socket::Connected {
-            let reason = if kind == Kind::Datagram { Reason::UdpEstablished } else { Reason::Established };
+            let reason = if kind.protocol() == Protocol::Udp { Reason::UdpEstablished } else { Reason::Established };
             return settle(case, reason, tables);
         }
     }
@@ -66,7 +66,7 @@ fn identify<T: Tables>(case: &mut Case, tables: &T) -> Ruling {
     if tables.is_own(&case.parsed.source) {
         return Ruling::pass(special);
     }
-    let class = if kind.has_port(&case.parsed, config) {
+    let class = if kind.has_port(&case.parsed) {
         tables.port_class(kind.protocol(), case.parsed.destination_port)
     } else {
         PortClass::Unknown
@@ -151,7 +151,7 @@ fn record<'t, T: Tables>(case: &Case, tables: &'t T) -> Option<SourceCell<'t>> {
     if let Some(backup) = tables.backup(&case.source)
         && backup.suspect_until_ns > case.now_ns
     {
-        record.restore(backup, case.now_ns);
+        record.restore(backup);
     }
     Some(record)
 }
@@ -162,15 +162,12 @@ fn weigh<T: Tables>(case: &mut Case, config: &KernelConfig, record: SourceCell<'
     let (kind, class, now_ns) = (case.kind, case.class, case.now_ns);
     record.decay(&config.score, now_ns);
     let bit = ContactBit::of(&config.contact_key, &case.parsed.destination, kind.contact(), case.port);
-    let contact = record.mark_contact(&config.score, bit);
+    let is_first = record.mark_contact(bit);
     case.suspect |= record.is_suspect(now_ns);
     let in_networks = should_be_closed(class) && tables.state().is_some_and(|state| state.has_networks(now_ns));
-    let closed = should_be_closed(class)
-        && (contact != Contact::Repeated || case.suspect || in_networks)
-        && is_closed(case, tables);
-    if contact != Contact::Repeated {
+    let closed = should_be_closed(class) && (is_first || case.suspect || in_networks) && is_closed(case, tables);
+    if is_first {
         case.outcome = kind.outcome(class, closed);
-        case.is_first = contact == Contact::First;
         case.suspect = tables.part(Part::Contact, case) != 0;
     }
     let Some(reason) = kind.hidden(class, closed) else {

@@ -32,13 +32,11 @@ pub struct Case {
     pub(super) looked_up: bool,
     /// Whether the destination is an address of ours.
     pub(super) is_own: bool,
-    /// Whether the contact is a first one, and not one beyond the cap.
-    pub(super) is_first: bool,
     /// Whether the source is a suspect.
     pub(super) suspect: bool,
     /// Why a port is hidden.
     pub(super) hidden: Reason,
-    pub(super) reserved: u8,
+    pub(super) reserved: [u8; 2],
     /// What the contact adds to the score.
     pub(super) points: u32,
 }

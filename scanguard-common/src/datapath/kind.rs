@@ -29,26 +29,28 @@ pub(super) enum Kind {
     LongChain = 7,
     /// An IP protocol that is not handled here.
     Protocol = 8,
+    /// A UDP datagram that may be a late answer to one of ours.
+    Answer = 9,
 }
 
 impl Kind {
     /// Whether it is a new flow.
     #[inline(always)]
     pub(super) const fn is_attempt(self) -> bool {
-        matches!(self, Self::Syn | Self::IllegalSyn | Self::Datagram | Self::Echo)
+        matches!(self, Self::Syn | Self::IllegalSyn | Self::Datagram | Self::Answer | Self::Echo)
     }
 
     /// Whether a socket may show that it belongs to a connection.
     #[inline(always)]
     pub(super) const fn may_belong(self) -> bool {
-        matches!(self, Self::Illegal | Self::AckProbe | Self::Datagram)
+        matches!(self, Self::Illegal | Self::AckProbe | Self::Datagram | Self::Answer)
     }
 
     /// The protocol of the port it asks for.
     #[inline(always)]
     pub(super) const fn protocol(self) -> Protocol {
         match self {
-            Self::Datagram => Protocol::Udp,
+            Self::Datagram | Self::Answer => Protocol::Udp,
             Self::Echo => Protocol::Icmp,
             _ => Protocol::Tcp,
         }
@@ -58,7 +60,7 @@ impl Kind {
     #[inline(always)]
     pub(super) const fn reason(self) -> Reason {
         match self {
-            Self::Syn | Self::Datagram | Self::Echo => Reason::NewFlow,
+            Self::Syn | Self::Datagram | Self::Answer | Self::Echo => Reason::NewFlow,
             Self::IllegalSyn | Self::Illegal => Reason::IllegalFlags,
             Self::AckProbe => Reason::AckProbe,
             Self::TinyFragment => Reason::TinyFragment,
@@ -74,6 +76,7 @@ impl Kind {
             Self::Syn | Self::AckProbe => ContactKind::Tcp,
             Self::IllegalSyn | Self::Illegal => ContactKind::Illegal,
             Self::Datagram => ContactKind::Udp,
+            Self::Answer => ContactKind::Answer,
             Self::Echo => ContactKind::Icmp,
             Self::TinyFragment => ContactKind::Fragment,
             Self::LongChain => ContactKind::Chain,
@@ -93,12 +96,11 @@ impl Kind {
 
     /// Whether it asks for a port whose class counts.
     #[inline(always)]
-    pub(super) const fn has_port(self, parsed: &Parsed, config: &KernelConfig) -> bool {
+    pub(super) const fn has_port(self, parsed: &Parsed) -> bool {
         match self {
-            Self::Echo | Self::LongChain | Self::Protocol => false,
+            Self::Echo | Self::LongChain | Self::Protocol | Self::Answer => false,
             // The fragment at offset 8 has no ports.
             Self::TinyFragment => parsed.destination_port != 0,
-            Self::Datagram => !may_be_answer(parsed, config),
             _ => true,
         }
     }
@@ -115,8 +117,10 @@ impl Kind {
                 _ => Outcome::Unknown,
             },
             Self::IllegalSyn | Self::Illegal => Outcome::IllegalFlags,
+            // Worth what a SYN to it is, whichever came first.
+            Self::AckProbe if closed && matches!(class, PortClass::Canary) => Outcome::Canary,
             Self::AckProbe if closed => Outcome::AckProbe,
-            Self::AckProbe | Self::Echo => Outcome::Unknown,
+            Self::AckProbe | Self::Echo | Self::Answer => Outcome::Unknown,
             Self::TinyFragment => Outcome::TinyFragment,
             Self::LongChain => Outcome::LongChain,
             Self::Protocol => Outcome::Protocol,
@@ -135,7 +139,7 @@ impl Kind {
         match self {
             Self::Syn | Self::IllegalSyn | Self::Datagram => Some(asked),
             Self::Illegal | Self::AckProbe | Self::TinyFragment => Some(Reason::HiddenProbe),
-            Self::Echo | Self::LongChain | Self::Protocol => None, // They have no port.
+            Self::Echo | Self::LongChain | Self::Protocol | Self::Answer => None, // They have no port.
         }
     }
 
@@ -149,7 +153,7 @@ impl Kind {
 /// Whether a datagram may be the answer to one of ours whose socket is gone: it arrives where our own sockets live, or comes
 /// from a service to an ordinary port. (Resolvers choose their ports from 1024 up, whatever the ephemeral range is.)
 #[inline(always)]
-const fn may_be_answer(parsed: &Parsed, config: &KernelConfig) -> bool {
+pub(super) const fn may_be_answer(parsed: &Parsed, config: &KernelConfig) -> bool {
     const WELL_KNOWN: u16 = 1024;
     let to = parsed.destination_port;
     config.is_ephemeral(to) || (parsed.source_port < WELL_KNOWN && to >= WELL_KNOWN)

@@ -40,7 +40,7 @@ use crate::tables::Tables;
 
 use ask::{ask, settle};
 pub use case::Case;
-use kind::{Kind, is_common_protocol};
+use kind::{Kind, is_common_protocol, may_be_answer};
 pub use part::Part;
 pub use ruling::Action;
 use ruling::Ruling;
@@ -108,6 +108,7 @@ fn judge<T: Tables>(case: &mut Case, tables: &T) -> Ruling {
             Segment::IllegalSyn => Kind::IllegalSyn,
             Segment::Illegal => Kind::Illegal,
         },
+        Shape::Udp if tables.config().is_some_and(|config| may_be_answer(parsed, config)) => Kind::Answer,
         Shape::Udp => Kind::Datagram,
         Shape::Icmp if parsed.is_echo_request() => Kind::Echo,
         Shape::Icmp => return settle(case, Reason::IcmpMessage, tables),

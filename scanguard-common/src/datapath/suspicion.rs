@@ -8,11 +8,11 @@ use crate::contact::{ContactBit, Outcome};
 use crate::counter::CounterIndex;
 use crate::event::EventKind;
 use crate::reason::Reason;
-use crate::record::{Contact, SourceCell};
+use crate::record::SourceCell;
 use crate::source::KeyRules;
 use crate::tables::Tables;
 
-/// Weighs a new contact: counts it, tells of it, and adds to the scores of its source and its network. Returns whether the
+/// Weighs a first contact: counts it, tells of it, and adds to the scores of its source and its network. Returns whether the
 /// source is a suspect then.
 #[inline(always)]
 pub(super) fn contact<T: Tables>(case: &mut Case, tables: &T) -> bool {
@@ -29,18 +29,14 @@ pub(super) fn contact<T: Tables>(case: &mut Case, tables: &T) -> bool {
     }
     case.points = points;
     let score = record.add_points(&config.score, points, now_ns);
-    if case.is_first {
-        tables.count(CounterIndex::contact(outcome), 0);
-        tell_contact(case, score, tables);
-    }
+    tables.count(CounterIndex::contact(outcome), 0);
+    tell_contact(case, score, tables);
     if points == 0 {
         return was_suspect;
     }
-    if case.is_first {
-        record.count_failure();
-        if !was_suspect {
-            tables.part(Part::Network, case);
-        }
+    record.count_failure();
+    if !was_suspect {
+        tables.part(Part::Network, case);
     }
     if was_suspect || score < config.score.conceal_at {
         return was_suspect;
@@ -95,7 +91,7 @@ pub(super) fn accuse_network<T: Tables>(case: &Case, tables: &T) {
     };
     record.decay(&config.score, now_ns);
     let bit = ContactBit::of(&config.contact_key, &case.parsed.destination, kind.contact(), case.port);
-    if record.mark_contact(&config.score, bit) == Contact::Repeated {
+    if !record.mark_contact(bit) {
         return;
     }
     record.count_attempt(now_ns);

@@ -135,12 +135,12 @@ impl MemoryTables {
 
     fn take_census(&mut self) {
         let Some(config) = &mut self.config else { return };
-        let own_bits = config.keys.ipv6_prefix();
         config.census.verdicts = self.verdicts.len() as u32;
         config.census.hard_verdicts = self.verdicts.values().filter(|verdict| verdict.hard != 0).count() as u32;
         config.census.known = self.known.len() as u32;
         config.census.allowed = self.allowed.len() as u32;
-        let within = |(prefix, bits, _): &&(Address, u8, u64)| !prefix.is_mapped() && *bits > own_bits;
+        let keys = config.keys;
+        let within = |(prefix, bits, _): &&(Address, u8, u64)| keys.may_split_sources(prefix, *bits);
         config.census.allowed_within = self.allowed.iter().filter(within).count() as u32;
     }
 

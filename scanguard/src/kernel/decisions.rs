@@ -111,11 +111,9 @@ impl Datapath {
         let count = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
         let hard = verdicts.values().filter(|verdict| verdict.hard != 0).count();
         let (verdicts, known, allowed_count) = (count(verdicts.len()), count(known.len()), count(allowed.len()));
-        let own_bits = self.config.keys.ipv6_prefix();
-        let within = allowed
-            .keys()
-            .filter(|(prefix, bits)| !Address::from_bytes(*prefix).is_mapped() && *bits > own_bits)
-            .count();
+        let keys = self.config.keys;
+        let splits = |(prefix, bits): &&([u8; 16], u8)| keys.may_split_sources(&Address::from_bytes(*prefix), *bits);
+        let within = allowed.keys().filter(splits).count();
         let census = &mut self.config.census;
         census.verdicts = verdicts;
         census.hard_verdicts = count(hard);
