@@ -3,12 +3,12 @@
 //! Needs root; run by `cargo xtask test`, which builds the programs first.
 
 use std::fs;
-use std::net::TcpListener;
+use std::net::{TcpListener, UdpSocket};
 use std::time::{Duration, Instant};
 
 use scanguard_tests::binary_beside_tests;
 use scanguard_tests::lab::defender::Daemon;
-use scanguard_tests::lab::plan::{self, EDGE};
+use scanguard_tests::lab::plan::{self, EDGE, MOST_CUSTOMERS};
 use scanguard_tests::lab::tools::Tool;
 use scanguard_tests::lab::{Lab, sandbox};
 
@@ -17,7 +17,7 @@ const STATE: &str = "/var/lib/scanguard/state.db";
 
 fn lab() -> Lab {
     sandbox::enter().expect("a sandbox, which needs root: run `cargo xtask test`");
-    let lab = Lab::build(4).expect("the lab");
+    let lab = Lab::build(MOST_CUSTOMERS).expect("the lab");
     forward(&lab, false);
     lab
 }
@@ -93,6 +93,30 @@ fn a_host_that_forwards_learns_before_it_calls_a_port_closed() {
     forward(&lab, false);
     wait_for_line(&daemon, &["the others count as closed"]);
     expect_class(&lab, &daemon, 3, 3307, "closed");
+    daemon.stop().expect("a clean stop");
+}
+
+/// It may translate for those behind it, whose answers then come to any port that a client may have.
+#[test]
+fn on_a_host_that_forwards_a_datagram_to_a_port_of_clients_may_be_an_answer() {
+    let lab = lab();
+    forward(&lab, true);
+    let daemon = start(&lab, "ports.learning = \"0s\"");
+    let ask = |customer: u8| {
+        let socket = lab.customers.run(|| UdpSocket::bind((plan::customer(customer), 0))).expect("the customers");
+        socket.expect("a socket").send_to(b"hello", (EDGE, 2000)).expect("a datagram");
+        format!("source={} ", plan::customer(customer))
+    };
+    expect_class(&lab, &daemon, 0, 2000, "closed");
+    wait_for_line(&daemon, &["contact", &ask(1), "port=2000 ", "outcome=\"unknown\""]);
+    forward(&lab, false);
+    // The daemon looks twice a second; a customer's first datagram after that is an attempt.
+    let deadline = Instant::now() + LIMIT;
+    let attempts = (2..MOST_CUSTOMERS).take_while(|_| Instant::now() < deadline).map(|customer| {
+        wait_for_line(&daemon, &["contact", &ask(customer), "port=2000 "]);
+        daemon.log().lines().any(|line| line.contains("port=2000 ") && line.contains("protocol=\"udp\""))
+    });
+    assert!(attempts.into_iter().any(|counts| counts), "{}", daemon.log());
     daemon.stop().expect("a clean stop");
 }
 

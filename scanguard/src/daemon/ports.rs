@@ -90,6 +90,15 @@ impl PortWatch {
         self.tracker.seen().settings.ephemeral
     }
 
+    /// The first and the last port to which answers come, for connections that start here.
+    ///
+    /// A host that forwards may also translate: connections of those behind it then leave from any port that an ordinary client may
+    /// have (`nf_nat_l4proto_unique_tuple` in net/netfilter/nf_nat_core.c keeps to 1024 and above for these), and no socket here says so.
+    fn answered(&self) -> (u16, u16) {
+        const ANY_CLIENTS: (u16, u16) = (1024, u16::MAX);
+        if self.tracker.seen().settings.forwards { ANY_CLIENTS } else { self.ephemeral() }
+    }
+
     /// Whether this host forwards packets for others, kept up to date.
     pub(super) fn forwards(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.forwards)
@@ -108,11 +117,12 @@ impl PortWatch {
         while let Ok((protocol, port)) = self.sightings.1.try_recv() {
             self.tracker.seen_open(protocol, port, now());
         }
+        let answered = self.answered();
         let changes = match self.look().await {
             Ok(changes) => changes,
             Err(error) => return warn!(%error, "cannot look which ports are open"),
         };
-        self.untold |= changes.classes;
+        self.untold |= changes.classes || self.answered() != answered;
         if self.untold {
             match self.tell_kernel(datapath) {
                 Ok(()) => self.untold = false,
@@ -130,7 +140,7 @@ impl PortWatch {
     }
 
     fn tell_kernel(&self, datapath: &mut Datapath) -> Result<(), KernelError> {
-        datapath.set_ephemeral(self.ephemeral())?;
+        datapath.set_ephemeral(self.answered())?;
         datapath.set_port_classes(self.tracker.classes().iter())
     }
 
