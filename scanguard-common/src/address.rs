@@ -113,6 +113,15 @@ impl Address {
     }
 }
 
+/// Bits by which the mapped form of an IPv4 prefix is longer than people count.
+pub const MAPPED_BITS: u8 = 96;
+
+/// A prefix as tables have it: in network order, mapped if it is IPv4, with its length of 128 bits.
+#[must_use]
+pub fn prefix(network: IpAddr, length: u8) -> (Address, u8) {
+    (network.into(), if network.is_ipv4() { length + MAPPED_BITS } else { length })
+}
+
 impl From<IpAddr> for Address {
     fn from(address: IpAddr) -> Self {
         match address {

@@ -37,6 +37,13 @@ impl PortClass {
         }
     }
 
+    /// Whether userspace holds the port closed, which is still to be verified before it counts.
+    #[inline(always)]
+    #[must_use]
+    pub const fn should_be_closed(self) -> bool {
+        matches!(self, Self::Closed | Self::Canary)
+    }
+
     /// The name in metrics, JSON and the configuration.
     #[must_use]
     pub const fn label(self) -> &'static str {

@@ -9,7 +9,7 @@ use core::net::{IpAddr, Ipv6Addr};
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::address::Address;
+use crate::address::{Address, MAPPED_BITS};
 use crate::packet::Parsed;
 
 /// Key of a source: an IPv6 prefix with its host bits zero, or an IPv4 address.
@@ -111,11 +111,22 @@ impl KeyRules {
         Some(SourceKey(address))
     }
 
+    /// Whether a source and a prefix of this length (of 128 bits) have an address in common, the source's translated ones left out.
+    #[must_use]
+    pub fn overlaps(&self, source: &SourceKey, prefix: &Address, bits: u8) -> bool {
+        let source_bits = match self.prefix(*source) {
+            (IpAddr::V4(_), length) => length + MAPPED_BITS,
+            (IpAddr::V6(_), length) => length,
+        };
+        let mask = Address::mask(bits.min(source_bits));
+        source.0.masked(&mask) == prefix.masked(&mask)
+    }
+
     /// Whether a prefix of this length (of 128 bits) may cover some addresses of a source and not others: it is longer than a
     /// source's own, or holds addresses of a translator, each of which stands for an IPv4 source.
     #[must_use]
     pub fn may_split_sources(&self, prefix: &Address, bits: u8) -> bool {
-        const TRANSLATOR_BITS: u8 = 96;
+        const TRANSLATOR_BITS: u8 = 96; // RFC 6052
         if prefix.is_mapped() {
             return false;
         }
@@ -167,7 +178,6 @@ impl KeyRules {
     }
 }
 
-const MAPPED_BITS: u8 = 96;
 const NETWORK4_BITS: u8 = MAPPED_BITS + 24;
 const NETWORK6_BITS: u8 = 48;
 const NETWORK4: Address = Address::mask(NETWORK4_BITS);
@@ -257,6 +267,24 @@ mod tests {
         ];
         for (address, expected) in rows {
             assert_eq!(key(&rules, address).as_deref(), expected, "{address}");
+        }
+    }
+
+    #[test]
+    fn a_source_overlaps_what_holds_it_and_what_it_holds() {
+        let ip = |text: &str| text.parse::<IpAddr>().expect("an address");
+        let rows = [
+            ("10.1.2.3", ("10.0.0.0", 8), true),
+            ("10.1.2.3", ("10.1.2.3", 32), true),
+            ("10.1.2.3", ("10.1.2.4", 32), false),
+            ("2001:db8:1:2::", ("2001:db8:1:2::5", 128), true),
+            ("2001:db8:1:2::", ("2001:db8:1::", 48), true),
+            ("2001:db8:1:2::", ("2001:db8:1:3::", 64), false),
+        ];
+        for (source, (network, length), expected) in rows {
+            let (address, bits) = crate::address::prefix(ip(network), length);
+            let overlaps = KeyRules::new().overlaps(&SourceKey(ip(source).into()), &address, bits);
+            assert_eq!(overlaps, expected, "{source} {network}/{length}");
         }
     }
 

@@ -3,6 +3,7 @@
 use ipnetwork::IpNetwork;
 use scanguard::kernel::trial::{XDP_DROP, XDP_PASS};
 use scanguard::kernel::{Counters, Datapath, EventStream, LoadOptions};
+use scanguard_common::address::prefix;
 use scanguard_common::config::KernelConfig;
 use scanguard_common::datapath::{Action, process_frame};
 use scanguard_common::event::Event;
@@ -123,8 +124,8 @@ impl Twin {
     pub fn set_allowed(&mut self, entries: &[(IpNetwork, u64)]) {
         self.kernel.set_allowed(entries).expect("an allowlist");
         let entry = |(network, expires_ns): &(IpNetwork, u64)| {
-            let more = if network.is_ipv4() { 96 } else { 0 };
-            (network.network().into(), network.prefix() + more, *expires_ns)
+            let (address, bits) = prefix(network.network(), network.prefix());
+            (address, bits, *expires_ns)
         };
         self.model.set_allowed(entries.iter().map(entry).collect());
     }

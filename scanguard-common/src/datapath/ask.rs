@@ -105,7 +105,7 @@ fn consider<T: Tables>(case: &mut Case, tables: &T) -> Ruling {
     if !kind.is_attempt() && !case.is_own {
         return Ruling::pass(kind.reason()); // Somebody else's business.
     }
-    if kind == Kind::Syn && should_be_closed(class) && suspicion::is_storm(case, tables) && is_closed(case, tables) {
+    if kind == Kind::Syn && class.should_be_closed() && suspicion::is_storm(case, tables) && is_closed(case, tables) {
         return Ruling::hide(Reason::Storm);
     }
     let Some(record) = record(case, tables) else {
@@ -134,7 +134,7 @@ fn is_closed<T: Tables>(case: &mut Case, tables: &T) -> bool {
 /// Whether a block of private ports covers what is asked for.
 #[inline(always)]
 fn is_private<T: Tables>(case: &mut Case, tables: &T) -> bool {
-    let closed = should_be_closed(case.class) && is_closed(case, tables);
+    let closed = case.class.should_be_closed() && is_closed(case, tables);
     if !case.is_own || case.kind.hidden(case.class, closed).is_none() {
         return false;
     }
@@ -164,8 +164,8 @@ fn weigh<T: Tables>(case: &mut Case, config: &KernelConfig, record: SourceCell<'
     let bit = ContactBit::of(&config.contact_key, &case.parsed.destination, kind.contact(), case.port);
     let is_first = record.mark_contact(bit);
     case.suspect |= record.is_suspect(now_ns);
-    let in_networks = should_be_closed(class) && tables.state().is_some_and(|state| state.has_networks(now_ns));
-    let closed = should_be_closed(class) && (is_first || case.suspect || in_networks) && is_closed(case, tables);
+    let in_networks = class.should_be_closed() && tables.state().is_some_and(|state| state.has_networks(now_ns));
+    let closed = class.should_be_closed() && (is_first || case.suspect || in_networks) && is_closed(case, tables);
     if is_first {
         case.outcome = kind.outcome(class, closed);
         case.suspect = tables.part(Part::Contact, case) != 0;
@@ -186,11 +186,6 @@ fn weigh<T: Tables>(case: &mut Case, config: &KernelConfig, record: SourceCell<'
         return Ruling::hide(Reason::HiddenNetwork);
     }
     Ruling::pass(kind.reason())
-}
-
-#[inline(always)]
-const fn should_be_closed(class: PortClass) -> bool {
-    matches!(class, PortClass::Closed | PortClass::Canary)
 }
 
 /// Tells userspace of a packet; what it cannot be told is counted.

@@ -2,7 +2,6 @@
 
 use super::ask::tell;
 use super::case::Case;
-use crate::class::PortClass;
 use crate::event::EventKind;
 use crate::opened::Endpoint;
 use crate::tables::{Socket, Tables};
@@ -12,7 +11,7 @@ use crate::tables::{Socket, Tables};
 #[inline(always)]
 pub(super) fn is_closed<T: Tables>(case: &Case, tables: &T) -> bool {
     let (protocol, now_ns) = (case.kind.protocol(), case.now_ns);
-    if !matches!(case.class, PortClass::Closed | PortClass::Canary) {
+    if !case.class.should_be_closed() {
         return false;
     }
     let endpoint = Endpoint::of(&case.parsed, protocol);

@@ -32,7 +32,7 @@ mod ruling;
 mod segment;
 mod suspicion;
 
-use crate::class::{PortClass, Protocol};
+use crate::class::Protocol;
 use crate::counter::CounterIndex;
 use crate::packet::{Packet, Parsed, Plain, Shape, parse, plain_segment};
 use crate::reason::{Level, Mode, Reason};
@@ -70,7 +70,10 @@ pub fn pass_plain<T: Tables>(segment: Plain, length: u64, tables: &T) -> Option<
                 return None;
             }
             let port = segment.destination_port();
-            if segment.is_ack() && !config.is_ephemeral(port) && should_be_closed(port, tables) {
+            if segment.is_ack()
+                && !config.is_ephemeral(port)
+                && tables.port_class(Protocol::Tcp, port).should_be_closed()
+            {
                 return None;
             }
             Mode::from_u32(config.mode)
@@ -132,10 +135,5 @@ fn may_be_probe<T: Tables>(parsed: &Parsed, tables: &T) -> bool {
     let port = parsed.destination_port;
     parsed.tcp_flags & (ACK | RST) == ACK
         && tables.config().is_some_and(|config| !config.is_ephemeral(port))
-        && should_be_closed(port, tables)
-}
-
-#[inline(always)]
-fn should_be_closed<T: Tables>(port: u16, tables: &T) -> bool {
-    matches!(tables.port_class(Protocol::Tcp, port), PortClass::Closed | PortClass::Canary)
+        && tables.port_class(Protocol::Tcp, port).should_be_closed()
 }

@@ -11,7 +11,7 @@ use crate::event::Event;
 use crate::opened::Endpoint;
 use crate::packet::Parsed;
 use crate::record::{Backup, SourceCell, SourceRecord};
-use crate::source::SourceKey;
+use crate::source::{KeyRules, SourceKey};
 use crate::storm::{State, StateCell};
 use crate::tables::{Flow, Socket, Tables};
 use crate::verdict::{Known, Verdict};
@@ -118,14 +118,8 @@ impl MemoryTables {
     /// Replaces the allowlist: prefixes of so many bits (of 128: an IPv4 prefix has 96 more than people count), and when
     /// each ends. Verdicts on what it covers are lifted.
     pub fn set_allowed(&mut self, allowed: Vec<(Address, u8, u64)>) {
-        let own_bits = self.config.map_or(0, |config| config.keys.ipv6_prefix());
-        self.verdicts.retain(|source, _| {
-            let source_bits = if source.0.is_mapped() { 128 } else { own_bits };
-            !allowed.iter().any(|(prefix, bits, _)| {
-                let mask = Address::mask((*bits).min(source_bits));
-                source.0.masked(&mask) == prefix.masked(&mask)
-            })
-        });
+        let keys = self.config.map_or_else(KeyRules::new, |config| config.keys);
+        self.verdicts.retain(|source, _| !allowed.iter().any(|(prefix, bits, _)| keys.overlaps(source, prefix, *bits)));
         self.allowed = allowed;
         if let Some(config) = &mut self.config {
             config.census.allow_generation += 1;

@@ -12,6 +12,7 @@ use scanguard_common::reason::{Level, Mode, Reason};
 use scanguard_common::record::SourceRecord;
 use scanguard_common::score::{ScoreRules, UNITS_PER_NAT};
 use scanguard_common::source::KeyRules;
+use scanguard_common::verdict::Scope;
 
 use super::census::{Census, Snapshot};
 use super::health::{Facts, warnings};
@@ -92,8 +93,11 @@ impl Answers for View {
             packets: packets(counters.verdicts()),
             sources: snapshot.records.len() as u64,
             suspects: snapshot.suspects,
-            // Concealing is the kernel's own doing; blocks are nobody's yet, so that none can be adrift.
-            verdicts: VerdictCounts { conceal: snapshot.suspects, block: 0 },
+            verdicts: VerdictCounts {
+                conceal: snapshot.suspects,
+                block: [Scope::Private, Scope::All].map(|scope| self.readings.blocks(scope)).iter().sum(),
+            },
+            // Concealing is the kernel's own doing, and blocks are written through to it: nothing can be adrift yet.
             drift: 0,
             ring_lost: counters.get(CounterIndex::loss(Loss::Events)).packets,
             maps: fills(&snapshot.maps),
@@ -116,6 +120,7 @@ impl Sampler for View {
         Ok(Sample {
             sources: snapshot.records.len() as u64,
             suspects: snapshot.suspects,
+            blocks: [Scope::Private, Scope::All].map(|scope| (scope, self.readings.blocks(scope))),
             heartbeat: self.readings.heartbeat_age(),
             maps: fills(&snapshot.maps),
             interfaces: self.interfaces().await,

@@ -8,9 +8,10 @@ use std::collections::{BTreeMap, HashMap};
 
 use aya::maps::lpm_trie::Key;
 use ipnetwork::IpNetwork;
-use scanguard_common::address::Address;
-use scanguard_common::source::{KeyRules, SourceKey};
-use scanguard_common::verdict::{Allowance, Known, Verdict};
+use scanguard_common::address::{Address, prefix};
+use scanguard_common::reason::Level;
+use scanguard_common::source::SourceKey;
+use scanguard_common::verdict::{Allowance, Known, Scope, Verdict};
 
 use super::datapath::Datapath;
 use super::error::KernelError;
@@ -18,10 +19,6 @@ use super::maps::{AllowanceBytes, KnownBytes, VerdictBytes, deleted, map_error, 
 
 /// An end that never comes, on the kernel part's clock.
 pub const NEVER_NS: u64 = u64::MAX;
-
-/// Bits by which a mapped IPv4 prefix is longer than people count.
-const MAPPED_BITS: u8 = 96;
-const ADDRESS_BITS: u8 = 128;
 
 /// What was told to the kernel part: this process is its only writer.
 #[derive(Default)]
@@ -45,8 +42,7 @@ impl Datapath {
     /// # Errors
     /// When the map cannot be written, as when it is full.
     pub fn set_verdict(&mut self, source: SourceKey, verdict: &Verdict) -> Result<Result<(), Refusal>, KernelError> {
-        let rules = self.config.keys;
-        if self.decided.allowed.keys().any(|(prefix, bits)| overlaps(&rules, source, *prefix, *bits)) {
+        if self.is_covered(&source) {
             return Ok(Err(Refusal::Allowed));
         }
         let bytes: VerdictBytes = to_bytes(verdict);
@@ -96,19 +92,28 @@ impl Datapath {
         let census = &mut self.config.census;
         census.allow_generation = census.allow_generation.wrapping_add(1);
         self.take_census()?;
-        let rules = self.config.keys;
-        let covered: Vec<SourceKey> = self.decided.verdicts.keys().copied().collect();
+        let covered: Vec<SourceKey> =
+            self.decided.verdicts.keys().filter(|source| self.is_covered(source)).copied().collect();
         for source in covered {
-            if self.decided.allowed.keys().any(|(prefix, bits)| overlaps(&rules, source, *prefix, *bits)) {
-                self.remove_verdict(source)?;
-            }
+            self.remove_verdict(source)?;
         }
         Ok(())
+    }
+
+    /// Whether the allowlist covers a source, in whole or in part.
+    fn is_covered(&self, source: &SourceKey) -> bool {
+        let covers =
+            |(prefix, bits): &([u8; 16], u8)| self.config.keys.overlaps(source, &Address::from_bytes(*prefix), *bits);
+        self.decided.allowed.keys().any(covers)
     }
 
     fn take_census(&mut self) -> Result<(), KernelError> {
         let Decided { verdicts, known, allowed } = &self.decided;
         let count = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
+        let blocks = [Scope::Private, Scope::All].map(|scope| {
+            let is_one = |verdict: &&Verdict| verdict.level == Level::Block as u8 && verdict.scope == scope as u8;
+            verdicts.values().filter(is_one).count() as u64
+        });
         let hard = verdicts.values().filter(|verdict| verdict.hard != 0).count();
         let (verdicts, known, allowed_count) = (count(verdicts.len()), count(known.len()), count(allowed.len()));
         let keys = self.config.keys;
@@ -120,7 +125,7 @@ impl Datapath {
         census.known = known;
         census.allowed = allowed_count;
         census.allowed_within = count(within);
-        self.readings.set_verdicts(verdicts);
+        self.readings.set_verdicts(verdicts, blocks);
         self.write_config()
     }
 }
@@ -129,7 +134,8 @@ impl Datapath {
 fn effective(entries: &[(IpNetwork, u64)]) -> BTreeMap<([u8; 16], u8), u64> {
     let mut own: BTreeMap<([u8; 16], u8), u64> = BTreeMap::new();
     for (network, expires_ns) in entries {
-        let end = own.entry(prefix(*network)).or_default();
+        let (address, bits) = prefix(network.network(), network.prefix());
+        let end = own.entry((address.bytes(), bits)).or_default();
         *end = (*end).max(*expires_ns);
     }
     let lengths: Vec<u8> = {
@@ -150,22 +156,6 @@ fn effective(entries: &[(IpNetwork, u64)]) -> BTreeMap<([u8; 16], u8), u64> {
     own.iter().map(|(key, expires_ns)| (*key, last_end(*key).unwrap_or(*expires_ns))).collect()
 }
 
-/// A prefix as ALLOW has it.
-fn prefix(network: IpNetwork) -> ([u8; 16], u8) {
-    let more = if network.is_ipv4() { MAPPED_BITS } else { 0 };
-    (Address::from(network.network()).bytes(), network.prefix() + more)
-}
-
-/// Whether a source and a prefix have an address in common.
-fn overlaps(rules: &KeyRules, source: SourceKey, prefix: [u8; 16], bits: u8) -> bool {
-    let own_bits = match rules.prefix(source) {
-        (std::net::IpAddr::V4(_), _) => ADDRESS_BITS,
-        (std::net::IpAddr::V6(_), bits) => bits,
-    };
-    let mask = Address::mask(bits.min(own_bits));
-    source.0.masked(&mask) == Address::from_bytes(prefix).masked(&mask)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -179,22 +169,5 @@ mod tests {
         let entries = [("10.0.0.0/8", 100), ("10.1.0.0/16", 5), ("10.1.2.3", 200), ("2001:db8::/32", NEVER_NS)];
         let ends: Vec<u64> = effective(&entries.map(|(text, end)| (network(text), end))).into_values().collect();
         assert_eq!(ends, [100, 100, 200, NEVER_NS]);
-    }
-
-    #[test]
-    fn a_source_overlaps_what_holds_it_and_what_it_holds() {
-        let source = |text: &str| SourceKey(text.parse::<std::net::IpAddr>().expect("an address").into());
-        let rows = [
-            ("10.1.2.3", "10.0.0.0/8", true),
-            ("10.1.2.3", "10.1.2.3", true),
-            ("10.1.2.3", "10.1.2.4", false),
-            ("2001:db8:1:2::", "2001:db8:1:2::5", true),
-            ("2001:db8:1:2::", "2001:db8:1::/48", true),
-            ("2001:db8:1:2::", "2001:db8:1:3::/64", false),
-        ];
-        for (of, entry, expected) in rows {
-            let (address, bits) = prefix(network(entry));
-            assert_eq!(overlaps(&KeyRules::new(), source(of), address, bits), expected, "{of} {entry}");
-        }
     }
 }

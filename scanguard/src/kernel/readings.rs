@@ -11,6 +11,7 @@ use scanguard_common::reason::{Level, Mode, Reason};
 use scanguard_common::record::SourceRecord;
 use scanguard_common::source::SourceKey;
 use scanguard_common::storm::State;
+use scanguard_common::verdict::Scope;
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::batch;
@@ -29,6 +30,8 @@ struct Shared {
     counted: Counted,
     own_addresses: AtomicU64,
     verdicts: AtomicU64,
+    /// Of these, blocks of private ports and blocks of all.
+    blocks: [AtomicU64; 2],
     heartbeat_ns: AtomicU64,
 }
 
@@ -47,8 +50,8 @@ pub struct MapUse {
 
 impl Readings {
     pub(super) fn new(counted: Counted) -> Self {
-        let [own_addresses, verdicts, heartbeat_ns] = [const { AtomicU64::new(0) }; 3];
-        Self { shared: Arc::new(Shared { counted, own_addresses, verdicts, heartbeat_ns }) }
+        let [own_addresses, verdicts, private, all, heartbeat_ns] = [const { AtomicU64::new(0) }; 5];
+        Self { shared: Arc::new(Shared { counted, own_addresses, verdicts, blocks: [private, all], heartbeat_ns }) }
     }
 
     pub(super) fn set_own_addresses(&self, count: usize) {
@@ -66,8 +69,17 @@ impl Readings {
         Duration::from_nanos(clock::monotonic_coarse_ns().saturating_sub(heartbeat_ns))
     }
 
-    pub(super) fn set_verdicts(&self, count: u32) {
-        self.shared.verdicts.store(count.into(), Ordering::Relaxed);
+    pub(super) fn set_verdicts(&self, verdicts: u32, counts: [u64; 2]) {
+        self.shared.verdicts.store(verdicts.into(), Ordering::Relaxed);
+        for (block, count) in self.shared.blocks.iter().zip(counts) {
+            block.store(count, Ordering::Relaxed);
+        }
+    }
+
+    /// How many sources VERDICTS blocks with this scope, those among them whose time is over and that nobody removed yet.
+    #[must_use]
+    pub fn blocks(&self, scope: Scope) -> u64 {
+        self.shared.blocks[scope as usize].load(Ordering::Relaxed)
     }
 
     /// All counters, summed over CPUs. Some 500 system calls.

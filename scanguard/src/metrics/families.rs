@@ -5,7 +5,6 @@ use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 
 use scanguard_common::reason::Level;
-use scanguard_common::verdict::Scope;
 
 use super::sample::Sample;
 use crate::kernel::DriverMode;
@@ -47,7 +46,8 @@ impl Collector for Families {
 type Labels<'l> = Vec<(&'static str, &'l str)>;
 
 fn read(sample: &Sample) -> Vec<MetricFamily> {
-    let Sample { verdicts, contacts, attempts, events_lost, sources, suspects, heartbeat, maps, interfaces } = sample;
+    let Sample { verdicts, contacts, attempts, events_lost, sources, suspects, blocks, heartbeat, maps, interfaces } =
+        sample;
     let verdict_labels = || {
         verdicts.iter().map(|(level, reason, mode, count)| {
             (vec![("level", level.label()), ("reason", reason.label()), ("mode", mode.label())], count)
@@ -92,11 +92,11 @@ fn read(sample: &Sample) -> Vec<MetricFamily> {
         gauge(
             "verdicts",
             "Sources by what is done about them, and by the scope of a block.",
-            [
-                (vec![("level", Level::Conceal.label()), ("scope", "none")], *suspects),
-                (vec![("level", Level::Block.label()), ("scope", Scope::Private.label())], 0),
-                (vec![("level", Level::Block.label()), ("scope", Scope::All.label())], 0),
-            ],
+            [(vec![("level", Level::Conceal.label()), ("scope", "none")], *suspects)].into_iter().chain(
+                blocks
+                    .iter()
+                    .map(|(scope, count)| (vec![("level", Level::Block.label()), ("scope", scope.label())], *count)),
+            ),
         ),
         family(
             "heartbeat_seconds",

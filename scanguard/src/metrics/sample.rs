@@ -6,6 +6,7 @@ use scanguard_common::class::{PortClass, Protocol};
 use scanguard_common::contact::Outcome;
 use scanguard_common::counter::{Counter, CounterIndex, Loss};
 use scanguard_common::reason::{Level, Mode, Reason};
+use scanguard_common::verdict::Scope;
 
 use crate::api::{Interface, MapFill};
 use crate::kernel::Counters;
@@ -26,6 +27,8 @@ pub struct Sample {
     pub sources: u64,
     /// Sources whose score reached the conceal threshold.
     pub suspects: u64,
+    /// Sources that are blocked, by scope.
+    pub blocks: [(Scope, u64); 2],
     /// How long ago the daemon told the kernel part that it lives.
     pub heartbeat: Duration,
     /// How full the tables are.
@@ -58,6 +61,7 @@ impl Sample {
             events_lost: counters.get(CounterIndex::loss(Loss::Events)).packets,
             sources: 0,
             suspects: 0,
+            blocks: [(Scope::Private, 0), (Scope::All, 0)],
             heartbeat: Duration::ZERO,
             maps: Vec::new(),
             interfaces: Vec::new(),

@@ -96,6 +96,7 @@ mod tests {
             events_lost: 2,
             sources: 7,
             suspects: 0,
+            blocks: [(scanguard_common::verdict::Scope::Private, 3), (scanguard_common::verdict::Scope::All, 4)],
             heartbeat: std::time::Duration::from_millis(2500),
             maps: vec![MapFill { name: "SOURCES".into(), entries: 7, capacity: 262_144, bytes: 50_000_000 }],
             interfaces: vec![
