@@ -2,15 +2,27 @@
 //!
 //! Fields may be added freely; renaming or dropping one, or changing its meaning, raises [`SCHEMA_VERSION`].
 
+mod allow;
+mod block;
+mod mode;
+mod reload;
 mod sources;
 mod status;
+mod why;
 
 use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
+pub use allow::{
+    AllowAdd, AllowAdded, AllowEntry, AllowList, AllowRemove, AllowRemoved, AllowTest, MOST_ENTRIES, NewAllow,
+};
+pub use block::{BlockAdd, BlockAdded, BlockEntry, BlockList, BlockRemove, BlockRemoved};
+pub use mode::{ModeSet, ModeState};
+pub use reload::{Change, Reloaded};
 pub use sources::{Source, SourceList, SourceOrder, SourcesQuery};
 pub use status::{Interface, MapFill, Packets, Status, VerdictCounts, Warning};
+pub use why::{Evidence, Why, WhyAllow, WhyKnown, WhyScore, WhyVerdict};
 
 /// Version of all JSON shapes, in each object as `schema_version`.
 pub const SCHEMA_VERSION: u32 = 1;

@@ -1,0 +1,121 @@
+//! `GET /v1/why?address=`: everything behind what is done about a source.
+
+use serde::{Deserialize, Serialize};
+
+use super::AllowEntry;
+
+/// What is done about a source, and why.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct Why {
+    /// [`super::SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// The address asked for.
+    pub address: String,
+    /// The source it belongs to: an IPv4 address or an IPv6 prefix.
+    pub source: String,
+    /// `observe` or `enforce`.
+    pub mode: String,
+    /// What is done about it.
+    pub verdict: WhyVerdict,
+    /// How sure it is that this is a scanner.
+    pub score: WhyScore,
+    /// First contacts, oldest first: those that the daemon still remembers.
+    pub evidence: Vec<Evidence>,
+    /// First contacts that count and are not among `evidence` any more (the daemon was restarted, or keeps the latest only).
+    pub evidence_forgotten: u64,
+    /// Whether the allowlist covers the address.
+    pub allow: WhyAllow,
+    /// Feeds that name it.
+    pub feeds: Vec<String>,
+    /// Whether it has worked here before.
+    pub known: WhyKnown,
+    /// What proves that the address is real.
+    pub proof: Vec<String>,
+    /// Closed ports that were answered before it was concealed.
+    pub answered: Vec<String>,
+    /// Its sessions.
+    pub sessions: Vec<String>,
+    /// New flows it sent.
+    pub attempts: u64,
+    /// Distinct (destination, protocol, port) it asked for.
+    pub contacts: u64,
+    /// First packet. RFC 3339, UTC; none if it was never seen.
+    pub first_seen: Option<String>,
+    /// Latest packet. RFC 3339, UTC.
+    pub last_seen: Option<String>,
+    /// How it came to the verdict: a sentence each, with the numbers.
+    pub arithmetic: Vec<String>,
+    /// What comes next, and what an operator can do.
+    pub next_step: String,
+}
+
+/// What is done about a source.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct WhyVerdict {
+    /// `none`, `conceal` or `block`.
+    pub level: String,
+    /// Of a block: `private` or `all`.
+    pub scope: Option<String>,
+    /// What led to it, for programs; of an operator's block, what he said.
+    pub reason: Option<String>,
+    /// Who decided: `kernel`, `controller` or `operator`.
+    pub origin: Option<String>,
+    /// The prefix that is blocked, where it is more than the source.
+    pub prefix: Option<String>,
+    /// Since when. RFC 3339, UTC.
+    pub since: Option<String>,
+    /// Until when. RFC 3339, UTC; none for until it is removed, or where there is no verdict.
+    pub expires: Option<String>,
+}
+
+/// A score, in nats.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct WhyScore {
+    /// Log-likelihood ratio "scanner : benign".
+    pub value: f64,
+    /// From here on it is concealed.
+    pub conceal_at: f64,
+    /// From here on it may be blocked.
+    pub block_at: f64,
+    /// What one failed contact adds.
+    pub step: f64,
+    /// After so many seconds without evidence it is half.
+    pub half_life_s: u64,
+}
+
+/// One first contact.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub struct Evidence {
+    /// When. RFC 3339, UTC.
+    pub time: String,
+    /// `tcp`, `udp`, `icmp`, …: what was asked with.
+    pub proto: String,
+    /// The address asked.
+    pub destination: String,
+    /// The port asked; the protocol's number where a protocol was asked for; else 0.
+    pub port: u16,
+    /// What came of it.
+    pub outcome: String,
+    /// What it added to the score, in nats.
+    pub step: f64,
+    /// The score with it, in nats.
+    pub score: f64,
+}
+
+/// What the allowlist says.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct WhyAllow {
+    /// Whether it covers the address.
+    pub matched: bool,
+    /// The entry that does.
+    pub entry: Option<AllowEntry>,
+}
+
+/// What is known of earlier sessions.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct WhyKnown {
+    /// Sessions it had.
+    pub sessions: u64,
+    /// Days on which it had some.
+    pub days: u64,
+}
