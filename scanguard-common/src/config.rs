@@ -2,6 +2,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use crate::reason::Mode;
 use crate::record::ConcealRules;
 use crate::score::ScoreRules;
 use crate::source::KeyRules;
@@ -34,7 +35,9 @@ pub struct KernelConfig {
     pub storm: StormRules,
     /// Which maps have entries.
     pub census: Census,
-    /// [`crate::reason::Mode`].
+    /// When enforcing ends by itself, whatever becomes of the daemon: all ones for never.
+    pub enforce_until_ns: u64,
+    /// [`crate::reason::Mode`]; what it is at a moment says [`KernelConfig::mode_at`].
     pub mode: u32,
     /// First port from which this host's own connections leave.
     pub ephemeral_first: u16,
@@ -67,7 +70,10 @@ impl KernelConfig {
                 allowed: 0,
                 allowed_within: 0,
                 allow_generation: 0,
+                prefix_verdicts: 0,
+                reserved: 0,
             },
+            enforce_until_ns: u64::MAX,
             mode: 0,
             // Linux' default of net.ipv4.ip_local_port_range.
             ephemeral_first: 32_768,
@@ -80,6 +86,14 @@ impl KernelConfig {
     #[must_use]
     pub const fn is_ephemeral(&self, port: u16) -> bool {
         self.ephemeral_first <= port && port <= self.ephemeral_last
+    }
+
+    /// The mode, with a clock that is asked only where enforcing is to end.
+    #[inline(always)]
+    #[must_use]
+    pub fn mode_at(&self, now_ns: impl FnOnce() -> u64) -> Mode {
+        let mode = Mode::from_u32(self.mode);
+        if self.enforce_until_ns != u64::MAX && now_ns() >= self.enforce_until_ns { Mode::Observe } else { mode }
     }
 
     /// Whether the daemon is alive at this time.

@@ -22,6 +22,7 @@
 //! | [`reason`] | why a packet was passed or dropped |
 //! | [`counter`], [`event`] | what userspace is told |
 //! | [`config`] | what userspace tells the kernel |
+//! | [`layout`] | the version of all that lies in maps |
 //! | [`datapath`] | all of it, in order |
 #![cfg_attr(not(any(test, feature = "host")), no_std)]
 #![cfg_attr(target_arch = "bpf", feature(core_intrinsics))]
@@ -37,6 +38,7 @@ pub mod datapath;
 pub mod event;
 #[cfg(any(test, feature = "host"))]
 pub mod host;
+pub mod layout;
 pub mod opened;
 pub mod packet;
 pub mod reason;

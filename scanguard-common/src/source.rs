@@ -114,6 +114,9 @@ impl KeyRules {
     /// Whether a source and a prefix of this length (of 128 bits) have an address in common, the source's translated ones left out.
     #[must_use]
     pub fn overlaps(&self, source: &SourceKey, prefix: &Address, bits: u8) -> bool {
+        if bits >= MAPPED_BITS && prefix.is_mapped() && !source.0.is_mapped() {
+            return false; // The numbers of ::/64 hold those of IPv4, its addresses do not.
+        }
         let source_bits = match self.prefix(*source) {
             (IpAddr::V4(_), length) => length + MAPPED_BITS,
             (IpAddr::V6(_), length) => length,
@@ -280,6 +283,7 @@ mod tests {
             ("2001:db8:1:2::", ("2001:db8:1:2::5", 128), true),
             ("2001:db8:1:2::", ("2001:db8:1::", 48), true),
             ("2001:db8:1:2::", ("2001:db8:1:3::", 64), false),
+            ("::", ("10.0.0.0", 8), false),
         ];
         for (source, (network, length), expected) in rows {
             let (address, bits) = crate::address::prefix(ip(network), length);

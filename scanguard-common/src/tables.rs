@@ -50,6 +50,9 @@ pub trait Tables {
     /// What userspace decided about a source, whether or not it has ended.
     fn verdict(&self, source: &SourceKey) -> Option<&Verdict>;
 
+    /// The verdict on the longest prefix that covers an address and was decided about, whether or not it has ended.
+    fn prefix_verdict(&self, address: &Address) -> Option<&Verdict>;
+
     /// Whether a source has worked here.
     fn known(&self, source: &SourceKey) -> Option<&Known>;
 

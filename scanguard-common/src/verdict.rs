@@ -74,11 +74,72 @@ impl Verdict {
         Self { expires_ns, level: Level::Block as u8, scope: scope as u8, origin: origin as u8, hard: 0, reserved: 0 }
     }
 
+    /// What it says of a packet that comes now, as one number; [`Rule::NONE`] when it has ended.
+    #[inline(always)]
+    #[must_use]
+    pub const fn rule(&self, now_ns: u64) -> Rule {
+        if self.expires_ns <= now_ns {
+            return Rule::NONE;
+        }
+        Rule(u32::from_le_bytes([self.level, self.scope, self.origin, self.hard]))
+    }
+}
+
+/// What a verdict in force says: its level, scope, origin and hardness, in one number that fits a register.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Rule(u32);
+
+impl Rule {
+    /// Nothing: there is no verdict, or its time is over.
+    pub const NONE: Self = Self(0);
+
+    /// The number.
+    #[inline(always)]
+    #[must_use]
+    pub const fn number(self) -> u32 {
+        self.0
+    }
+
+    /// The rule with this number.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_number(number: u32) -> Self {
+        Self(number)
+    }
+
+    /// Whether it blocks.
+    #[inline(always)]
+    #[must_use]
+    pub const fn blocks(self) -> bool {
+        self.0 & 0xff == Level::Block as u32
+    }
+
+    /// Whether it conceals.
+    #[inline(always)]
+    #[must_use]
+    pub const fn conceals(self) -> bool {
+        self.0 & 0xff == Level::Conceal as u32
+    }
+
+    /// Whether the block covers public ports too.
+    #[inline(always)]
+    #[must_use]
+    pub const fn covers_all(self) -> bool {
+        (self.0 >> 8) & 0xff == Scope::All as u32
+    }
+
     /// Whether a person decided.
     #[inline(always)]
     #[must_use]
-    pub const fn is_operators(&self) -> bool {
-        self.origin == Origin::Operator as u8
+    pub const fn is_operators(self) -> bool {
+        (self.0 >> 16) & 0xff == Origin::Operator as u32
+    }
+
+    /// Whether established flows are dropped too.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_hard(self) -> bool {
+        self.0 >> 24 != 0
     }
 }
 
@@ -105,7 +166,7 @@ pub struct Allowance {
 pub struct Census {
     /// Entries of VERDICTS.
     pub verdicts: u32,
-    /// Of these, how many drop established flows too.
+    /// How many verdicts, on sources or prefixes, drop established flows too.
     pub hard_verdicts: u32,
     /// Entries of KNOWN.
     pub known: u32,
@@ -117,4 +178,8 @@ pub struct Census {
     /// Raised with every change of ALLOW: suspicion that arose under an earlier number is checked against ALLOW once more
     /// before it is acted on.
     pub allow_generation: u32,
+    /// Entries of PREFIX_VERDICTS.
+    pub prefix_verdicts: u32,
+    /// Zero.
+    pub reserved: u32,
 }

@@ -21,6 +21,7 @@ pub(crate) fn run(part: Part, context: &XdpContext) -> u32 {
         Part::Network => scanguard_network(context),
         Part::Hide => scanguard_hide(context),
         Part::SuspectNetwork => scanguard_suspect_network(context),
+        Part::Prefix => scanguard_prefix(context),
     }
 }
 
@@ -60,4 +61,5 @@ parts! {
     scanguard_network = Network,
     scanguard_hide = Hide,
     scanguard_suspect_network = SuspectNetwork,
+    scanguard_prefix = Prefix,
 }

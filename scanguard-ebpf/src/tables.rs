@@ -89,6 +89,11 @@ impl Tables for KernelTables<'_> {
     }
 
     #[inline(always)]
+    fn prefix_verdict(&self, address: &Address) -> Option<&Verdict> {
+        verdicts::prefix_verdict(address)
+    }
+
+    #[inline(always)]
     fn known(&self, source: &SourceKey) -> Option<&Known> {
         verdicts::known(source)
     }

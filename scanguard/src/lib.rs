@@ -29,4 +29,5 @@ pub mod kernel;
 pub mod metrics;
 pub mod net;
 pub mod ports;
+pub mod prefix_map;
 pub mod store;

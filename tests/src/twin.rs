@@ -3,6 +3,7 @@
 use ipnetwork::IpNetwork;
 use scanguard::kernel::trial::{XDP_DROP, XDP_PASS};
 use scanguard::kernel::{Counters, Datapath, EventStream, LoadOptions};
+use scanguard::prefix_map::Prefix;
 use scanguard_common::address::prefix;
 use scanguard_common::config::KernelConfig;
 use scanguard_common::datapath::{Action, process_frame};
@@ -106,6 +107,35 @@ impl Twin {
             }
         }
         self.model.set_verdict(source, verdict);
+    }
+
+    /// Replaces the verdicts on prefixes, in both.
+    ///
+    /// # Panics
+    /// When the kernel refuses.
+    pub fn set_prefix_verdicts(&mut self, verdicts: &[(IpNetwork, Verdict)]) {
+        let present: Vec<Prefix> = self.kernel.decided().prefix_verdicts().map(|(prefix, _)| prefix).collect();
+        for prefix in present {
+            self.kernel.remove_prefix_verdict(prefix).expect("no verdict");
+        }
+        let mut told = Vec::new();
+        for (network, verdict) in verdicts {
+            // What the allowlist covers whole is refused.
+            if self.kernel.set_prefix_verdict((*network).into(), verdict).expect("a verdict").is_ok() {
+                let (address, bits) = prefix(network.network(), network.prefix());
+                told.push((address, bits, *verdict));
+            }
+        }
+        self.model.set_prefix_verdicts(told);
+    }
+
+    /// Ends enforcing at this time, in both; all ones for never.
+    ///
+    /// # Panics
+    /// When the kernel refuses.
+    pub fn set_enforce_until(&mut self, until_ns: u64) {
+        self.config.enforce_until_ns = until_ns;
+        self.write_config();
     }
 
     /// Says that a source has worked here, in both.

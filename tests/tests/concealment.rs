@@ -108,9 +108,11 @@ fn the_allowlist_exempts_before_and_after() {
     assert_eq!(scan(&mut twin, other), 3);
     twin.set_allowed(&[("198.51.100.7".parse().expect("an address"), START_NS + HOUR_NS)]);
     assert_eq!(twin.feed(&syn(other, RESTRICTED)), XDP_PASS, "allowed after, with the next packet");
-    assert_eq!(dropped(&twin, Reason::Allowed, Mode::Enforce), 1);
+    assert_eq!(dropped(&twin, Reason::Allowed, Mode::Enforce), 0, "suspicion is lifted, not overruled");
     twin.set_now(START_NS + 2 * HOUR_NS);
-    assert_eq!(twin.feed(&syn(other, 11)), XDP_DROP, "the entry has ended");
+    // It begins anew with the half step of the restricted port.
+    let answered = (11..=14).filter(|port| twin.feed(&syn(other, *port)) == XDP_PASS).count();
+    assert_eq!(answered, 2, "the entry has ended");
     twin.assert_equal("an allowlist");
 }
 
@@ -200,4 +202,40 @@ fn when_suspects_arise_too_fast_closed_ports_are_hidden_from_strangers_and_nothi
     twin.set_now(START_NS + 61 * SECOND_NS);
     assert_eq!(twin.feed(&syn(stranger, 1)), XDP_PASS, "it is over");
     twin.assert_equal("a storm");
+}
+
+#[test]
+fn a_blocked_prefix_spares_the_allowlist_and_ends() {
+    let mut twin = twin();
+    let ends_ns = START_NS + HOUR_NS;
+    let [spared, other] = [Ipv4Addr::new(203, 0, 113, 7), Ipv4Addr::new(203, 0, 114, 7)];
+    let block = |hard| Verdict { hard, ..Verdict::block(Scope::All, Origin::Operator, ends_ns) };
+    twin.set_mode(Mode::Observe);
+    twin.set_allowed(&[(IpAddr::from(spared).into(), NEVER_NS)]);
+    twin.set_prefix_verdicts(&[("203.0.113.0/24".parse().expect("a prefix"), block(0))]);
+    assert_eq!(twin.feed(&syn(SCANNER, PUBLIC)), XDP_DROP, "an operator's block, in both modes");
+    assert_eq!(twin.feed(&segment(SCANNER, PUBLIC, 0x10)), XDP_PASS, "an established segment");
+    for passed in [spared, other] {
+        assert_eq!(twin.feed(&syn(passed, PUBLIC)), XDP_PASS, "{passed}");
+    }
+    twin.set_prefix_verdicts(&[("203.0.113.0/24".parse().expect("a prefix"), block(1))]);
+    assert_eq!(twin.feed(&segment(SCANNER, PUBLIC, 0x10)), XDP_DROP, "a hard block");
+    assert_eq!(twin.feed(&segment(spared, PUBLIC, 0x10)), XDP_PASS);
+    twin.set_now(ends_ns);
+    assert_eq!(twin.feed(&syn(SCANNER, PUBLIC)), XDP_PASS, "it ends by itself");
+    twin.assert_equal("a blocked prefix");
+}
+
+#[test]
+fn enforcing_ends_by_itself_where_it_is_to() {
+    let mut twin = twin();
+    twin.set_enforce_until(START_NS + 60 * SECOND_NS);
+    assert_eq!(scan(&mut twin, SCANNER), 3);
+    twin.set_watched(false);
+    twin.set_now(START_NS + 59 * SECOND_NS);
+    assert_eq!(twin.feed(&syn(SCANNER, RESTRICTED)), XDP_DROP);
+    twin.set_now(START_NS + 60 * SECOND_NS);
+    assert_eq!(twin.feed(&syn(SCANNER, RESTRICTED)), XDP_PASS, "with nobody there to do it");
+    assert_eq!(dropped(&twin, Reason::HiddenRestricted, Mode::Observe), 1);
+    twin.assert_equal("an end of enforcing");
 }

@@ -70,7 +70,7 @@ fn meddle(twin: &mut Twin, random: &mut SmallRng, now_ns: u64) {
     }
     let source = sources[random.random_range(0..among)].source;
     let ends_ns = now_ns + random.random_range(0..120) * MINUTE_NS;
-    match random.random_range(0..8) {
+    match random.random_range(0..11) {
         0 => twin.set_mode(if random.random() { Mode::Enforce } else { Mode::Observe }),
         1 => twin.set_watched(random.random_ratio(3, 4)),
         2 => twin.set_known(source, Known { restricted_until_ns: ends_ns }),
@@ -81,6 +81,17 @@ fn meddle(twin: &mut Twin, random: &mut SmallRng, now_ns: u64) {
         }
         4 => twin.set_allowed(&[]),
         5 => twin.set_verdict(source, None),
+        6 => twin.set_prefix_verdicts(&[]),
+        7 => twin.set_enforce_until(if random.random() { u64::MAX } else { ends_ns }),
+        8 => {
+            let (address, length) = twin.rules().prefix(source);
+            let block = |scope, hard| Verdict { hard, ..Verdict::block(scope, Origin::Operator, ends_ns) };
+            // One within the other: the longer one decides.
+            let [wide, narrow] =
+                [16, random.random_range(0..4)].map(|less| IpNetwork::new(address, length - less).expect("a prefix"));
+            let hard = u8::from(random.random_ratio(1, 8));
+            twin.set_prefix_verdicts(&[(wide, block(Scope::All, hard)), (narrow, block(Scope::Private, 0))]);
+        }
         _ => {
             twin.set_allowed(&[]); // Nobody is in both.
             let scope = if random.random() { Scope::All } else { Scope::Private };

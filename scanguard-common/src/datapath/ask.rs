@@ -10,24 +10,46 @@ use crate::config::KernelConfig;
 use crate::contact::{ContactBit, Outcome};
 use crate::counter::{CounterIndex, Loss};
 use crate::event::Event;
-use crate::reason::{Level, Reason};
+use crate::reason::Reason;
 use crate::record::SourceCell;
 use crate::tables::{Socket, Tables};
-use crate::verdict::{Scope, Verdict};
+use crate::verdict::Rule;
 
 /// A packet that asks for nothing: it passes, unless its source is under a hard block.
 #[cfg_attr(target_arch = "bpf", inline(never))]
-pub(super) fn settle<T: Tables>(case: &Case, reason: Reason, tables: &T) -> Ruling {
+pub(super) fn settle<T: Tables>(case: &mut Case, reason: Reason, tables: &T) -> Ruling {
     if let Some(config) = tables.config()
         && config.census.hard_verdicts != 0
         && let Some(source) = config.keys.source(&case.parsed)
-        && let Some(verdict) = tables.verdict(&source)
-        && verdict.hard != 0
-        && verdict.expires_ns > tables.now_ns()
     {
-        return Ruling::block(Reason::BlockedHard, verdict.is_operators());
+        case.source = source;
+        case.now_ns = tables.now_ns();
+        let rule = tables.verdict(&source).map_or(Rule::NONE, |verdict| verdict.rule(case.now_ns));
+        if rule.is_hard() {
+            return Ruling::block(Reason::BlockedHard, rule.is_operators());
+        }
+        if config.census.prefix_verdicts != 0 {
+            let rule = Rule::from_number(tables.part(Part::Prefix, case));
+            if rule.is_hard() {
+                return Ruling::block(Reason::BlockedHard, rule.is_operators());
+            }
+        }
     }
     Ruling::pass(reason)
+}
+
+/// The verdict on the prefix that the sender is of. Prefixes are blocked whole, so that what the allowlist covers of them is spared
+/// here and not by their being disjoint.
+#[inline(always)]
+pub(super) fn prefix_rule<T: Tables>(case: &Case, tables: &T) -> Rule {
+    let address = &case.parsed.source;
+    // Behind a translator the IPv4 address counts as well.
+    let translated = case.source.0.is_mapped() && !address.is_mapped();
+    let mut rule = tables.prefix_verdict(address).map_or(Rule::NONE, |verdict| verdict.rule(case.now_ns));
+    if rule == Rule::NONE && translated {
+        rule = tables.prefix_verdict(&case.source.0).map_or(Rule::NONE, |verdict| verdict.rule(case.now_ns));
+    }
+    if rule == Rule::NONE || suspicion::is_allowed(case, tables) { Rule::NONE } else { rule }
 }
 
 /// A packet that asks for something.
@@ -89,18 +111,19 @@ fn consider<T: Tables>(case: &mut Case, tables: &T) -> Ruling {
         return Ruling::pass(kind.reason());
     };
     case.suspect = false;
-    if config.census.verdicts != 0
-        && let Some(verdict) = verdict(case, tables)
-    {
-        if verdict.level == Level::Block as u8 {
-            if verdict.scope == Scope::All as u8 {
-                return Ruling::block(Reason::BlockedAll, verdict.is_operators());
-            }
-            if is_private(case, tables) {
-                return Ruling::block(Reason::BlockedPrivate, verdict.is_operators());
-            }
+    if config.census.verdicts != 0 {
+        let rule = tables.verdict(&case.source).map_or(Rule::NONE, |verdict| verdict.rule(case.now_ns));
+        let ruling = carry_out(rule, case, tables);
+        if ruling != Ruling::NONE {
+            return ruling;
         }
-        case.suspect = verdict.level == Level::Conceal as u8;
+    }
+    if config.census.prefix_verdicts != 0 {
+        let rule = Rule::from_number(tables.part(Part::Prefix, case));
+        let ruling = carry_out(rule, case, tables);
+        if ruling != Ruling::NONE {
+            return ruling;
+        }
     }
     if !kind.is_attempt() && !case.is_own {
         return Ruling::pass(kind.reason()); // Somebody else's business.
@@ -120,10 +143,19 @@ fn consider<T: Tables>(case: &mut Case, tables: &T) -> Ruling {
     weigh(case, config, record, tables)
 }
 
-/// The verdict on the source that is in force.
+/// What a verdict means for this packet; no decision where it leaves that to suspicion.
 #[inline(always)]
-fn verdict<'t, T: Tables>(case: &Case, tables: &'t T) -> Option<&'t Verdict> {
-    tables.verdict(&case.source).filter(|verdict| verdict.expires_ns > case.now_ns)
+fn carry_out<T: Tables>(rule: Rule, case: &mut Case, tables: &T) -> Ruling {
+    if rule.blocks() {
+        if rule.covers_all() {
+            return Ruling::block(Reason::BlockedAll, rule.is_operators());
+        }
+        if is_private(case, tables) {
+            return Ruling::block(Reason::BlockedPrivate, rule.is_operators());
+        }
+    }
+    case.suspect |= rule.conceals();
+    Ruling::NONE
 }
 
 #[inline(always)]

@@ -5,7 +5,7 @@
 //! a global function; elsewhere they are ordinary calls. What goes in and out lies in the [`Case`].
 
 use super::case::Case;
-use super::{closed, judge, suspicion};
+use super::{ask, closed, judge, suspicion};
 use crate::tables::Tables;
 
 /// A part of the way.
@@ -23,6 +23,8 @@ pub enum Part {
     Hide,
     /// Whether the source's network is a suspect.
     SuspectNetwork,
+    /// The verdict on the prefix that the sender is of.
+    Prefix,
 }
 
 impl Part {
@@ -39,6 +41,7 @@ impl Part {
             }
             Self::Hide => suspicion::hide(case, tables).number(),
             Self::SuspectNetwork => suspicion::is_in_suspect_network(case, tables).into(),
+            Self::Prefix => ask::prefix_rule(case, tables).number(),
         }
     }
 }

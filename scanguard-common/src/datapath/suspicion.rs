@@ -168,7 +168,7 @@ pub(super) fn is_known<T: Tables>(case: &Case, tables: &T) -> bool {
 
 /// Whether the address, or the source it stands for, is on the allowlist.
 #[cfg_attr(target_arch = "bpf", inline(never))]
-fn is_allowed<T: Tables>(case: &Case, tables: &T) -> bool {
+pub(super) fn is_allowed<T: Tables>(case: &Case, tables: &T) -> bool {
     if tables.config().is_none_or(|config| config.census.allowed == 0) {
         return false;
     }

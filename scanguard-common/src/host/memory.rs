@@ -52,6 +52,8 @@ pub struct MemoryTables {
     sockets: HashMap<Flow, Socket>,
     opened: RefCell<HashMap<Endpoint, u64>>,
     verdicts: HashMap<SourceKey, Verdict>,
+    /// Prefix, its length in bits, and what was decided.
+    prefix_verdicts: Vec<(Address, u8, Verdict)>,
     known: HashMap<SourceKey, Known>,
     /// Prefix, its length in bits, and when it ends.
     allowed: Vec<(Address, u8, u64)>,
@@ -109,6 +111,12 @@ impl MemoryTables {
         self.take_census();
     }
 
+    /// Replaces the verdicts on prefixes, of so many bits (of 128).
+    pub fn set_prefix_verdicts(&mut self, verdicts: Vec<(Address, u8, Verdict)>) {
+        self.prefix_verdicts = verdicts;
+        self.take_census();
+    }
+
     /// Says that a source has worked here.
     pub fn set_known(&mut self, source: SourceKey, known: Known) {
         self.known.insert(source, known);
@@ -116,10 +124,27 @@ impl MemoryTables {
     }
 
     /// Replaces the allowlist: prefixes of so many bits (of 128: an IPv4 prefix has 96 more than people count), and when
-    /// each ends. Verdicts on what it covers are lifted.
+    /// each ends. Verdicts on what it covers are lifted, and suspicion of what it covers whole.
     pub fn set_allowed(&mut self, allowed: Vec<(Address, u8, u64)>) {
         let keys = self.config.map_or_else(KeyRules::new, |config| config.keys);
         self.verdicts.retain(|source, _| !allowed.iter().any(|(prefix, bits, _)| keys.overlaps(source, prefix, *bits)));
+        let covers_whole = |source: &SourceKey| {
+            let (address, length) = keys.prefix(*source);
+            let (_, source_bits) = crate::address::prefix(address, length);
+            allowed.iter().any(|(prefix, bits, _)| *bits <= source_bits && keys.overlaps(source, prefix, *bits))
+        };
+        let freed: Vec<SourceKey> =
+            self.suspects.borrow().keys().filter(|source| covers_whole(source)).copied().collect();
+        for source in freed {
+            self.suspects.borrow_mut().remove(&source);
+            if let Some(record) = self.sources.records.borrow_mut().get_mut(&source) {
+                let record = record.get_mut();
+                (record.score, record.suspect_until_ns, record.evidence_ns) = (0, 0, 0);
+            }
+        }
+        self.prefix_verdicts.retain(|(blocked, length, _)| {
+            !allowed.iter().any(|(prefix, bits, _)| bits <= length && blocked.masked(&Address::mask(*bits)) == *prefix)
+        });
         self.allowed = allowed;
         if let Some(config) = &mut self.config {
             config.census.allow_generation += 1;
@@ -130,7 +155,10 @@ impl MemoryTables {
     fn take_census(&mut self) {
         let Some(config) = &mut self.config else { return };
         config.census.verdicts = self.verdicts.len() as u32;
-        config.census.hard_verdicts = self.verdicts.values().filter(|verdict| verdict.hard != 0).count() as u32;
+        let prefixes = self.prefix_verdicts.iter().map(|(.., verdict)| verdict);
+        let hard = self.verdicts.values().chain(prefixes).filter(|verdict| verdict.hard != 0);
+        config.census.hard_verdicts = hard.count() as u32;
+        config.census.prefix_verdicts = self.prefix_verdicts.len() as u32;
         config.census.known = self.known.len() as u32;
         config.census.allowed = self.allowed.len() as u32;
         let keys = config.keys;
@@ -241,13 +269,16 @@ impl Tables for MemoryTables {
         self.verdicts.get(source)
     }
 
+    fn prefix_verdict(&self, address: &Address) -> Option<&Verdict> {
+        longest(&self.prefix_verdicts, address)
+    }
+
     fn known(&self, source: &SourceKey) -> Option<&Known> {
         self.known.get(source)
     }
 
     fn allowed(&self, address: &Address, now_ns: u64) -> bool {
-        let covering = self.allowed.iter().filter(|(prefix, bits, _)| address.masked(&Address::mask(*bits)) == *prefix);
-        covering.max_by_key(|(_, bits, _)| *bits).is_some_and(|(.., expires_ns)| *expires_ns > now_ns)
+        longest(&self.allowed, address).is_some_and(|expires_ns| *expires_ns > now_ns)
     }
 
     fn back_up(&self, source: &SourceKey, backup: &Backup) {
@@ -280,4 +311,10 @@ impl Tables for MemoryTables {
         self.events.borrow_mut().push(*event);
         true
     }
+}
+
+/// The value of the longest prefix that covers an address.
+fn longest<'v, V>(prefixes: &'v [(Address, u8, V)], address: &Address) -> Option<&'v V> {
+    let covering = prefixes.iter().filter(|(prefix, bits, _)| address.masked(&Address::mask(*bits)) == *prefix);
+    covering.max_by_key(|(_, bits, _)| *bits).map(|(.., value)| value)
 }

@@ -1,4 +1,4 @@
-//! VERDICTS, KNOWN and ALLOW: what userspace decided about sources.
+//! VERDICTS, PREFIX_VERDICTS, KNOWN and ALLOW: what userspace decided about sources.
 
 use aya_ebpf::btf_maps::lpm_trie::Key;
 use aya_ebpf::btf_maps::{HashMap, LpmTrie};
@@ -10,6 +10,10 @@ use scanguard_common::verdict::{Allowance, Known, Verdict};
 /// Never an LRU: a verdict does not go before its time.
 #[btf_map]
 static VERDICTS: HashMap<SourceKey, Verdict, 131_072> = HashMap::new();
+
+/// Prefixes that are no single source.
+#[btf_map]
+static PREFIX_VERDICTS: LpmTrie<Address, Verdict, 65_536> = LpmTrie::new();
 
 #[btf_map]
 static KNOWN: HashMap<SourceKey, Known, 131_072> = HashMap::new();
@@ -24,6 +28,12 @@ const ADDRESS_BITS: u32 = 128;
 pub(crate) fn verdict(source: &SourceKey) -> Option<&'static Verdict> {
     // SAFETY: userspace replaces whole values; a torn one mixes two verdicts on the same source for one packet.
     unsafe { VERDICTS.get(source) }
+}
+
+/// The verdict on the longest prefix that covers an address.
+#[inline(always)]
+pub(crate) fn prefix_verdict(address: &Address) -> Option<&'static Verdict> {
+    PREFIX_VERDICTS.get(&Key::new(ADDRESS_BITS, *address))
 }
 
 /// Whether a source has worked here.

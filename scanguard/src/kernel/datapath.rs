@@ -1,23 +1,22 @@
 //! The kernel part: loaded, set up, attached, and gone when dropped.
 
-use std::collections::HashSet;
-use std::net::IpAddr;
+use std::collections::HashMap;
+use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
+use aya::maps::{HashMap as MapOfAya, MapData, RingBuf};
+use aya::programs::links::{FdLink, PinnedLink};
+use aya::programs::xdp::{XdpLink, XdpLinkId};
 use aya::programs::{ProgramError, Xdp, XdpMode};
 use aya::{Ebpf, EbpfLoader};
-use scanguard_common::address::Address;
-use scanguard_common::class::{PORT_ENTRIES, PortClass, Protocol, port_index};
-use scanguard_common::config::KernelConfig;
 use tracing::{info, warn};
 
-use super::clock;
-use super::decisions::Decided;
 use super::error::KernelError;
 use super::events::EventStream;
 use super::link::{self, DriverMode};
-use super::maps::{self, ConfigBytes, MAX_OWN_ADDRESSES, Written, deleted, map_error, to_bytes};
-use super::readings::Readings;
+use super::maps::{FlowBytes, Maps as _, map_error, one};
+use super::pins::{KEPT, Kept, Pins};
+use super::tables::Tables;
 
 /// The kernel part as built by this package's build script.
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/scanguard"));
@@ -78,16 +77,36 @@ pub struct Attachment {
     pub program_id: u32,
 }
 
-/// The loaded kernel part. Dropping it detaches it from every interface.
+/// The loaded kernel part. Dropping it detaches it from every interface, but for links that are pinned.
 pub struct Datapath {
     object: Ebpf,
-    pub(super) written: Written,
-    pub(super) config: KernelConfig,
-    pub(super) readings: Readings,
+    tables: Tables,
     events: Option<EventStream>,
-    /// What PORTS holds: this is its only writer, and asking takes a system call a port.
-    classes: Vec<u8>,
-    pub(super) decided: Decided,
+    links: HashMap<u32, Hold>,
+    pins: Option<Pins>,
+    pub(super) virtual_sockets: MapOfAya<MapData, FlowBytes, u32>,
+}
+
+/// What keeps the program on an interface.
+enum Hold {
+    /// The loaded program, until it is dropped.
+    Program(XdpLinkId),
+    /// A descriptor, and a pin beside it for as long as there are pins.
+    Link(#[expect(dead_code, reason = "it is the descriptor that holds the program there")] FdLink),
+}
+
+impl Deref for Datapath {
+    type Target = Tables;
+
+    fn deref(&self) -> &Tables {
+        &self.tables
+    }
+}
+
+impl DerefMut for Datapath {
+    fn deref_mut(&mut self) -> &mut Tables {
+        &mut self.tables
+    }
 }
 
 impl Datapath {
@@ -96,8 +115,18 @@ impl Datapath {
     /// # Errors
     /// When the kernel refuses them; [`super::preflight::check`] usually knows why.
     pub fn load(options: &LoadOptions) -> Result<Self, KernelError> {
+        Self::load_with(options, None)
+    }
+
+    /// The same over pinned maps: those that an earlier process left are used again, with all that is in them; those that are missing are
+    /// made and pinned. What still runs over them goes on until [`Self::attach`] replaces it.
+    ///
+    /// # Errors
+    /// When what is pinned is of another layout, or the kernel refuses.
+    pub fn load_with(options: &LoadOptions, pins: Option<Pins>) -> Result<Self, KernelError> {
         let LoadOptions { max_sources, events_bytes, debug_log, virtual_world } = options;
         let (debug_log, virtual_world) = (u8::from(*debug_log), u8::from(*virtual_world));
+        let events_bytes = events_bytes.next_power_of_two().max(4096);
         let mut loader = EbpfLoader::new();
         if virtual_world == 1 {
             // The model that it is compared with never forgets.
@@ -105,9 +134,16 @@ impl Datapath {
                 loader.map_max_entries(map, *max_sources);
             }
         }
+        let is_taken_over = pins.as_ref().is_some_and(Pins::hold_state);
+        if let Some(pins) = &pins {
+            pins.check(|name| if name == "EVENTS" { events_bytes } else { *max_sources })?;
+            for Kept { name, .. } in &KEPT {
+                loader.map_pin_path(name, pins.map(name));
+            }
+        }
         let mut object = loader
             .map_max_entries("SOURCES", *max_sources)
-            .map_max_entries("EVENTS", events_bytes.next_power_of_two().max(4096))
+            .map_max_entries("EVENTS", events_bytes)
             .override_global("SCANGUARD_DEBUG", &debug_log, true)
             .override_global("SCANGUARD_VIRTUAL", &virtual_world, true)
             .load(OBJECT)?;
@@ -115,109 +151,32 @@ impl Datapath {
         if debug_log == 1 {
             forward_debug_log(&mut object);
         }
-        let (written, counted, events) = maps::take(&mut object)?;
-        let readings = Readings::new(counted);
-        let config = KernelConfig::new([0; 2]);
-        let classes = vec![PortClass::Unknown as u8; PORT_ENTRIES as usize];
-        let (events, decided) = (Some(EventStream::new(events)), Decided::default());
-        Ok(Self { object, written, config, readings, events, classes, decided })
+        let tables = if is_taken_over { Tables::adopted(&mut object)? } else { Tables::fresh(&mut object)? };
+        let events = RingBuf::try_from(object.take("EVENTS")?).map_err(map_error("EVENTS"))?;
+        let virtual_sockets = one(&mut object, "VIRTUAL_SOCKETS")?;
+        let (events, links) = (Some(EventStream::new(events)), HashMap::new());
+        Ok(Self { object, tables, events, links, pins, virtual_sockets })
     }
 
-    /// Replaces the settings; in force with the next packet. The filter of own addresses and the census of maps are kept true
-    /// here and not taken from `config`.
-    ///
-    /// # Errors
-    /// When the map cannot be written.
-    pub fn set_config(&mut self, config: &KernelConfig) -> Result<(), KernelError> {
-        let KernelConfig { own_filter, census, .. } = self.config;
-        self.config = KernelConfig { own_filter, census, ..*config };
-        self.write_config()
+    /// The pins, if its maps and links are pinned.
+    #[must_use]
+    pub fn pins(&self) -> Option<&Pins> {
+        self.pins.as_ref()
     }
 
-    /// Tells the kernel part that somebody watches over it. Without it nothing new is held against anyone after
-    /// [`scanguard_common::config::HEARTBEAT_LIMIT_NS`].
-    ///
-    /// # Errors
-    /// When the map cannot be written.
-    pub fn beat(&mut self) -> Result<(), KernelError> {
-        self.config.heartbeat_ns = clock::monotonic_coarse_ns();
-        self.write_config()?;
-        self.readings.set_heartbeat(self.config.heartbeat_ns);
-        Ok(())
-    }
-
-    /// Sets the ports that this host's own connections leave from, first and last.
-    ///
-    /// # Errors
-    /// When the map cannot be written.
-    pub fn set_ephemeral(&mut self, (first, last): (u16, u16)) -> Result<(), KernelError> {
-        (self.config.ephemeral_first, self.config.ephemeral_last) = (first, last);
-        self.write_config()
-    }
-
-    pub(super) fn write_config(&mut self) -> Result<(), KernelError> {
-        self.written.config.set(0, to_bytes::<_, ConfigBytes>(&self.config), 0).map_err(map_error("CONFIG"))
-    }
-
-    /// Replaces the class of every port; a port not named is `unknown`.
-    ///
-    /// # Errors
-    /// When the map cannot be written.
-    pub fn set_port_classes(
-        &mut self,
-        classes: impl IntoIterator<Item = (Protocol, u16, PortClass)>,
-    ) -> Result<(), KernelError> {
-        let mut wanted = vec![PortClass::Unknown as u8; PORT_ENTRIES as usize];
-        for (protocol, port, class) in classes {
-            wanted[port_index(protocol, port) as usize] = class as u8;
-        }
-        let ports = &mut self.written.ports;
-        for ((index, class), told) in (0..).zip(wanted).zip(&mut self.classes) {
-            // Written only where it differs, so that no packet sees a port without its class.
-            if *told != class {
-                ports.set(index, class, 0).map_err(map_error("PORTS"))?;
-                *told = class;
-            }
-        }
-        Ok(())
-    }
-
-    /// Replaces the addresses that are this host's own.
-    ///
-    /// # Errors
-    /// When there are more than the map takes, or it cannot be written.
-    pub fn set_own_addresses(&mut self, addresses: &[IpAddr]) -> Result<(), KernelError> {
-        if addresses.len() > MAX_OWN_ADDRESSES {
-            return Err(KernelError::TooManyAddresses { count: addresses.len(), limit: MAX_OWN_ADDRESSES });
-        }
-        let filter = |addresses: &[IpAddr]| {
-            addresses.iter().fold(0, |filter, address| filter | Address::from(*address).filter_bit())
-        };
-        let wanted: HashSet<[u8; 16]> = addresses.iter().map(|address| Address::from(*address).bytes()).collect();
-        // The filter lets old and new addresses through while the table changes.
-        self.config.own_filter |= filter(addresses);
-        self.write_config()?;
-        let own = &mut self.written.own;
-        let present: Vec<[u8; 16]> = own.keys().filter_map(Result::ok).collect();
-        for address in &wanted {
-            own.insert(address, 1, 0).map_err(map_error("OWN"))?;
-        }
-        for gone in present.iter().filter(|address| !wanted.contains(*address)) {
-            deleted("OWN", own.remove(gone))?;
-        }
-        self.readings.set_own_addresses(wanted.len());
-        self.config.own_filter = filter(addresses);
-        self.write_config()
-    }
-
-    /// Attaches to an interface and reads back what the kernel made of it.
+    /// Attaches to an interface and reads back what the kernel made of it. Where an earlier process left its program there by a pin, that one
+    /// is replaced in one step, so that no packet passes unseen.
     ///
     /// # Errors
     /// When there is no such interface, another XDP program runs there, or the driver refuses the mode.
     pub async fn attach(&mut self, interface: &str, mode: AttachMode) -> Result<Attachment, KernelError> {
         let before = link::describe(interface).await?;
+        if self.take_over(before.index)? {
+            return self.attached(interface, mode, "taken over").await;
+        }
         if let Some((_, program_id)) = before.xdp {
-            return Err(KernelError::Occupied { interface: interface.to_owned(), program_id });
+            let program = link::program_name(program_id);
+            return Err(KernelError::Occupied { interface: interface.to_owned(), program, program_id });
         }
         match mode {
             AttachMode::Native => self.attach_as(interface, before.index, XdpMode::Driver, mode)?,
@@ -230,6 +189,10 @@ impl Datapath {
                 }
             }
         }
+        self.attached(interface, mode, "attached").await
+    }
+
+    async fn attached(&self, interface: &str, mode: AttachMode, how: &str) -> Result<Attachment, KernelError> {
         let after = link::describe(interface).await?;
         let Some((driver_mode, program_id)) = after.xdp else {
             return Err(KernelError::Attach {
@@ -238,8 +201,76 @@ impl Datapath {
                 reason: "the kernel took the program but shows none on the interface".to_owned(),
             });
         };
-        info!(interface, driver_mode = driver_mode.label(), program_id, "attached");
+        info!(interface, driver_mode = driver_mode.label(), program_id, "{how}");
         Ok(Attachment { interface: interface.to_owned(), index: after.index, driver_mode, program_id })
+    }
+
+    /// Puts this program in the place of the one that a pinned link holds on an interface; false when there is no such link.
+    fn take_over(&mut self, index: u32) -> Result<bool, KernelError> {
+        let Some(pins) = &self.pins else { return Ok(false) };
+        let path = pins.link(index);
+        if !path.exists() {
+            return Ok(false);
+        }
+        let pinned = |error: &dyn std::error::Error| KernelError::Pins {
+            what: "use",
+            path: path.clone(),
+            source: std::io::Error::other(chain(error)),
+        };
+        let link = PinnedLink::from_pin(&path).map_err(|error| pinned(&error))?;
+        let link = XdpLink::try_from(FdLink::from(link)).map_err(|error| pinned(&error))?;
+        let program = program(&mut self.object)?;
+        let id = match program.attach_to_link(link) {
+            Ok(id) => id,
+            Err(error) => {
+                // The interface that it held is gone, and another one has its index.
+                warn!(index, error = chain(&error), "a pinned link is dead: making a new one");
+                pins.forget_link(index)?;
+                return Ok(false);
+            }
+        };
+        // The link is what it was, its pin included; only its program is another one.
+        let link = program.take_link(id).map_err(|error| pinned(&error))?;
+        self.links.insert(index, Hold::Link(FdLink::try_from(link).map_err(|error| pinned(&error))?));
+        Ok(true)
+    }
+
+    /// Takes links away that an earlier process left on interfaces other than these.
+    ///
+    /// # Errors
+    /// When a pin cannot be removed.
+    pub fn forget_other_links(&self, guarded: &[Attachment]) -> Result<Vec<u32>, KernelError> {
+        let Some(pins) = &self.pins else { return Ok(Vec::new()) };
+        let others: Vec<u32> =
+            pins.links().into_iter().filter(|index| guarded.iter().all(|kept| kept.index != *index)).collect();
+        for index in &others {
+            pins.forget_link(*index)?;
+        }
+        Ok(others)
+    }
+
+    /// Detaches from an interface. One that is gone took the program with it.
+    ///
+    /// # Errors
+    /// When a pin cannot be removed.
+    pub fn detach(&mut self, index: u32) -> Result<(), KernelError> {
+        match self.links.remove(&index) {
+            Some(Hold::Program(id)) => {
+                // Of a link whose interface is gone there is nothing left to detach.
+                let _ = program(&mut self.object)?.detach(id);
+                Ok(())
+            }
+            Some(Hold::Link(_)) | None => self.pins.as_ref().map_or(Ok(()), |pins| pins.forget_link(index)),
+        }
+    }
+
+    /// Lets go of what is pinned: everything ends with this process from now on.
+    ///
+    /// # Errors
+    /// When a pin cannot be removed.
+    pub fn unpin(&mut self) -> Result<(), KernelError> {
+        let Some(pins) = self.pins.take() else { return Ok(()) };
+        pins.remove()
     }
 
     fn attach_as(
@@ -249,9 +280,23 @@ impl Datapath {
         xdp_mode: XdpMode,
         mode: AttachMode,
     ) -> Result<(), KernelError> {
-        program(&mut self.object)?.attach_to_if_index(index, xdp_mode).map(|_link| ()).map_err(|error| {
-            KernelError::Attach { interface: interface.to_owned(), mode: mode.label(), reason: chain(&error) }
-        })
+        let refused = |error: &dyn std::error::Error| KernelError::Attach {
+            interface: interface.to_owned(),
+            mode: mode.label(),
+            reason: chain(error),
+        };
+        let program = program(&mut self.object)?;
+        let id = program.attach_to_if_index(index, xdp_mode).map_err(|error| refused(&error))?;
+        let hold = match &self.pins {
+            None => Hold::Program(id),
+            Some(pins) => {
+                let link = program.take_link(id).map_err(|error| refused(&error))?;
+                let link = FdLink::try_from(link).map_err(|error| refused(&error))?;
+                Hold::Link(link.pin(pins.link(index)).map_err(|error| refused(&error))?.into())
+            }
+        };
+        self.links.insert(index, hold);
+        Ok(())
     }
 
     /// Detaches from every interface and unloads. What dropping does, made visible.
@@ -265,12 +310,6 @@ impl Datapath {
     /// When they were taken before.
     pub fn take_events(&mut self) -> Result<EventStream, KernelError> {
         self.events.take().ok_or(KernelError::NoSuchPart("second stream of events"))
-    }
-
-    /// A handle for reading what was counted; cheap to clone, usable from other threads.
-    #[must_use]
-    pub fn readings(&self) -> Readings {
-        self.readings.clone()
     }
 
     /// The program itself, for trial runs.

@@ -1,33 +1,25 @@
-//! Decisions of userspace on their way into the kernel: VERDICTS, KNOWN and ALLOW.
+//! Decisions of userspace on their way into the kernel: VERDICTS, PREFIX_VERDICTS, KNOWN and ALLOW.
 //!
 //! No source is in VERDICTS and covered by ALLOW at once: an entry of the allowlist is written first, and then what it covers is
-//! deleted from VERDICTS. Suspicion needs no such care, because the datapath asks ALLOW before it acts on suspicion that is older
-//! than the latest change of ALLOW.
+//! deleted from VERDICTS. Verdicts on prefixes may meet entries of the allowlist; the datapath spares those. Suspicion needs no such
+//! care, because the datapath asks ALLOW before it acts on suspicion that is older than the latest change of ALLOW.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use aya::maps::lpm_trie::Key;
 use ipnetwork::IpNetwork;
-use scanguard_common::address::{Address, prefix};
-use scanguard_common::reason::Level;
+use scanguard_common::record::SourceRecord;
 use scanguard_common::source::SourceKey;
-use scanguard_common::verdict::{Allowance, Known, Scope, Verdict};
+use scanguard_common::verdict::{Allowance, Known, Verdict};
 
-use super::datapath::Datapath;
+use super::decided::{Decided, source_prefix};
 use super::error::KernelError;
-use super::maps::{AllowanceBytes, KnownBytes, VerdictBytes, deleted, map_error, to_bytes};
+use super::maps::{AllowanceBytes, KnownBytes, RecordBytes, VerdictBytes, deleted, is_missing, map_error, to_bytes};
+use super::tables::Tables;
+use crate::prefix_map::Prefix;
 
 /// An end that never comes, on the kernel part's clock.
 pub const NEVER_NS: u64 = u64::MAX;
-
-/// What was told to the kernel part: this process is its only writer.
-#[derive(Default)]
-pub(super) struct Decided {
-    verdicts: HashMap<SourceKey, Verdict>,
-    known: HashMap<SourceKey, Known>,
-    /// Prefix in network order and its length of 128 bits, to when it ends.
-    allowed: BTreeMap<([u8; 16], u8), u64>,
-}
 
 /// Why a verdict cannot be set.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -36,13 +28,24 @@ pub enum Refusal {
     Allowed,
 }
 
-impl Datapath {
+/// What a new entry of the allowlist ended.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Freed {
+    /// Sources whose verdict was lifted.
+    pub sources: Vec<SourceKey>,
+    /// Prefixes whose verdict was lifted.
+    pub prefixes: Vec<Prefix>,
+    /// Sources that were suspects.
+    pub suspects: Vec<SourceKey>,
+}
+
+impl Tables {
     /// Puts a verdict in force, in place of an earlier one on the same source. Refused where the allowlist covers the source.
     ///
     /// # Errors
     /// When the map cannot be written, as when it is full.
     pub fn set_verdict(&mut self, source: SourceKey, verdict: &Verdict) -> Result<Result<(), Refusal>, KernelError> {
-        if self.is_covered(&source) {
+        if self.decided.allows_some_of(&self.config.keys, &source) {
             return Ok(Err(Refusal::Allowed));
         }
         let bytes: VerdictBytes = to_bytes(verdict);
@@ -57,10 +60,53 @@ impl Datapath {
     /// # Errors
     /// When the map cannot be written.
     pub fn remove_verdict(&mut self, source: SourceKey) -> Result<bool, KernelError> {
-        let there = self.decided.verdicts.remove(&source).is_some();
+        let there = self.decided.verdicts.remove(&source);
         deleted("VERDICTS", self.written.verdicts.remove(&source.0.bytes()))?;
         self.take_census()?;
         Ok(there)
+    }
+
+    /// Puts a verdict on a prefix in force, in place of an earlier one on the same prefix. Refused where the allowlist covers all of it;
+    /// what it covers of it the datapath spares.
+    ///
+    /// # Errors
+    /// When the map cannot be written, as when it is full.
+    pub fn set_prefix_verdict(
+        &mut self,
+        prefix: Prefix,
+        verdict: &Verdict,
+    ) -> Result<Result<(), Refusal>, KernelError> {
+        if self.decided.allowed.covering(prefix).next().is_some() {
+            return Ok(Err(Refusal::Allowed));
+        }
+        let bytes: VerdictBytes = to_bytes(verdict);
+        self.written.prefix_verdicts.insert(&lpm_key(prefix), bytes, 0).map_err(map_error("PREFIX_VERDICTS"))?;
+        self.decided.prefix_verdicts.insert(prefix, *verdict);
+        self.take_census()?;
+        Ok(Ok(()))
+    }
+
+    /// Lifts a verdict on a prefix; false when there was none.
+    ///
+    /// # Errors
+    /// When the map cannot be written.
+    pub fn remove_prefix_verdict(&mut self, prefix: Prefix) -> Result<bool, KernelError> {
+        let there = self.decided.prefix_verdicts.remove(&prefix);
+        deleted("PREFIX_VERDICTS", self.written.prefix_verdicts.remove(&lpm_key(prefix)))?;
+        self.take_census()?;
+        Ok(there.is_some())
+    }
+
+    /// The verdict on a source that was told to the kernel part, whether or not its time is over.
+    #[must_use]
+    pub fn verdict(&self, source: &SourceKey) -> Option<Verdict> {
+        self.decided.verdicts.get(source)
+    }
+
+    /// The verdict on the longest prefix that covers another one and was decided about, whether or not its time is over.
+    #[must_use]
+    pub fn prefix_verdict(&self, prefix: Prefix) -> Option<(Prefix, Verdict)> {
+        self.decided.prefix_verdicts.covering(prefix).next().map(|(prefix, verdict)| (*prefix, *verdict))
     }
 
     /// Says that a source has worked here.
@@ -74,100 +120,157 @@ impl Datapath {
         self.take_census()
     }
 
+    /// Until when restricted ports stay visible to a source because it has worked there.
+    #[must_use]
+    pub fn known(&self, source: &SourceKey) -> Option<Known> {
+        self.decided.known.get(source).copied()
+    }
+
     /// Replaces the allowlist: prefixes and when each ends, on the kernel part's clock ([`NEVER_NS`] for never). In force when
     /// this returns, verdicts on what it covers lifted.
     ///
     /// # Errors
     /// When a map cannot be written, as when it is full.
-    pub fn set_allowed(&mut self, entries: &[(IpNetwork, u64)]) -> Result<(), KernelError> {
-        let wanted = effective(entries);
-        for ((prefix, bits), expires_ns) in &wanted {
-            let value: AllowanceBytes = to_bytes(&Allowance { expires_ns: *expires_ns });
-            self.written.allow.insert(&Key::new(u32::from(*bits), *prefix), value, 0).map_err(map_error("ALLOW"))?;
+    pub fn set_allowed(&mut self, entries: &[(IpNetwork, u64)]) -> Result<Freed, KernelError> {
+        let mut wanted: BTreeMap<Prefix, u64> = BTreeMap::new();
+        for (network, end) in entries {
+            // Of two entries for one prefix the later end holds.
+            let latest = wanted.entry((*network).into()).or_default();
+            *latest = (*latest).max(*end);
         }
-        for (prefix, bits) in self.decided.allowed.keys().filter(|key| !wanted.contains_key(*key)) {
-            deleted("ALLOW", self.written.allow.remove(&Key::new(u32::from(*bits), *prefix)))?;
-        }
-        self.decided.allowed = wanted;
-        let census = &mut self.config.census;
-        census.allow_generation = census.allow_generation.wrapping_add(1);
-        self.take_census()?;
-        let covered: Vec<SourceKey> =
-            self.decided.verdicts.keys().filter(|source| self.is_covered(source)).copied().collect();
-        for source in covered {
-            self.remove_verdict(source)?;
+        let present = self.decided.allowed.iter().map(|(prefix, _)| *prefix);
+        let gone: Vec<Prefix> = present.filter(|prefix| !wanted.contains_key(prefix)).collect();
+        let wanted: Vec<_> = wanted.into_iter().collect();
+        let written = self.write_allowed(&wanted).and_then(|()| self.erase_allowed(&gone));
+        self.finish_allow()?;
+        written?;
+        self.free(&wanted)
+    }
+
+    /// Adds entries to the allowlist, or gives those that are there another end. In force when this returns, verdicts on what they
+    /// cover lifted.
+    ///
+    /// # Errors
+    /// When a map cannot be written, as when it is full. Entries before the one that failed are in force then.
+    pub fn allow(&mut self, entries: &[(Prefix, u64)]) -> Result<Freed, KernelError> {
+        let written = self.write_allowed(entries);
+        self.finish_allow()?;
+        written?;
+        self.free(entries)
+    }
+
+    /// Takes entries from the allowlist.
+    ///
+    /// # Errors
+    /// When a map cannot be written.
+    pub fn disallow(&mut self, prefixes: &[Prefix]) -> Result<(), KernelError> {
+        let erased = self.erase_allowed(prefixes);
+        self.finish_allow()?;
+        erased
+    }
+
+    fn write_allowed(&mut self, entries: &[(Prefix, u64)]) -> Result<(), KernelError> {
+        for (prefix, end) in entries {
+            for (changed, effective) in self.decided.allow(*prefix, *end) {
+                let value: AllowanceBytes = to_bytes(&Allowance { expires_ns: effective });
+                if let Err(error) = self.written.allow.insert(&lpm_key(changed), value, 0) {
+                    let _ = self.decided.disallow(*prefix);
+                    return Err(map_error("ALLOW")(error));
+                }
+            }
         }
         Ok(())
     }
 
-    /// Whether the allowlist covers a source, in whole or in part.
-    fn is_covered(&self, source: &SourceKey) -> bool {
-        let covers =
-            |(prefix, bits): &([u8; 16], u8)| self.config.keys.overlaps(source, &Address::from_bytes(*prefix), *bits);
-        self.decided.allowed.keys().any(covers)
+    fn erase_allowed(&mut self, prefixes: &[Prefix]) -> Result<(), KernelError> {
+        for prefix in prefixes {
+            let Some(changed) = self.decided.disallow(*prefix) else { continue };
+            // First those within it, which it may have outlasted.
+            for (changed, effective) in changed {
+                let value: AllowanceBytes = to_bytes(&Allowance { expires_ns: effective });
+                self.written.allow.insert(&lpm_key(changed), value, 0).map_err(map_error("ALLOW"))?;
+            }
+            deleted("ALLOW", self.written.allow.remove(&lpm_key(*prefix)))?;
+        }
+        Ok(())
     }
 
-    fn take_census(&mut self) -> Result<(), KernelError> {
-        let Decided { verdicts, known, allowed } = &self.decided;
-        let count = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
-        let blocks = [Scope::Private, Scope::All].map(|scope| {
-            let is_one = |verdict: &&Verdict| verdict.level == Level::Block as u8 && verdict.scope == scope as u8;
-            verdicts.values().filter(is_one).count() as u64
-        });
-        let hard = verdicts.values().filter(|verdict| verdict.hard != 0).count();
-        let (verdicts, known, allowed_count) = (count(verdicts.len()), count(known.len()), count(allowed.len()));
-        let keys = self.config.keys;
-        let splits = |(prefix, bits): &&([u8; 16], u8)| keys.may_split_sources(&Address::from_bytes(*prefix), *bits);
-        let within = allowed.keys().filter(splits).count();
+    /// Whether the allowlist covers a whole prefix now, on the kernel part's clock.
+    #[must_use]
+    pub fn is_allowed(&self, prefix: Prefix, now_ns: u64) -> bool {
+        self.decided.allowed.covering(prefix).next().is_some_and(|(_, ends)| ends.effective > now_ns)
+    }
+
+    fn finish_allow(&mut self) -> Result<(), KernelError> {
         let census = &mut self.config.census;
-        census.verdicts = verdicts;
-        census.hard_verdicts = count(hard);
-        census.known = known;
-        census.allowed = allowed_count;
-        census.allowed_within = count(within);
-        self.readings.set_verdicts(verdicts, blocks);
+        census.allow_generation = census.allow_generation.wrapping_add(1);
+        self.take_census()
+    }
+
+    /// Lifts verdicts and suspicion from what is on the allowlist now.
+    fn free(&mut self, entries: &[(Prefix, u64)]) -> Result<Freed, KernelError> {
+        let keys = self.config.keys;
+        let mut freed = Freed::default();
+        for (prefix, _) in entries {
+            freed.sources.extend(self.decided.verdicts_meeting(&keys, *prefix));
+            freed.prefixes.extend(self.decided.prefix_verdicts.within(*prefix).map(|(prefix, _)| *prefix));
+        }
+        for source in &freed.sources {
+            self.remove_verdict(*source)?;
+        }
+        for prefix in &freed.prefixes {
+            self.remove_prefix_verdict(*prefix)?;
+        }
+        for (source, _) in self.readings.suspects()? {
+            let prefix = source_prefix(&keys, &source);
+            if self.decided.allowed.covering(prefix).next().is_some() && self.clear_suspicion(&source)? {
+                freed.suspects.push(source);
+            }
+        }
+        Ok(freed)
+    }
+
+    /// Ends suspicion of a source and forgets its score; what it asked for stays in its record, so that it counts once. False when it
+    /// was no suspect. Attempts that other CPUs count at the same moment may be lost from its record.
+    ///
+    /// # Errors
+    /// When a map cannot be written.
+    pub fn clear_suspicion(&mut self, source: &SourceKey) -> Result<bool, KernelError> {
+        let mut was = false;
+        if let Some(record) = self.readings.source(source)?
+            && (record.suspect_until_ns > 0 || record.score > 0)
+        {
+            was = record.is_suspect(super::clock::monotonic_coarse_ns());
+            let cleared = SourceRecord { score: 0, suspect_until_ns: 0, evidence_ns: 0, ..record };
+            let bytes: RecordBytes = to_bytes(&cleared);
+            // Only where it still is: a source that was washed out meanwhile needs nothing.
+            match self.written.sources.insert(source.0.bytes(), bytes, EXISTING) {
+                Ok(()) => {}
+                Err(error) if is_missing(&error) => {}
+                Err(error) => return Err(map_error("SOURCES")(error)),
+            }
+        }
+        deleted("SUSPECTS", self.written.suspects.remove(&source.0.bytes()))?;
+        Ok(was)
+    }
+
+    /// Brings the census of maps up to date, for the datapath asks only maps that have entries.
+    pub(super) fn take_census(&mut self) -> Result<(), KernelError> {
+        self.config.census = self.decided.census(&self.config);
+        self.readings.set_verdicts(&self.decided);
         self.write_config()
     }
+
+    /// All verdicts on sources as they were told to the kernel part.
+    #[must_use]
+    pub fn decided(&self) -> &Decided {
+        &self.decided
+    }
 }
 
-/// The entries as a longest-prefix match must have them: each ends when the last of those ends that cover it.
-fn effective(entries: &[(IpNetwork, u64)]) -> BTreeMap<([u8; 16], u8), u64> {
-    let mut own: BTreeMap<([u8; 16], u8), u64> = BTreeMap::new();
-    for (network, expires_ns) in entries {
-        let (address, bits) = prefix(network.network(), network.prefix());
-        let end = own.entry((address.bytes(), bits)).or_default();
-        *end = (*end).max(*expires_ns);
-    }
-    let lengths: Vec<u8> = {
-        let mut lengths: Vec<u8> = own.keys().map(|(_, bits)| *bits).collect();
-        lengths.sort_unstable();
-        lengths.dedup();
-        lengths
-    };
-    let last_end = |(address, bits): ([u8; 16], u8)| {
-        let shorter = lengths.iter().filter(|length| **length <= bits);
-        shorter
-            .filter_map(|length| {
-                own.get(&(Address::from_bytes(address).masked(&Address::mask(*length)).bytes(), *length))
-            })
-            .copied()
-            .max()
-    };
-    own.iter().map(|(key, expires_ns)| (*key, last_end(*key).unwrap_or(*expires_ns))).collect()
-}
+/// `BPF_EXIST` (`include/uapi/linux/bpf.h`): update, never insert.
+const EXISTING: u64 = 2;
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn network(text: &str) -> IpNetwork {
-        text.parse().expect("a prefix")
-    }
-
-    #[test]
-    fn an_entry_within_another_ends_with_the_later_one() {
-        let entries = [("10.0.0.0/8", 100), ("10.1.0.0/16", 5), ("10.1.2.3", 200), ("2001:db8::/32", NEVER_NS)];
-        let ends: Vec<u64> = effective(&entries.map(|(text, end)| (network(text), end))).into_values().collect();
-        assert_eq!(ends, [100, 100, 200, NEVER_NS]);
-    }
+fn lpm_key(prefix: Prefix) -> Key<[u8; 16]> {
+    Key::new(u32::from(prefix.bits), prefix.address)
 }

@@ -1,6 +1,9 @@
 //! What can go wrong between this process and the kernel.
 
 use std::io;
+use std::path::PathBuf;
+
+use scanguard_common::layout::LAYOUT;
 
 /// An error of the kernel module. Messages say what was tried, on what, why it failed and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -36,12 +39,15 @@ pub enum KernelError {
     },
     /// Another XDP program runs there.
     #[error(
-        "another XDP program (id {program_id}) already runs on {interface}: `bpftool prog show id {program_id}` tells \
-         whose it is; stop that program, or detach it with `ip link set dev {interface} xdp off`"
+        "another XDP program, {program} (id {program_id}), already runs on {interface}, and an interface takes one: stop whatever \
+         loaded it (`bpftool prog show id {program_id}` and `bpftool link` tell more), or detach it with `ip link set dev \
+         {interface} xdp off`"
     )]
     Occupied {
         /// The interface.
         interface: String,
+        /// The other program's name.
+        program: String,
         /// The other program's id.
         program_id: u32,
     },
@@ -76,6 +82,43 @@ pub enum KernelError {
     Read {
         /// Which one.
         map: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// What is pinned is of another version.
+    #[error(
+        "what is pinned in {} was left by another version of scanguard (this one has layout {LAYOUT}) and cannot be taken over. \
+         `scanguard detach` takes it away (nothing is filtered from then on), or run the version that left it", folder.display()
+    )]
+    StalePins {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// Another process uses what is pinned.
+    #[error(
+        "another scanguard uses what is pinned in {}: stop it first, or give this one a folder of its own with `pins` in the \
+         configuration", folder.display()
+    )]
+    PinsInUse {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// No BPF file system.
+    #[error(
+        "{} is on no BPF file system, so nothing can be kept there: `mount -t bpf bpf /sys/fs/bpf`, or set `pins` in the \
+         configuration", folder.display()
+    )]
+    NoBpfFs {
+        /// The folder.
+        folder: PathBuf,
+    },
+    /// A pin could not be made or removed.
+    #[error("cannot {what} the pin {}: {source}", path.display())]
+    Pins {
+        /// What was tried.
+        what: &'static str,
+        /// Which one.
+        path: PathBuf,
         /// Why.
         source: io::Error,
     },

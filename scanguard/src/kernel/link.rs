@@ -76,6 +76,15 @@ pub async fn describe(interface: &str) -> Result<LinkFacts, KernelError> {
     Ok(facts)
 }
 
+/// The name of a loaded program, for a person who wonders whose it is.
+#[must_use]
+pub fn program_name(id: u32) -> String {
+    let programs = aya::programs::loaded_programs().filter_map(Result::ok);
+    let found = programs.into_iter().find(|program| program.id() == id);
+    let name = found.and_then(|program| program.name_as_str().map(str::to_owned));
+    name.filter(|name| !name.is_empty()).unwrap_or_else(|| "of no known name".to_owned())
+}
+
 /// The program that decides on this interface. With one in the driver and one in the stack ("multi") it is the driver's.
 fn running(xdp: &[LinkXdp]) -> Option<(DriverMode, u32)> {
     let mode = xdp.iter().find_map(|nla| match nla {

@@ -4,10 +4,10 @@
 //! byte arrays of their size.
 
 use std::fs;
-use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 
 use aya::maps::lpm_trie::LpmTrie;
-use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray, RingBuf};
+use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray};
 use aya::{Ebpf, Pod};
 use scanguard_common::address::Address;
 use scanguard_common::config::KernelConfig;
@@ -31,17 +31,24 @@ pub(super) type FlowBytes = [u8; size_of::<Flow>()];
 pub(super) type VerdictBytes = [u8; size_of::<Verdict>()];
 pub(super) type KnownBytes = [u8; size_of::<Known>()];
 pub(super) type AllowanceBytes = [u8; size_of::<Allowance>()];
+pub(super) type BackupBytes = [u8; size_of::<Backup>()];
+pub(super) type EndpointBytes = [u8; size_of::<Endpoint>()];
 pub(super) type StateBytes = [u8; size_of::<State>()];
 
 /// What can be read whole, entry by entry.
 pub(super) mod whole {
-    use super::{Backup, Endpoint, SourceRecord};
     use scanguard_common::source::SourceKey;
+
+    use super::{Backup, Endpoint, SourceRecord};
 
     /// An entry of SOURCES or PREFIXES.
     pub(in super::super) type Record = (SourceKey, SourceRecord);
     /// An entry of SUSPECTS.
     pub(in super::super) type Suspect = (SourceKey, Backup);
+    /// An entry of VERDICTS.
+    pub(in super::super) type Verdict = (SourceKey, super::Verdict);
+    /// An entry of KNOWN.
+    pub(in super::super) type Known = (SourceKey, super::Known);
     /// An entry of OPENED.
     pub(in super::super) type Opened = (Endpoint, u64);
 }
@@ -55,9 +62,11 @@ pub(super) struct Written {
     pub(super) ports: Array<MapData, u8>,
     pub(super) own: HashMap<MapData, AddressBytes, u32>,
     pub(super) verdicts: HashMap<MapData, AddressBytes, VerdictBytes>,
+    pub(super) prefix_verdicts: LpmTrie<MapData, AddressBytes, VerdictBytes>,
     pub(super) known: HashMap<MapData, AddressBytes, KnownBytes>,
     pub(super) allow: LpmTrie<MapData, AddressBytes, AllowanceBytes>,
-    pub(super) virtual_sockets: HashMap<MapData, FlowBytes, u32>,
+    pub(super) sources: HashMap<MapData, AddressBytes, RecordBytes>,
+    pub(super) suspects: HashMap<MapData, AddressBytes, BackupBytes>,
 }
 
 /// What the kernel part writes and this process reads.
@@ -67,8 +76,11 @@ pub(super) struct Counted {
     pub(super) prefixes_map: Whole,
     pub(super) suspects_map: Whole,
     pub(super) opened_map: Whole,
+    pub(super) verdicts_map: Whole,
+    pub(super) known_map: Whole,
     pub(super) own_size: MapSize,
-    pub(super) verdicts_size: MapSize,
+    pub(super) allow_size: MapSize,
+    pub(super) prefix_verdicts_size: MapSize,
     pub(super) sources: HashMap<MapData, AddressBytes, RecordBytes>,
     pub(super) counters: PerCpuArray<MapData, CounterBytes>,
     pub(super) state: Array<MapData, StateBytes>,
@@ -81,54 +93,125 @@ pub(super) struct Whole {
     pub(super) size: MapSize,
 }
 
-/// Takes the maps out of an object. Its programs must be loaded already: a map that is dropped before takes its
-/// descriptor with it.
-pub(super) fn take(object: &mut Ebpf) -> Result<(Written, Counted, RingBuf<MapData>), KernelError> {
-    let [sources_map, prefixes_map, suspects_map, opened_map] = [
-        describe(object, "SOURCES")?,
-        describe(object, "PREFIXES")?,
-        describe(object, "SUSPECTS")?,
-        describe(object, "OPENED")?,
-    ];
-    let [own_size, verdicts_size] = [describe(object, "OWN")?.size, describe(object, "VERDICTS")?.size];
+/// Where maps come from: a loaded object, or pins.
+pub(super) trait Maps {
+    /// The map of this name, once.
+    fn take(&mut self, name: &'static str) -> Result<Map, KernelError>;
+}
+
+/// Programs must be loaded already: a map that is dropped before takes its descriptor with it.
+impl Maps for Ebpf {
+    fn take(&mut self, name: &'static str) -> Result<Map, KernelError> {
+        self.take_map(name).ok_or(KernelError::NoSuchPart(name))
+    }
+}
+
+/// All maps but the ring of events.
+pub(super) fn take(maps: &mut impl Maps) -> Result<(Written, Counted), KernelError> {
+    let (sources, sources_map) = whole_map(maps, "SOURCES")?;
+    let (suspects, suspects_map) = whole_map(maps, "SUSPECTS")?;
+    let (prefixes, prefixes_map) = whole_map::<AddressBytes, RecordBytes>(maps, "PREFIXES")?;
+    let (opened, opened_map) = whole_map::<EndpointBytes, u64>(maps, "OPENED")?;
+    drop((prefixes, opened)); // Only their descriptors are used, to read them whole.
+    let (verdicts, verdicts_map) = whole_map(maps, "VERDICTS")?;
+    let (own, own_map) = whole_map(maps, "OWN")?;
+    let (known, known_map) = whole_map(maps, "KNOWN")?;
+    let allow = maps.take("ALLOW")?;
+    let allow_size = size_of_map(&allow)?;
+    let prefix_verdicts = maps.take("PREFIX_VERDICTS")?;
+    let prefix_verdicts_size = size_of_map(&prefix_verdicts)?;
+    let sources_again = HashMap::try_from(copy(&sources_map)?).map_err(map_error("SOURCES"))?;
     let written = Written {
-        config: one(object, "CONFIG")?,
-        ports: one(object, "PORTS")?,
-        own: one(object, "OWN")?,
-        verdicts: one(object, "VERDICTS")?,
-        known: one(object, "KNOWN")?,
-        allow: one(object, "ALLOW")?,
-        virtual_sockets: one(object, "VIRTUAL_SOCKETS")?,
+        config: one(maps, "CONFIG")?,
+        ports: one(maps, "PORTS")?,
+        own,
+        verdicts,
+        prefix_verdicts: LpmTrie::try_from(prefix_verdicts).map_err(map_error("PREFIX_VERDICTS"))?,
+        known,
+        allow: LpmTrie::try_from(allow).map_err(map_error("ALLOW"))?,
+        sources,
+        suspects,
     };
     let counted = Counted {
         sources_map,
         prefixes_map,
         suspects_map,
         opened_map,
-        own_size,
-        verdicts_size,
-        sources: one(object, "SOURCES")?,
-        counters: one(object, "COUNTERS")?,
-        state: one(object, "STATE")?,
+        verdicts_map,
+        known_map,
+        own_size: own_map.size,
+        allow_size,
+        prefix_verdicts_size,
+        sources: sources_again,
+        counters: one(maps, "COUNTERS")?,
+        state: one(maps, "STATE")?,
     };
-    Ok((written, counted, one(object, "EVENTS")?))
+    Ok((written, counted))
 }
 
-fn one<M>(object: &mut Ebpf, name: &'static str) -> Result<M, KernelError>
+/// A map as its type.
+pub(super) fn one<M>(maps: &mut impl Maps, name: &'static str) -> Result<M, KernelError>
 where
-    M: TryFrom<aya::maps::Map, Error = MapError>,
+    M: TryFrom<Map, Error = MapError>,
 {
-    let map = object.take_map(name).ok_or(KernelError::NoSuchPart(name))?;
-    M::try_from(map).map_err(map_error(name))
+    M::try_from(maps.take(name)?).map_err(map_error(name))
+}
+
+/// A hash map, and what it takes to read it whole.
+fn whole_map<K: Pod, V: Pod>(
+    maps: &mut impl Maps,
+    name: &'static str,
+) -> Result<(HashMap<MapData, K, V>, Whole), KernelError> {
+    let map = maps.take(name)?;
+    let size = size_of_map(&map)?;
+    let descriptor = descriptor(&map)?.try_clone_to_owned().map_err(copying)?;
+    Ok((HashMap::try_from(map).map_err(map_error(name))?, Whole { name, descriptor, size }))
+}
+
+/// A second handle on a map.
+fn copy(map: &Whole) -> Result<Map, KernelError> {
+    let descriptor = map.descriptor.try_clone().map_err(copying)?;
+    MapData::from_fd(descriptor).and_then(Map::from_map_data).map_err(map_error(map.name))
+}
+
+fn copying(source: std::io::Error) -> KernelError {
+    KernelError::Io { what: "copy a map's descriptor", source }
+}
+
+fn descriptor(map: &Map) -> Result<BorrowedFd<'_>, KernelError> {
+    match map {
+        Map::HashMap(data) | Map::LruHashMap(data) | Map::LpmTrie(data) => Ok(data.fd().as_fd()),
+        _ => Err(KernelError::NoSuchPart("a hash map or trie")),
+    }
+}
+
+/// A map's size as the kernel accounts for it: `max_entries` and `memlock` in the descriptor's fdinfo (bpf_map_show_fdinfo in
+/// kernel/bpf/syscall.c).
+fn size_of_map(map: &Map) -> Result<MapSize, KernelError> {
+    let path = format!("/proc/self/fdinfo/{}", descriptor(map)?.as_raw_fd());
+    let text = fs::read_to_string(path).map_err(|source| KernelError::Io { what: "read a map's fdinfo", source })?;
+    let field = |name: &str| {
+        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        value.and_then(|value| value.trim().parse().ok()).unwrap_or(0)
+    };
+    Ok(MapSize { capacity: field("max_entries"), bytes: field("memlock") })
+}
+
+/// Whether an error says that there is no such entry.
+pub(super) fn is_missing(error: &MapError) -> bool {
+    match error {
+        MapError::KeyNotFound => true,
+        // What aya 0.14 says instead where it deletes and updates.
+        MapError::SyscallError(error) => error.io_error.kind() == std::io::ErrorKind::NotFound,
+        _ => false,
+    }
 }
 
 /// The outcome of deleting an entry, where it is no error that there was none.
 pub(super) fn deleted(map: &'static str, result: Result<(), MapError>) -> Result<(), KernelError> {
     match result {
-        Ok(()) | Err(MapError::KeyNotFound) => Ok(()),
-        // What aya 0.14 says instead.
-        Err(MapError::SyscallError(error)) if error.io_error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(map_error(map)(error)),
+        Err(error) if !is_missing(&error) => Err(map_error(map)(error)),
+        _ => Ok(()),
     }
 }
 
@@ -144,23 +227,6 @@ pub(super) struct MapSize {
     pub(super) capacity: u64,
     /// Bytes of kernel memory it takes, all of it allocated when it was made.
     pub(super) bytes: u64,
-}
-
-/// A descriptor of a hash map, and its size as the kernel accounts for it.
-fn describe(object: &Ebpf, name: &'static str) -> Result<Whole, KernelError> {
-    let Some(Map::HashMap(map) | Map::LruHashMap(map)) = object.map(name) else {
-        return Err(KernelError::NoSuchPart(name));
-    };
-    // `max_entries` and `memlock` in the descriptor's fdinfo (bpf_map_show_fdinfo in kernel/bpf/syscall.c).
-    let io_error = |what| move |source| KernelError::Io { what, source };
-    let descriptor = map.fd().as_fd().try_clone_to_owned().map_err(io_error("copy a map's descriptor"))?;
-    let path = format!("/proc/self/fdinfo/{}", descriptor.as_raw_fd());
-    let text = fs::read_to_string(path).map_err(io_error("read a map's fdinfo"))?;
-    let field = |name: &str| {
-        let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-        value.and_then(|value| value.trim().parse().ok()).unwrap_or(0)
-    };
-    Ok(Whole { name, descriptor, size: MapSize { capacity: field("max_entries"), bytes: field("memlock") } })
 }
 
 /// A shared struct as the bytes that aya carries; `B` is the byte array of its size.

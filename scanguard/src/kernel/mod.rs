@@ -4,7 +4,10 @@
 //! |---|---|
 //! | [`preflight`] | what this machine lacks, all of it at once |
 //! | [`Datapath`] | loads the program, writes its settings, attaches and detaches it |
+//! | [`Tables`] | the maps: settings, classes of ports, own addresses |
 //! | `decisions` | writes verdicts, known sources and the allowlist |
+//! | `decided` | what was told to the kernel part, in memory |
+//! | [`pins`] | what stays in the kernel without a process |
 //! | [`link`] | what an interface is and what XDP program really runs on it |
 //! | [`EventStream`] | what the program tells as it happens |
 //! | [`Readings`] | what the program counted |
@@ -15,20 +18,25 @@
 mod batch;
 pub mod clock;
 mod datapath;
+mod decided;
 mod decisions;
 mod error;
 mod events;
 pub mod link;
 mod maps;
+pub mod pins;
 pub mod preflight;
 mod readings;
 #[cfg(feature = "rig")]
 pub mod rig;
+mod tables;
 pub mod trial;
 
 pub use datapath::{AttachMode, Attachment, Datapath, LoadOptions};
-pub use decisions::{NEVER_NS, Refusal};
+pub use decided::Decided;
+pub use decisions::{Freed, NEVER_NS, Refusal};
 pub use error::KernelError;
 pub use events::EventStream;
 pub use link::DriverMode;
 pub use readings::{Counters, MapUse, Readings};
+pub use tables::Tables;

@@ -16,6 +16,7 @@ use zerocopy::{FromBytes, IntoBytes};
 
 use super::batch;
 use super::clock;
+use super::decided::Decided;
 use super::error::KernelError;
 use super::maps::{Counted, MapSize, Whole, from_bytes, map_error, whole};
 
@@ -29,8 +30,9 @@ pub struct Readings {
 struct Shared {
     counted: Counted,
     own_addresses: AtomicU64,
-    verdicts: AtomicU64,
-    /// Of these, blocks of private ports and blocks of all.
+    /// Entries of VERDICTS, PREFIX_VERDICTS and ALLOW.
+    decided: [AtomicU64; 3],
+    /// Of the first two, blocks of private ports and blocks of all.
     blocks: [AtomicU64; 2],
     heartbeat_ns: AtomicU64,
 }
@@ -50,8 +52,9 @@ pub struct MapUse {
 
 impl Readings {
     pub(super) fn new(counted: Counted) -> Self {
-        let [own_addresses, verdicts, private, all, heartbeat_ns] = [const { AtomicU64::new(0) }; 5];
-        Self { shared: Arc::new(Shared { counted, own_addresses, verdicts, blocks: [private, all], heartbeat_ns }) }
+        let [own_addresses, heartbeat_ns] = Default::default();
+        let (decided, blocks) = Default::default();
+        Self { shared: Arc::new(Shared { counted, own_addresses, decided, blocks, heartbeat_ns }) }
     }
 
     pub(super) fn set_own_addresses(&self, count: usize) {
@@ -69,14 +72,16 @@ impl Readings {
         Duration::from_nanos(clock::monotonic_coarse_ns().saturating_sub(heartbeat_ns))
     }
 
-    pub(super) fn set_verdicts(&self, verdicts: u32, counts: [u64; 2]) {
-        self.shared.verdicts.store(verdicts.into(), Ordering::Relaxed);
-        for (block, count) in self.shared.blocks.iter().zip(counts) {
+    pub(super) fn set_verdicts(&self, decided: &Decided) {
+        for (told, count) in self.shared.decided.iter().zip(decided.entries()) {
+            told.store(count as u64, Ordering::Relaxed);
+        }
+        for (block, count) in self.shared.blocks.iter().zip(decided.blocks()) {
             block.store(count, Ordering::Relaxed);
         }
     }
 
-    /// How many sources VERDICTS blocks with this scope, those among them whose time is over and that nobody removed yet.
+    /// How many sources and prefixes are blocked with this scope, those among them whose time is over and that nobody removed yet.
     #[must_use]
     pub fn blocks(&self, scope: Scope) -> u64 {
         self.shared.blocks[scope as usize].load(Ordering::Relaxed)
@@ -130,6 +135,20 @@ impl Readings {
         unsafe { read(&self.shared.counted.suspects_map) }
     }
 
+    /// All verdicts on sources that the kernel holds.
+    ///
+    /// # Errors
+    /// When the map cannot be read.
+    pub fn verdicts(&self) -> Result<Vec<whole::Verdict>, KernelError> {
+        // SAFETY: as for SOURCES.
+        unsafe { read(&self.shared.counted.verdicts_map) }
+    }
+
+    pub(super) fn known(&self) -> Result<Vec<whole::Known>, KernelError> {
+        // SAFETY: as for SOURCES.
+        unsafe { read(&self.shared.counted.known_map) }
+    }
+
     /// All ports that the datapath itself saw open, and when.
     ///
     /// # Errors
@@ -162,12 +181,17 @@ impl Readings {
     /// How full the tables are that can fill up, where SOURCES was read to hold `sources` records.
     #[must_use]
     pub fn maps(&self, sources: usize) -> Vec<MapUse> {
-        let Counted { sources_map, own_size, verdicts_size, .. } = &self.shared.counted;
+        let Counted { sources_map, verdicts_map, own_size, allow_size, prefix_verdicts_size, .. } =
+            &self.shared.counted;
+        let [verdicts, prefix_verdicts, allowed] =
+            [0, 1, 2].map(|table: usize| self.shared.decided[table].load(Ordering::Relaxed));
         let with = |name, entries, MapSize { capacity, bytes }: MapSize| MapUse { name, entries, capacity, bytes };
         vec![
             with("SOURCES", sources as u64, sources_map.size),
             with("OWN", self.shared.own_addresses.load(Ordering::Relaxed), *own_size),
-            with("VERDICTS", self.shared.verdicts.load(Ordering::Relaxed), *verdicts_size),
+            with("VERDICTS", verdicts, verdicts_map.size),
+            with("PREFIX_VERDICTS", prefix_verdicts, *prefix_verdicts_size),
+            with("ALLOW", allowed, *allow_size),
         ]
     }
 }

@@ -43,6 +43,6 @@ impl Datapath {
     /// When the map cannot be written.
     pub fn set_virtual_socket(&mut self, flow: &Flow, socket: Socket) -> Result<(), KernelError> {
         let key = to_bytes::<_, FlowBytes>(flow);
-        self.written.virtual_sockets.insert(key, socket as u32, 0).map_err(map_error("VIRTUAL_SOCKETS"))
+        self.virtual_sockets.insert(key, socket as u32, 0).map_err(map_error("VIRTUAL_SOCKETS"))
     }
 }

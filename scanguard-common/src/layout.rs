@@ -1,0 +1,42 @@
+//! The version of everything that lies in maps.
+//!
+//! Maps outlive the daemon that made them where they are pinned, and a pinned map is used again without a word about what its bytes
+//! mean. So the version is part of the path of the pins, and rises with every change of a struct, a number or a capacity below.
+
+/// The version.
+pub const LAYOUT: u32 = 1;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::class::PORT_ENTRIES;
+    use crate::config::KernelConfig;
+    use crate::counter::{COUNTER_ENTRIES, Counter};
+    use crate::event::Event;
+    use crate::opened::Endpoint;
+    use crate::record::{Backup, SourceRecord};
+    use crate::storm::State;
+    use crate::verdict::{Allowance, Census, Known, Verdict};
+
+    /// A change of any number here is a new layout: raise [`LAYOUT`] with it. (A change of meaning without one is a new layout as
+    /// well, and no test tells.)
+    #[test]
+    fn what_lies_in_maps_is_that_of_this_version() {
+        let sizes = [
+            size_of::<KernelConfig>(),
+            size_of::<Census>(),
+            size_of::<Counter>(),
+            size_of::<Event>(),
+            size_of::<Endpoint>(),
+            size_of::<SourceRecord>(),
+            size_of::<Backup>(),
+            size_of::<State>(),
+            size_of::<Verdict>(),
+            size_of::<Known>(),
+            size_of::<Allowance>(),
+            PORT_ENTRIES as usize,
+            COUNTER_ENTRIES as usize,
+        ];
+        assert_eq!((LAYOUT, sizes), (1, [240, 32, 16, 56, 24, 136, 48, 32, 16, 8, 8, 131_072, 447]));
+    }
+}

@@ -1,0 +1,273 @@
+//! What was told to the kernel part, in memory: this process is its only writer, and asking takes system calls.
+
+use std::collections::{BTreeMap, HashMap};
+
+use scanguard_common::address::{Address, MAPPED_BITS};
+use scanguard_common::config::KernelConfig;
+use scanguard_common::reason::Level;
+use scanguard_common::source::{KeyRules, SourceKey};
+use scanguard_common::verdict::{Census, Known, Scope, Verdict};
+
+use crate::prefix_map::{Prefix, PrefixMap};
+
+/// What was told.
+#[derive(Debug, Default)]
+pub struct Decided {
+    pub(super) verdicts: Verdicts,
+    pub(super) prefix_verdicts: PrefixMap<Verdict>,
+    pub(super) known: HashMap<SourceKey, Known>,
+    pub(super) allowed: PrefixMap<Ends>,
+    /// Entries of the allowlist that may cover some addresses of a source and not others; kept for these rules.
+    within: (Option<KeyRules>, usize),
+}
+
+/// When an entry of the allowlist ends: a longest-prefix match sees one entry only, so in the kernel it ends when the last of those ends
+/// that cover it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Ends {
+    /// By itself.
+    own: u64,
+    /// With all that cover it.
+    pub(super) effective: u64,
+}
+
+/// Verdicts by source, in order, and how many there are of which kind.
+#[derive(Debug, Default)]
+pub(super) struct Verdicts {
+    by_source: BTreeMap<[u8; 16], Verdict>,
+    blocks: [u64; 2],
+    hard: u32,
+}
+
+impl Verdicts {
+    pub(super) fn len(&self) -> usize {
+        self.by_source.len()
+    }
+
+    pub(super) fn get(&self, source: &SourceKey) -> Option<Verdict> {
+        self.by_source.get(&source.0.bytes()).copied()
+    }
+
+    pub(super) fn insert(&mut self, source: SourceKey, verdict: Verdict) {
+        let earlier = self.by_source.insert(source.0.bytes(), verdict);
+        if let Some(earlier) = earlier {
+            self.count(&earlier, false);
+        }
+        self.count(&verdict, true);
+    }
+
+    pub(super) fn remove(&mut self, source: &SourceKey) -> bool {
+        let earlier = self.by_source.remove(&source.0.bytes());
+        if let Some(earlier) = &earlier {
+            self.count(earlier, false);
+        }
+        earlier.is_some()
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (SourceKey, &Verdict)> {
+        self.by_source.iter().map(|(source, verdict)| (SourceKey(Address::from_bytes(*source)), verdict))
+    }
+
+    fn count(&mut self, verdict: &Verdict, more: bool) {
+        let add = |count: u64| if more { count + 1 } else { count.saturating_sub(1) };
+        if verdict.level == Level::Block as u8 {
+            let block = &mut self.blocks[Scope::from_u8(verdict.scope) as usize];
+            *block = add(*block);
+        }
+        if verdict.hard != 0 {
+            self.hard = if more { self.hard + 1 } else { self.hard.saturating_sub(1) };
+        }
+    }
+}
+
+/// The prefix that a source stands for.
+pub(super) fn source_prefix(keys: &KeyRules, source: &SourceKey) -> Prefix {
+    let (address, length) = keys.prefix(*source);
+    let bits = if address.is_ipv4() { length + MAPPED_BITS } else { length };
+    Prefix { address: source.0.bytes(), bits }
+}
+
+impl Decided {
+    /// Sources that are blocked, those on prefixes among them, by scope: private, all.
+    #[must_use]
+    pub fn blocks(&self) -> [u64; 2] {
+        let mut blocks = self.verdicts.blocks;
+        for (_, verdict) in self.prefix_verdicts.iter() {
+            blocks[Scope::from_u8(verdict.scope) as usize] += u64::from(verdict.level == Level::Block as u8);
+        }
+        blocks
+    }
+
+    /// All verdicts on sources.
+    pub fn verdicts(&self) -> impl Iterator<Item = (SourceKey, Verdict)> {
+        self.verdicts.iter().map(|(source, verdict)| (source, *verdict))
+    }
+
+    /// All verdicts on prefixes.
+    pub fn prefix_verdicts(&self) -> impl Iterator<Item = (Prefix, Verdict)> {
+        self.prefix_verdicts.iter().map(|(prefix, verdict)| (*prefix, *verdict))
+    }
+
+    /// Entries of VERDICTS, PREFIX_VERDICTS and ALLOW.
+    #[must_use]
+    pub fn entries(&self) -> [usize; 3] {
+        [self.verdicts.len(), self.prefix_verdicts.len(), self.allowed.len()]
+    }
+
+    /// Whether the allowlist covers some address of a source.
+    pub(super) fn allows_some_of(&self, keys: &KeyRules, source: &SourceKey) -> bool {
+        let prefix = source_prefix(keys, source);
+        let mut within = self.allowed.within(prefix);
+        self.allowed.covering(prefix).next().is_some()
+            || within.any(|(entry, _)| keys.overlaps(source, &entry.address(), entry.bits))
+    }
+
+    /// Sources with a verdict that have an address in common with a prefix.
+    pub(super) fn verdicts_meeting(&self, keys: &KeyRules, prefix: Prefix) -> Vec<SourceKey> {
+        let first = prefix.address;
+        let host = !u128::from_be_bytes(Address::mask(prefix.bits).bytes());
+        let last = (u128::from_be_bytes(first) | host).to_be_bytes();
+        let mut found: Vec<SourceKey> =
+            self.verdicts.by_source.range(first..=last).map(|(key, _)| SourceKey(Address::from_bytes(*key))).collect();
+        // The source that the prefix lies in, which begins before it.
+        let around = SourceKey(prefix.address().masked(&keys.ipv6_mask));
+        if !prefix.address().is_mapped()
+            && self.verdicts.get(&around).is_some()
+            && !found.contains(&around)
+            && keys.overlaps(&around, &prefix.address(), prefix.bits)
+        {
+            found.push(around);
+        }
+        found
+    }
+
+    /// Sets when an entry of the allowlist ends by itself; returns all entries whose end in the kernel is another one now, the new one first.
+    pub(super) fn allow(&mut self, prefix: Prefix, own: u64) -> Vec<(Prefix, u64)> {
+        let known = self.allowed.get(&prefix).is_some();
+        self.allowed.insert(prefix, Ends { own, effective: own });
+        if !known {
+            self.count_within(&prefix, true);
+        }
+        self.settle(prefix, Some(prefix))
+    }
+
+    /// Takes an entry away; returns the entries within it whose end in the kernel is another one now, or nothing when there was none.
+    pub(super) fn disallow(&mut self, prefix: Prefix) -> Option<Vec<(Prefix, u64)>> {
+        self.allowed.remove(&prefix)?;
+        self.count_within(&prefix, false);
+        Some(self.settle(prefix, None))
+    }
+
+    /// Works out anew when the entries within a prefix end.
+    fn settle(&mut self, prefix: Prefix, always: Option<Prefix>) -> Vec<(Prefix, u64)> {
+        let within: Vec<(Prefix, Ends)> = self.allowed.within(prefix).map(|(prefix, ends)| (*prefix, *ends)).collect();
+        let mut changed = Vec::new();
+        for (entry, ends) in within {
+            let effective = self.allowed.covering(entry).map(|(_, ends)| ends.own).max().unwrap_or(ends.own);
+            if effective != ends.effective || always == Some(entry) {
+                self.allowed.insert(entry, Ends { effective, ..ends });
+                changed.push((entry, effective));
+            }
+        }
+        changed
+    }
+
+    /// An entry as it was found in the kernel; its own end is not to be told from that of those that cover it.
+    pub(super) fn found_allowed(&mut self, prefix: Prefix, effective: u64) {
+        if self.allowed.insert(prefix, Ends { own: effective, effective }).is_none() {
+            self.count_within(&prefix, true);
+        }
+    }
+
+    fn count_within(&mut self, prefix: &Prefix, more: bool) {
+        if let (Some(keys), count) = &mut self.within
+            && keys.may_split_sources(&prefix.address(), prefix.bits)
+        {
+            *count = if more { *count + 1 } else { count.saturating_sub(1) };
+        }
+    }
+
+    /// The census of maps that goes with the settings.
+    pub(super) fn census(&mut self, config: &KernelConfig) -> Census {
+        if self.within.0.as_ref() != Some(&config.keys) {
+            let splits = |prefix: &Prefix| config.keys.may_split_sources(&prefix.address(), prefix.bits);
+            let count = self.allowed.iter().filter(|(prefix, _)| splits(prefix)).count();
+            self.within = (Some(config.keys), count);
+        }
+        let count = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
+        let hard_prefixes = self.prefix_verdicts.iter().filter(|(_, verdict)| verdict.hard != 0).count();
+        Census {
+            verdicts: count(self.verdicts.len()),
+            hard_verdicts: self.verdicts.hard + count(hard_prefixes),
+            known: count(self.known.len()),
+            allowed: count(self.allowed.len()),
+            allowed_within: count(self.within.1),
+            allow_generation: config.census.allow_generation,
+            prefix_verdicts: count(self.prefix_verdicts.len()),
+            reserved: 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use ipnetwork::IpNetwork;
+    use scanguard_common::verdict::Origin;
+
+    use super::super::decisions::NEVER_NS;
+    use super::*;
+
+    fn prefix(text: &str) -> Prefix {
+        text.parse::<IpNetwork>().expect("a prefix").into()
+    }
+
+    #[test]
+    fn an_entry_within_another_ends_with_the_later_one() {
+        let mut decided = Decided::default();
+        for (text, end) in [("10.0.0.0/8", 100), ("10.1.0.0/16", 5), ("10.1.2.3", 200), ("2001:db8::/32", NEVER_NS)] {
+            decided.allow(prefix(text), end);
+        }
+        let ends = |decided: &Decided| -> Vec<u64> { decided.allowed.iter().map(|(_, ends)| ends.effective).collect() };
+        assert_eq!(ends(&decided), [100, 100, 200, NEVER_NS]);
+        let changed = decided.allow(prefix("10.0.0.0/8"), 150);
+        assert_eq!(changed, [(prefix("10.0.0.0/8"), 150), (prefix("10.1.0.0/16"), 150)]);
+        assert_eq!(decided.disallow(prefix("10.0.0.0/8")), Some(vec![(prefix("10.1.0.0/16"), 5)]));
+        assert_eq!(decided.disallow(prefix("10.0.0.0/8")), None);
+        assert_eq!(ends(&decided), [5, 200, NEVER_NS]);
+    }
+
+    #[test]
+    fn verdicts_are_counted_as_they_come_and_go() {
+        let mut decided = Decided::default();
+        let source = |text: &str| SourceKey(text.parse::<IpAddr>().expect("an address").into());
+        let block = |scope| Verdict::block(scope, Origin::Operator, NEVER_NS);
+        decided.verdicts.insert(source("192.0.2.1"), block(Scope::All));
+        decided.verdicts.insert(source("192.0.2.1"), block(Scope::Private));
+        decided.verdicts.insert(source("192.0.2.2"), Verdict { hard: 1, ..block(Scope::All) });
+        decided.prefix_verdicts.insert(prefix("198.51.100.0/24"), block(Scope::All));
+        assert_eq!(decided.blocks(), [1, 2]);
+        let census = decided.census(&KernelConfig::new([0; 2]));
+        assert_eq!((census.verdicts, census.hard_verdicts, census.prefix_verdicts), (2, 1, 1));
+        decided.verdicts.remove(&source("192.0.2.2"));
+        assert_eq!((decided.blocks(), decided.verdicts.hard), ([1, 1], 0));
+    }
+
+    #[test]
+    fn verdicts_that_an_entry_of_the_allowlist_meets_are_found() {
+        let mut decided = Decided::default();
+        let keys = KeyRules::new();
+        let source = |text: &str| SourceKey(text.parse::<IpAddr>().expect("an address").into());
+        for text in ["192.0.2.1", "192.0.2.200", "2001:db8:1:2::", "2001:db8:1:3::", "fe80::9"] {
+            decided.verdicts.insert(source(text), Verdict::block(Scope::All, Origin::Operator, NEVER_NS));
+        }
+        let meeting = |text: &str| decided.verdicts_meeting(&keys, prefix(text));
+        assert_eq!(meeting("192.0.2.0/25"), [source("192.0.2.1")]);
+        assert_eq!(meeting("2001:db8:1:2::5"), [source("2001:db8:1:2::")]);
+        assert_eq!(meeting("2001:db8:1:2::/64"), [source("2001:db8:1:2::")]);
+        assert_eq!(meeting("2001:db8:1::/48").len(), 2);
+        assert_eq!(meeting("fe80::9"), [source("fe80::9")]);
+        assert_eq!(meeting("fe80::8"), []);
+    }
+}

@@ -1,0 +1,272 @@
+//! What stays in the kernel without a process: pinned maps and links, below `v<layout>` of a folder of the BPF file system.
+//!
+//! ```text
+//! /sys/fs/bpf/scanguard/v1/maps/CONFIG …     every map that holds state
+//! /sys/fs/bpf/scanguard/v1/links/7           the program on the interface with index 7
+//! ```
+//!
+//! The kernel opens a pinned map without a word about what its bytes mean, and a map of another layout under this program is a crash. So
+//! the version is in the path, and type and sizes are compared before use.
+
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+
+use aya::maps::{Map, MapData, MapInfo, MapType};
+use nix::fcntl::{Flock, FlockArg};
+use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
+use scanguard_common::class::PORT_ENTRIES;
+use scanguard_common::counter::COUNTER_ENTRIES;
+use scanguard_common::layout::LAYOUT;
+
+use super::error::KernelError;
+use super::maps::{
+    AddressBytes, AllowanceBytes, BackupBytes, ConfigBytes, CounterBytes, EndpointBytes, KnownBytes, Maps, RecordBytes,
+    StateBytes, VerdictBytes, map_error,
+};
+
+/// Where pins are unless an option says otherwise.
+pub const DEFAULT_FOLDER: &str = "/sys/fs/bpf/scanguard";
+
+/// Bytes of a key of a longest-prefix match: its length and an address.
+const LPM_KEY: usize = size_of::<u32>() + size_of::<AddressBytes>();
+
+/// A map that holds state.
+pub(super) struct Kept {
+    pub(super) name: &'static str,
+    kind: MapType,
+    key: usize,
+    value: usize,
+    capacity: Capacity,
+}
+
+/// How many entries a map holds.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Capacity {
+    /// So many: the datapath counts on it.
+    Exactly(u32),
+    /// As many as the object says; no matter.
+    Any,
+    /// As the configuration says; the map is made anew when it says something else.
+    Configured,
+}
+
+const fn kept(name: &'static str, kind: MapType, key: usize, value: usize, capacity: Capacity) -> Kept {
+    Kept { name, kind, key, value, capacity }
+}
+
+const INDEX: usize = size_of::<u32>();
+const ADDRESS: usize = size_of::<AddressBytes>();
+
+/// All of them. Scratch memory is not kept.
+pub(super) const KEPT: [Kept; 14] = [
+    kept("CONFIG", MapType::Array, INDEX, size_of::<ConfigBytes>(), Capacity::Exactly(1)),
+    kept("STATE", MapType::Array, INDEX, size_of::<StateBytes>(), Capacity::Exactly(1)),
+    kept("PORTS", MapType::Array, INDEX, 1, Capacity::Exactly(PORT_ENTRIES)),
+    kept("COUNTERS", MapType::PerCpuArray, INDEX, size_of::<CounterBytes>(), Capacity::Exactly(COUNTER_ENTRIES)),
+    kept("OWN", MapType::Hash, ADDRESS, size_of::<u32>(), Capacity::Any),
+    kept("VERDICTS", MapType::Hash, ADDRESS, size_of::<VerdictBytes>(), Capacity::Any),
+    kept("PREFIX_VERDICTS", MapType::LpmTrie, LPM_KEY, size_of::<VerdictBytes>(), Capacity::Any),
+    kept("KNOWN", MapType::Hash, ADDRESS, size_of::<KnownBytes>(), Capacity::Any),
+    kept("ALLOW", MapType::LpmTrie, LPM_KEY, size_of::<AllowanceBytes>(), Capacity::Any),
+    kept("SOURCES", MapType::LruHash, ADDRESS, size_of::<RecordBytes>(), Capacity::Configured),
+    kept("PREFIXES", MapType::LruHash, ADDRESS, size_of::<RecordBytes>(), Capacity::Any),
+    kept("SUSPECTS", MapType::LruHash, ADDRESS, size_of::<BackupBytes>(), Capacity::Any),
+    kept("OPENED", MapType::LruHash, size_of::<EndpointBytes>(), size_of::<u64>(), Capacity::Any),
+    kept("EVENTS", MapType::RingBuf, 0, 0, Capacity::Configured),
+];
+
+/// The folder of pins, held by one process at a time.
+#[derive(Debug)]
+pub struct Pins {
+    folder: PathBuf,
+    /// Held for as long as this process may write what is pinned.
+    _lock: Flock<File>,
+}
+
+impl Pins {
+    /// Whether something is pinned below a folder.
+    #[must_use]
+    pub fn exist(folder: &Path) -> bool {
+        versions(folder).is_ok_and(|versions| !versions.is_empty())
+    }
+
+    /// Opens the folder if something is pinned there, or makes it where `make` says so. Nothing else can use it then.
+    ///
+    /// # Errors
+    /// When another process uses it, another version left it, or it is on no BPF file system.
+    pub fn open(folder: &Path, make: bool) -> Result<Option<Self>, KernelError> {
+        if !make && !Self::exist(folder) {
+            return Ok(None);
+        }
+        let pins = Self::lock(folder, make)?;
+        if let Some(stale) = versions(folder).map_err(|source| failed("list", folder, source))?.iter().find(is_stale) {
+            return Err(KernelError::StalePins { folder: folder.join(stale) });
+        }
+        for part in ["maps", "links"] {
+            make_folder(&pins.version().join(part))?;
+        }
+        Ok(Some(pins))
+    }
+
+    fn lock(folder: &Path, make: bool) -> Result<Self, KernelError> {
+        if make {
+            make_folder(folder)?;
+        }
+        let on_bpf = statfs(folder).is_ok_and(|found| found.filesystem_type() == BPF_FS_MAGIC);
+        if !on_bpf {
+            return Err(KernelError::NoBpfFs { folder: folder.to_owned() });
+        }
+        let file = File::open(folder).map_err(|source| failed("open", folder, source))?;
+        let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock)
+            .map_err(|_| KernelError::PinsInUse { folder: folder.to_owned() })?;
+        Ok(Self { folder: folder.to_owned(), _lock: lock })
+    }
+
+    fn version(&self) -> PathBuf {
+        self.folder.join(format!("v{LAYOUT}"))
+    }
+
+    /// Where a map is pinned.
+    pub(super) fn map(&self, name: &str) -> PathBuf {
+        self.version().join("maps").join(name)
+    }
+
+    /// Where the link of an interface is pinned.
+    pub(super) fn link(&self, index: u32) -> PathBuf {
+        self.version().join("links").join(index.to_string())
+    }
+
+    /// Whether state of an earlier process is there: its settings, without which the rest means nothing.
+    #[must_use]
+    pub fn hold_state(&self) -> bool {
+        self.map("CONFIG").exists()
+    }
+
+    /// Indices of the interfaces whose link is pinned.
+    #[must_use]
+    pub fn links(&self) -> Vec<u32> {
+        let Ok(folder) = fs::read_dir(self.version().join("links")) else { return Vec::new() };
+        let mut links: Vec<u32> =
+            folder.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+        links.sort_unstable();
+        links
+    }
+
+    /// Compares every map that is pinned with what this program expects. One whose capacity the configuration changed is unpinned, so that a
+    /// new one is made; the program that still runs keeps the old one.
+    ///
+    /// # Errors
+    /// When one is of another layout.
+    pub(super) fn check(&self, configured: impl Fn(&str) -> u32) -> Result<(), KernelError> {
+        for Kept { name, kind, key, value, capacity } in &KEPT {
+            let path = self.map(name);
+            if !path.exists() {
+                continue;
+            }
+            let info = MapInfo::from_pin(&path).map_err(map_error(name))?;
+            let found = (info.map_type().map_err(map_error(name))?, info.key_size(), info.value_size());
+            let capacity_fits = match capacity {
+                Capacity::Exactly(entries) => info.max_entries() == *entries,
+                Capacity::Any => true,
+                Capacity::Configured => {
+                    if info.max_entries() != configured(name) {
+                        tracing::info!(map = name, "its capacity is another one now: it is made anew");
+                        fs::remove_file(&path).map_err(|source| failed("remove", &path, source))?;
+                        continue;
+                    }
+                    true
+                }
+            };
+            if found != (*kind, *key as u32, *value as u32) || !capacity_fits {
+                return Err(KernelError::StalePins { folder: self.version() });
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes everything away that is pinned. Programs go on for as long as a process holds them.
+    ///
+    /// # Errors
+    /// When a file cannot be removed.
+    pub fn remove(self) -> Result<(), KernelError> {
+        remove_all(&self.folder).map_err(|source| failed("remove", &self.folder, source))
+    }
+
+    /// Forgets a link.
+    ///
+    /// # Errors
+    /// When the file cannot be removed.
+    pub(super) fn forget_link(&self, index: u32) -> Result<(), KernelError> {
+        let path = self.link(index);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(failed("remove", &path, error)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Maps out of pins.
+impl Maps for &Pins {
+    fn take(&mut self, name: &'static str) -> Result<Map, KernelError> {
+        MapData::from_pin(self.map(name)).and_then(Map::from_map_data).map_err(map_error(name))
+    }
+}
+
+/// Takes away whatever is pinned below a folder, of any version: programs are detached, and nothing is filtered any more. Returns the links
+/// that there were; nothing when nothing was pinned.
+///
+/// # Errors
+/// When another process uses it, or a file cannot be removed.
+pub fn detach(folder: &Path) -> Result<Option<usize>, KernelError> {
+    if !folder.exists() {
+        return Ok(None);
+    }
+    let pins = Pins::lock(folder, false)?;
+    let links = versions(folder)
+        .unwrap_or_default()
+        .iter()
+        .map(|version| fs::read_dir(folder.join(version).join("links")).map_or(0, Iterator::count))
+        .sum();
+    pins.remove()?;
+    Ok(Some(links))
+}
+
+/// Names of the versions that are there.
+fn versions(folder: &Path) -> io::Result<Vec<String>> {
+    let mut versions = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        if name.strip_prefix('v').is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit())) {
+            versions.push(name);
+        }
+    }
+    Ok(versions)
+}
+
+fn is_stale(version: &&String) -> bool {
+    **version != format!("v{LAYOUT}")
+}
+
+fn make_folder(path: &Path) -> Result<(), KernelError> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|source| failed("make", path, source))
+}
+
+/// Links go first, so that no program runs without its state pinned beside it.
+fn remove_all(folder: &Path) -> io::Result<()> {
+    let mut names: Vec<_> = fs::read_dir(folder)?.collect::<io::Result<_>>()?;
+    names.sort_unstable_by_key(|entry| entry.file_name());
+    for entry in names {
+        if entry.file_type()?.is_dir() {
+            remove_all(&entry.path())?;
+        } else {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    fs::remove_dir(folder)
+}
+
+fn failed(what: &'static str, path: &Path, source: io::Error) -> KernelError {
+    KernelError::Pins { what, path: path.to_owned(), source }
+}

@@ -1,0 +1,163 @@
+//! The maps of the kernel part, and what was written into them: of a program that this process loaded, or of pins that another one left.
+
+use std::collections::HashSet;
+use std::net::IpAddr;
+
+use scanguard_common::address::Address;
+use scanguard_common::class::{PORT_ENTRIES, PortClass, Protocol, port_index};
+use scanguard_common::config::KernelConfig;
+use scanguard_common::verdict::Allowance;
+
+use super::clock;
+use super::decided::Decided;
+use super::error::KernelError;
+use super::maps::{self, ConfigBytes, MAX_OWN_ADDRESSES, Maps, Written, deleted, from_bytes, map_error, to_bytes};
+use super::readings::Readings;
+use crate::prefix_map::Prefix;
+
+/// The maps, with what this process knows of their contents. One process writes them at a time.
+pub struct Tables {
+    pub(super) written: Written,
+    pub(super) config: KernelConfig,
+    pub(super) readings: Readings,
+    /// What PORTS holds: asking takes a system call a port.
+    classes: Vec<u8>,
+    pub(super) decided: Decided,
+}
+
+impl Tables {
+    /// Maps that nothing was written into yet.
+    pub(super) fn fresh(maps: &mut impl Maps) -> Result<Self, KernelError> {
+        let (written, counted) = maps::take(maps)?;
+        let classes = vec![PortClass::Unknown as u8; PORT_ENTRIES as usize];
+        let config = KernelConfig::new([0; 2]);
+        Ok(Self { written, config, readings: Readings::new(counted), classes, decided: Decided::default() })
+    }
+
+    /// Maps that another process wrote: reads what it told the kernel part.
+    pub(super) fn adopted(maps: &mut impl Maps) -> Result<Self, KernelError> {
+        let mut tables = Self::fresh(maps)?;
+        tables.config = from_bytes(&tables.written.config.get(&0, 0).map_err(map_error("CONFIG"))?);
+        for (index, class) in (0..).zip(&mut tables.classes) {
+            *class = tables.written.ports.get(&index, 0).map_err(map_error("PORTS"))?;
+        }
+        for (source, verdict) in tables.readings.verdicts()? {
+            tables.decided.verdicts.insert(source, verdict);
+        }
+        tables.decided.known.extend(tables.readings.known()?);
+        for entry in tables.written.prefix_verdicts.iter() {
+            let (key, verdict) = entry.map_err(map_error("PREFIX_VERDICTS"))?;
+            let prefix = Prefix { address: key.data(), bits: key.prefix_len() as u8 };
+            tables.decided.prefix_verdicts.insert(prefix, from_bytes(&verdict));
+        }
+        for entry in tables.written.allow.iter() {
+            let (key, allowance) = entry.map_err(map_error("ALLOW"))?;
+            let Allowance { expires_ns } = from_bytes(&allowance);
+            tables.decided.found_allowed(Prefix { address: key.data(), bits: key.prefix_len() as u8 }, expires_ns);
+        }
+        tables.readings.set_own_addresses(tables.written.own.keys().filter_map(Result::ok).count());
+        tables.readings.set_heartbeat(tables.config.heartbeat_ns);
+        tables.readings.set_verdicts(&tables.decided);
+        Ok(tables)
+    }
+
+    /// The settings as last written.
+    #[must_use]
+    pub const fn config(&self) -> &KernelConfig {
+        &self.config
+    }
+
+    /// Replaces the settings; in force with the next packet. The filter of own addresses and the census of maps are kept true
+    /// here and not taken from `config`.
+    ///
+    /// # Errors
+    /// When the map cannot be written.
+    pub fn set_config(&mut self, config: &KernelConfig) -> Result<(), KernelError> {
+        let KernelConfig { own_filter, census, .. } = self.config;
+        self.config = KernelConfig { own_filter, census, ..*config };
+        // How addresses become sources decides which entries of the allowlist count as splitting them.
+        self.take_census()
+    }
+
+    /// Tells the kernel part that somebody watches over it. Without it nothing new is held against anyone after
+    /// [`scanguard_common::config::HEARTBEAT_LIMIT_NS`].
+    ///
+    /// # Errors
+    /// When the map cannot be written.
+    pub fn beat(&mut self) -> Result<(), KernelError> {
+        self.config.heartbeat_ns = clock::monotonic_coarse_ns();
+        self.write_config()?;
+        self.readings.set_heartbeat(self.config.heartbeat_ns);
+        Ok(())
+    }
+
+    /// Sets the ports that this host's own connections leave from, first and last.
+    ///
+    /// # Errors
+    /// When the map cannot be written.
+    pub fn set_ephemeral(&mut self, (first, last): (u16, u16)) -> Result<(), KernelError> {
+        (self.config.ephemeral_first, self.config.ephemeral_last) = (first, last);
+        self.write_config()
+    }
+
+    pub(super) fn write_config(&mut self) -> Result<(), KernelError> {
+        self.written.config.set(0, to_bytes::<_, ConfigBytes>(&self.config), 0).map_err(map_error("CONFIG"))
+    }
+
+    /// Replaces the class of every port; a port not named is `unknown`.
+    ///
+    /// # Errors
+    /// When the map cannot be written.
+    pub fn set_port_classes(
+        &mut self,
+        classes: impl IntoIterator<Item = (Protocol, u16, PortClass)>,
+    ) -> Result<(), KernelError> {
+        let mut wanted = vec![PortClass::Unknown as u8; PORT_ENTRIES as usize];
+        for (protocol, port, class) in classes {
+            wanted[port_index(protocol, port) as usize] = class as u8;
+        }
+        let ports = &mut self.written.ports;
+        for ((index, class), told) in (0..).zip(wanted).zip(&mut self.classes) {
+            // Written only where it differs, so that no packet sees a port without its class.
+            if *told != class {
+                ports.set(index, class, 0).map_err(map_error("PORTS"))?;
+                *told = class;
+            }
+        }
+        Ok(())
+    }
+
+    /// Replaces the addresses that are this host's own.
+    ///
+    /// # Errors
+    /// When there are more than the map takes, or it cannot be written.
+    pub fn set_own_addresses(&mut self, addresses: &[IpAddr]) -> Result<(), KernelError> {
+        if addresses.len() > MAX_OWN_ADDRESSES {
+            return Err(KernelError::TooManyAddresses { count: addresses.len(), limit: MAX_OWN_ADDRESSES });
+        }
+        let filter = |addresses: &[IpAddr]| {
+            addresses.iter().fold(0, |filter, address| filter | Address::from(*address).filter_bit())
+        };
+        let wanted: HashSet<[u8; 16]> = addresses.iter().map(|address| Address::from(*address).bytes()).collect();
+        // The filter lets old and new addresses through while the table changes.
+        self.config.own_filter |= filter(addresses);
+        self.write_config()?;
+        let own = &mut self.written.own;
+        let present: Vec<[u8; 16]> = own.keys().filter_map(Result::ok).collect();
+        for address in &wanted {
+            own.insert(address, 1, 0).map_err(map_error("OWN"))?;
+        }
+        for gone in present.iter().filter(|address| !wanted.contains(*address)) {
+            deleted("OWN", own.remove(gone))?;
+        }
+        self.readings.set_own_addresses(wanted.len());
+        self.config.own_filter = filter(addresses);
+        self.write_config()
+    }
+
+    /// A handle for reading what was counted; cheap to clone, usable from other threads.
+    #[must_use]
+    pub fn readings(&self) -> Readings {
+        self.readings.clone()
+    }
+}
