@@ -157,6 +157,10 @@ mod tests {
             score = { a = 0.123456789, b = 1e-9, block_a = 2.5e-5, t0 = 0.7, t1 = 0.3, half_life = "90s" }
             conceal = { duration = "61s", longest = "7d" }
             storm = { suspects_per_second = 7, duration = "1s" }
+            keep = true
+            pins = "/sys/fs/bpf/other"
+            safety = { leases = false, lease = "1h", shortest_ipv4 = 8, shortest_ipv6 = 0 }
+            block = { max_auto_level = "block all", unproven = true, first = "2m", factor = 2, longest = "2h", recurrence = "1d", per_minute = 7, most = 9 }
             sources = { ipv6_prefix = 56, translators = ["2001:db8:64::/96"], ignore_private = true, max_sources = 2048 }
             events.ring_kib = 64
             log = { format = "json", level = "debug", frames = true }

@@ -8,13 +8,17 @@
 //! | [`ports`] | lists of ports |
 //! | [`shipped`] | the ports that are restricted where they are open, unless the file says otherwise |
 //! | [`judgement`] | when a source is suspected, and what follows |
+//! | [`operation`] | what keeps an operator from locking himself out, and how far blocks go without one |
+//! | [`changes`] | what is different between two configurations |
 //! | [`document`] | a configuration as a file, with comments or without |
 //! | [`kernel`] | a configuration as what the kernel part is told |
 
+pub mod changes;
 pub mod document;
 pub mod file;
 pub mod judgement;
 pub mod kernel;
+pub mod operation;
 pub mod ports;
 mod problem;
 mod read;
@@ -30,6 +34,7 @@ use scanguard_common::reason::Mode;
 
 use crate::kernel::AttachMode;
 pub use judgement::{Conceal, Score, Storm};
+pub use operation::{AutoLevel, Blocks, Safety};
 pub use ports::Ports;
 pub use problem::{Place, Problem};
 
@@ -38,6 +43,9 @@ pub const DEFAULT_SOCKET: &str = "/run/scanguard/control.sock";
 
 /// Where the daemon keeps what outlives it unless told otherwise.
 pub const DEFAULT_STATE: &str = "/var/lib/scanguard/state.db";
+
+/// Where maps and links are pinned unless told otherwise.
+pub const DEFAULT_PINS: &str = crate::kernel::pins::DEFAULT_FOLDER;
 
 /// A valid configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,6 +58,10 @@ pub struct Config {
     pub mode: Mode,
     /// The file that outlives the daemon.
     pub state: PathBuf,
+    /// Whether the kernel part goes on when the daemon ends.
+    pub keep: bool,
+    /// Where maps and links are pinned.
+    pub pins: PathBuf,
     /// Addresses that are never acted on.
     pub allow: Vec<IpNetwork>,
     /// Where the command line finds the daemon.
@@ -66,6 +78,10 @@ pub struct Config {
     pub conceal: Conceal,
     /// When suspects arise so fast that somebody must be forging them.
     pub storm: Storm,
+    /// What keeps an operator from locking himself out.
+    pub safety: Safety,
+    /// Automatic blocks.
+    pub blocks: Blocks,
     /// Size of the ring buffer of events in KiB.
     pub events_ring_kib: u32,
     /// What is logged, and how.
@@ -164,6 +180,8 @@ impl Default for Config {
             attach: AttachMode::Auto,
             mode: Mode::Observe,
             state: DEFAULT_STATE.into(),
+            keep: false,
+            pins: DEFAULT_PINS.into(),
             allow: Vec::new(),
             control_socket: DEFAULT_SOCKET.into(),
             metrics_listen: Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9477)),
@@ -172,6 +190,8 @@ impl Default for Config {
             score: Score::default(),
             conceal: Conceal::default(),
             storm: Storm::default(),
+            safety: Safety::default(),
+            blocks: Blocks::default(),
             events_ring_kib: 1024,
             log: Log { format: LogFormat::Text, level: LogLevel::Info, frames: false },
         }

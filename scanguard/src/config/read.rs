@@ -5,9 +5,11 @@
 //! | `allow` | prefixes |
 //! | `ports` | the section on ports |
 //! | `judgement` | the sections on scores, concealment and storms |
+//! | `operation` | the sections on safety and blocks |
 
 mod allow;
 mod judgement;
+mod operation;
 mod ports;
 
 use std::net::{Ipv6Addr, SocketAddr};
@@ -21,7 +23,7 @@ use toml::de::{DeTable, DeValue};
 use super::problem::{Problem, Problems};
 use super::section::Section;
 use super::value::{absolute_path, boolean, list, number, placed, text, word};
-use super::{Config, DEFAULT_SOCKET, DEFAULT_STATE, Log, LogFormat, LogLevel, Sources};
+use super::{Config, DEFAULT_PINS, DEFAULT_SOCKET, DEFAULT_STATE, Log, LogFormat, LogLevel, Sources};
 use crate::kernel::AttachMode;
 
 type Value<'i> = Spanned<DeValue<'i>>;
@@ -61,6 +63,8 @@ fn sections(mut root: Section<'_, '_>, problems: &mut Problems<'_>) -> Config {
     let attach = root.read("attach", problems, word(&ATTACH_MODES));
     let mode = root.read("mode", problems, word(&Mode::ALL.map(|mode| (mode.label(), mode))));
     let state = root.read("state", problems, absolute_path(LONGEST_PATH, DEFAULT_STATE));
+    let keep = root.read("keep", problems, boolean);
+    let pins = root.read("pins", problems, absolute_path(LONGEST_PATH, DEFAULT_PINS));
     let allow = root.read("allow", problems, list(allow::network));
 
     let mut control = root.section("control", problems);
@@ -77,6 +81,9 @@ fn sections(mut root: Section<'_, '_>, problems: &mut Problems<'_>) -> Config {
     let conceal = judgement::conceal(root.section("conceal", problems), default.conceal, problems);
     let storm = judgement::storm(root.section("storm", problems), default.storm, problems);
 
+    let safety = operation::safety(root.section("safety", problems), default.safety, problems);
+    let blocks = operation::blocks(root.section("block", problems), default.blocks, problems);
+
     let mut events = root.section("events", problems);
     let events_ring_kib = events.read("ring_kib", problems, number(16..=1_048_576));
     events.finish(problems);
@@ -88,6 +95,8 @@ fn sections(mut root: Section<'_, '_>, problems: &mut Problems<'_>) -> Config {
         attach: attach.unwrap_or(default.attach),
         mode: mode.unwrap_or(default.mode),
         state: state.unwrap_or(default.state),
+        keep: keep.unwrap_or(default.keep),
+        pins: pins.unwrap_or(default.pins),
         allow: allow.unwrap_or(default.allow),
         control_socket: control_socket.unwrap_or(default.control_socket),
         metrics_listen: metrics_listen.unwrap_or(default.metrics_listen),
@@ -96,6 +105,8 @@ fn sections(mut root: Section<'_, '_>, problems: &mut Problems<'_>) -> Config {
         score,
         conceal,
         storm,
+        safety,
+        blocks,
         events_ring_kib: events_ring_kib.unwrap_or(default.events_ring_kib),
         log,
     }

@@ -119,7 +119,7 @@ async fn daemon(config: &Config) -> Result<(), Failure> {
     notify(NotifyState::Stopping);
     let Running { mut tasks, datapath, socket_file } = running;
     tasks.shutdown().await;
-    datapath.detach_all();
+    drop(datapath);
     ports.stop().await;
     drop(socket_file);
     info!("stopped; nothing stays attached");

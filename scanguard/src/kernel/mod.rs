@@ -3,7 +3,8 @@
 //! | module | does |
 //! |---|---|
 //! | [`preflight`] | what this machine lacks, all of it at once |
-//! | [`Datapath`] | loads the program, writes its settings, attaches and detaches it |
+//! | [`Datapath`] | loads everything, as one |
+//! | [`Program`] | attaches it, takes over from an earlier process, detaches it |
 //! | [`Tables`] | the maps: settings, classes of ports, own addresses |
 //! | `decisions` | writes verdicts, known sources and the allowlist |
 //! | `decided` | what was told to the kernel part, in memory |
@@ -26,17 +27,19 @@ pub mod link;
 mod maps;
 pub mod pins;
 pub mod preflight;
+mod program;
 mod readings;
 #[cfg(feature = "rig")]
 pub mod rig;
 mod tables;
 pub mod trial;
 
-pub use datapath::{AttachMode, Attachment, Datapath, LoadOptions};
+pub use datapath::{Datapath, LoadOptions};
 pub use decided::Decided;
 pub use decisions::{Freed, NEVER_NS, Refusal};
 pub use error::KernelError;
 pub use events::EventStream;
 pub use link::DriverMode;
+pub use program::{AttachMode, Attachment, Program};
 pub use readings::{Counters, MapUse, Readings};
 pub use tables::Tables;

@@ -5,9 +5,10 @@ use std::time::Duration;
 use aya::programs::{TestRun as _, TestRunOptions};
 use scanguard_common::tables::{Flow, Socket};
 
-use super::datapath::{Datapath, program_error};
+use super::datapath::Datapath;
 use super::error::KernelError;
 use super::maps::{FlowBytes, map_error, to_bytes};
+use super::program::program_error;
 
 /// XDP action numbers (`enum xdp_action` of `include/uapi/linux/bpf.h`).
 pub const XDP_PASS: u32 = 2;
@@ -33,7 +34,7 @@ impl Datapath {
     /// When the kernel refuses, as it does a frame under [`SHORTEST_FRAME`].
     pub fn trial(&mut self, frame: &[u8], repeat: u32) -> Result<Trial, KernelError> {
         let options = TestRunOptions { data_in: Some(frame), repeat, ..TestRunOptions::default() };
-        let result = self.program()?.test_run(options).map_err(program_error)?;
+        let result = self.xdp()?.test_run(options).map_err(program_error)?;
         Ok(Trial { action: result.return_value, duration: result.duration })
     }
 

@@ -4,11 +4,13 @@
 //! |---|---|
 //! | `schema` | the tables, and how an older file becomes a newer one |
 //! | `opened` | ports that were open, and when last |
+//! | `decisions` | what was decided about sources: the allowlist, blocks, the mode |
 //! | `facts` | single facts by name |
 //! | `error` | why there is no memory |
 //!
 //! All calls block for as long as the disk takes: keep them off the async threads.
 
+mod decisions;
 mod error;
 mod facts;
 mod opened;
@@ -22,6 +24,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
+pub use decisions::{KeptAllow, KeptBlock, KeptMode, KeptRecurrence};
 pub use error::StoreError;
 use error::sqlite;
 pub use opened::Opened;

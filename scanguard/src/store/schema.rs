@@ -11,7 +11,8 @@ const APPLICATION: u32 = 0x7367_7264;
 
 /// Each step makes a version (`PRAGMA user_version`) from the one before; the first makes 1 from nothing. Append only: a step
 /// that was released is in somebody's file.
-const STEPS: &[&str] = &["
+const STEPS: &[&str] = &[
+    "
     CREATE TABLE opened (
         protocol INTEGER NOT NULL CHECK (protocol IN (0, 1)), -- TCP, UDP
         port INTEGER NOT NULL CHECK (port BETWEEN 0 AND 65535),
@@ -22,7 +23,37 @@ const STEPS: &[&str] = &["
         key TEXT NOT NULL PRIMARY KEY,
         value ANY NOT NULL
     ) STRICT, WITHOUT ROWID;
-"];
+",
+    "
+    CREATE TABLE allow (
+        prefix TEXT NOT NULL PRIMARY KEY,
+        name TEXT,
+        comment TEXT,
+        since INTEGER NOT NULL CHECK (since >= 0), -- Unix time in milliseconds, as below
+        expires INTEGER CHECK (expires >= 0) -- none for never
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE block (
+        prefix TEXT NOT NULL PRIMARY KEY,
+        scope TEXT NOT NULL,
+        origin TEXT NOT NULL,
+        hard INTEGER NOT NULL CHECK (hard IN (0, 1)),
+        reason TEXT,
+        since INTEGER NOT NULL CHECK (since >= 0),
+        expires INTEGER CHECK (expires >= 0)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE mode (
+        only INTEGER NOT NULL PRIMARY KEY CHECK (only = 1),
+        mode TEXT NOT NULL,
+        configured TEXT NOT NULL, -- what the configuration said when this was set
+        reverts INTEGER CHECK (reverts >= 0) -- when enforcing ends unless it is confirmed
+    ) STRICT;
+    CREATE TABLE recurrence (
+        source TEXT NOT NULL PRIMARY KEY,
+        ended INTEGER NOT NULL CHECK (ended >= 0), -- the latest automatic block
+        times INTEGER NOT NULL CHECK (times > 0)
+    ) STRICT, WITHOUT ROWID;
+",
+];
 
 /// The newest version.
 const NEWEST: u32 = STEPS.len() as u32;

@@ -8,7 +8,7 @@ use scanguard_common::reason::Mode;
 use super::{
     Document, port_items, port_list, prefix, quoted, quoted_duration, quoted_list, real, restricted_list, wrapped,
 };
-use crate::config::{Conceal, Config, Log, Ports, Score, Sources, Storm, attach_label, shipped};
+use crate::config::{Blocks, Conceal, Config, Log, Ports, Safety, Score, Sources, Storm, attach_label, shipped};
 use crate::kernel::AttachMode;
 
 pub(super) fn all(file: &mut Document, config: &Config) {
@@ -17,6 +17,8 @@ pub(super) fn all(file: &mut Document, config: &Config) {
         attach,
         mode,
         state,
+        keep,
+        pins,
         allow,
         control_socket,
         metrics_listen,
@@ -25,11 +27,14 @@ pub(super) fn all(file: &mut Document, config: &Config) {
         score,
         conceal,
         storm,
+        safety,
+        blocks,
         events_ring_kib,
         log,
     } = config;
     self::attach(file, interfaces, *attach);
-    judge(file, *mode, state, allow);
+    judge(file, *mode, allow);
+    stay(file, state, *keep, pins);
     file.section("control");
     file.key(
         "The Unix socket on which the daemon answers the command line. Mode 0660: root and the socket's group.",
@@ -48,6 +53,8 @@ pub(super) fn all(file: &mut Document, config: &Config) {
     self::score(file, score);
     self::conceal(file, conceal);
     self::storm(file, storm);
+    self::safety(file, safety);
+    self::blocks(file, blocks);
     file.section("events");
     file.key(
         "KiB of the buffer through which the kernel tells the daemon of first contacts, 16 to 1048576, rounded up to\n\
@@ -81,24 +88,36 @@ fn attach(file: &mut Document, interfaces: &[String], mode: AttachMode) {
     );
 }
 
-fn judge(file: &mut Document, mode: Mode, state: &Path, allow: &[IpNetwork]) {
+fn judge(file: &mut Document, mode: Mode, allow: &[IpNetwork]) {
     file.key(
         "\"observe\"  nothing is dropped; what would have been is counted\n\
-         \"enforce\"  verdicts are carried out",
+         \"enforce\"  verdicts are carried out\n\
+         `scanguard mode` changes it at run time; that holds over restarts, until this value is changed.",
         "mode",
         &quoted(mode.label()),
     );
     file.key(
-        "The file in which the daemon keeps what outlives it: which ports were open, and when it first ran here.\n\
-         Without it the daemon still guards, but starts learning anew.",
+        "Addresses and prefixes that are never acted on, whatever they do: [\"192.0.2.7\", \"2001:db8::/32\"].\n\
+         `scanguard allow add` adds others at run time, kept in the file of state.",
+        "allow",
+        &quoted_list(allow.iter().map(prefix)),
+    );
+}
+
+fn stay(file: &mut Document, state: &Path, keep: bool, pins: &Path) {
+    file.key(
+        "The file in which the daemon keeps what outlives it: the allowlist and blocks of `scanguard allow` and `block`,\n\
+         the mode, which ports were open, and when it first ran here. Without it the daemon still guards, and forgets.",
         "state",
         &quoted(&state.to_string_lossy()),
     );
     file.key(
-        "Addresses and prefixes that are never acted on, whatever they do: [\"192.0.2.7\", \"2001:db8::/32\"].",
-        "allow",
-        &quoted_list(allow.iter().map(prefix)),
+        "Whether the kernel part goes on when the daemon ends, also by a crash: what is concealed or blocked stays so until\n\
+         its time is over, nothing new begins after 30 s. `scanguard run --keep` does the same, `scanguard detach` ends it.",
+        "keep",
+        &keep.to_string(),
     );
+    file.key("The folder, on a BPF file system, in which it is kept.", "pins", &quoted(&pins.to_string_lossy()));
 }
 
 fn ports(file: &mut Document, ports: &Ports) {
@@ -238,6 +257,62 @@ fn storm(file: &mut Document, storm: &Storm) {
         "duration",
         &quoted_duration(*duration),
     );
+}
+
+fn safety(file: &mut Document, safety: &Safety) {
+    let Safety { leases, lease, shortest_ipv4, shortest_ipv6 } = safety;
+    file.section("safety");
+    file.key(
+        "Whether addresses from which somebody is logged in (utmp, ssh) are on the allowlist meanwhile.",
+        "leases",
+        &leases.to_string(),
+    );
+    file.key("For how long after he was last seen logged in, \"1m\" to \"1d\".", "lease", &quoted_duration(*lease));
+    file.key(
+        "The shortest IPv4 prefix that `scanguard block add` takes without --force, 0 to 32.",
+        "shortest_ipv4",
+        &shortest_ipv4.to_string(),
+    );
+    file.key("The same for IPv6, 0 to 128.", "shortest_ipv6", &shortest_ipv6.to_string());
+}
+
+fn blocks(file: &mut Document, blocks: &Blocks) {
+    let Blocks { max_auto_level, unproven, first, factor, longest, recurrence, per_minute, most } = blocks;
+    file.section("block");
+    file.comment("Automatic blocks. Those of `scanguard block` are the operator's own affair.");
+    file.opened = false;
+    file.key(
+        "How far it may go without a person:\n\
+         \"conceal\"        hide what is not for customers from suspects, and nothing more\n\
+         \"block private\"  block proven scanners from all but public ports\n\
+         \"block all\"      block who has proven to do harm from public ports too",
+        "max_auto_level",
+        &quoted(max_auto_level.label()),
+    );
+    file.key(
+        "Whether a score that reached `block_a` of [score] is enough for a block of private ports without proof. Whoever\n\
+         forges ten packets can then have any address blocked from ports that are not public.",
+        "unproven",
+        &unproven.to_string(),
+    );
+    file.key("How long the first block of a source lasts, \"1m\" to `longest`.", "first", &quoted_duration(*first));
+    file.key(
+        "How many times as long as the one before each further one lasts, 1 to 100.",
+        "factor",
+        &factor.to_string(),
+    );
+    file.key("How long one lasts at most, up to \"7d\".", "longest", &quoted_duration(*longest));
+    file.key(
+        "For how long after its end a block makes the next one longer, \"1h\" to \"90d\".",
+        "recurrence",
+        &quoted_duration(*recurrence),
+    );
+    file.key(
+        "New blocks in a minute, counted per /24 and /48, 0 to 100000. What is over stays concealed.",
+        "per_minute",
+        &per_minute.to_string(),
+    );
+    file.key("Blocks at once, counted in the same way, 0 to 100000.", "most", &most.to_string());
 }
 
 fn log(file: &mut Document, log: &Log) {

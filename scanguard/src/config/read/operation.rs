@@ -1,0 +1,55 @@
+//! The sections on safety and blocks.
+
+use std::time::Duration;
+
+use crate::config::problem::Problems;
+use crate::config::section::Section;
+use crate::config::value::{boolean, number, placed, time_span, word};
+use crate::config::{AutoLevel, Blocks, Safety};
+use crate::duration;
+
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(86_400);
+
+pub(super) fn safety(mut section: Section<'_, '_>, default: Safety, problems: &mut Problems<'_>) -> Safety {
+    let safety = Safety {
+        leases: section.read("leases", problems, boolean).unwrap_or(default.leases),
+        lease: section.read("lease", problems, time_span(MINUTE..=DAY)).unwrap_or(default.lease),
+        shortest_ipv4: section.read("shortest_ipv4", problems, number(0..=32)).unwrap_or(default.shortest_ipv4),
+        shortest_ipv6: section.read("shortest_ipv6", problems, number(0..=128)).unwrap_or(default.shortest_ipv6),
+    };
+    section.finish(problems);
+    safety
+}
+
+pub(super) fn blocks(mut section: Section<'_, '_>, default: Blocks, problems: &mut Problems<'_>) -> Blocks {
+    let levels = AutoLevel::ALL.map(|level| (level.label(), level));
+    let max_auto_level = section.read("max_auto_level", problems, word(&levels));
+    let unproven = section.read("unproven", problems, boolean);
+    let first = section.read("first", problems, placed(time_span(MINUTE..=7 * DAY)));
+    let factor = section.read("factor", problems, number(1..=100));
+    let longest = section.read("longest", problems, placed(time_span(MINUTE..=7 * DAY)));
+    let recurrence = section.read("recurrence", problems, time_span(HOUR..=90 * DAY));
+    let per_minute = section.read("per_minute", problems, number(0..=100_000));
+    let most = section.read("most", problems, number(0..=100_000));
+    section.finish(problems);
+    let place = longest.as_ref().or(first.as_ref()).map_or(0..0, |(_, span)| span.clone());
+    let blocks = Blocks {
+        max_auto_level: max_auto_level.unwrap_or(default.max_auto_level),
+        unproven: unproven.unwrap_or(default.unproven),
+        first: first.map_or(default.first, |(first, _)| first),
+        factor: factor.unwrap_or(default.factor),
+        longest: longest.map_or(default.longest, |(longest, _)| longest),
+        recurrence: recurrence.unwrap_or(default.recurrence),
+        per_minute: per_minute.unwrap_or(default.per_minute),
+        most: most.unwrap_or(default.most),
+    };
+    if blocks.longest < blocks.first {
+        let [longest, first] = [blocks.longest, blocks.first].map(duration::format);
+        let reason =
+            format!("`block.longest` is \"{longest}\", but must not be shorter than `block.first`, \"{first}\"");
+        problems.suggest(&place, reason, format!("set `longest` to \"{first}\" or more"));
+    }
+    blocks
+}
