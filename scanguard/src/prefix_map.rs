@@ -42,6 +42,19 @@ impl Prefix {
     }
 }
 
+impl From<Prefix> for ipnetwork::IpNetwork {
+    fn from(prefix: Prefix) -> Self {
+        use scanguard_common::address::MAPPED_BITS;
+        let address = prefix.address();
+        let made = match prefix.bits.checked_sub(MAPPED_BITS) {
+            Some(bits) if address.is_mapped() => Self::new(std::net::IpAddr::from(address), bits),
+            // Shorter than what marks IPv4, it is IPv6 whatever it begins with.
+            _ => Self::new(std::net::IpAddr::V6(address.bytes().into()), prefix.bits),
+        };
+        made.expect("a length of at most 128 bits")
+    }
+}
+
 impl From<ipnetwork::IpNetwork> for Prefix {
     fn from(network: ipnetwork::IpNetwork) -> Self {
         let (address, bits) = scanguard_common::address::prefix(network.network(), network.prefix());

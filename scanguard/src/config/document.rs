@@ -5,8 +5,6 @@ mod sections;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use ipnetwork::IpNetwork;
-
 use super::Config;
 use super::ports::{PortList, SHIPPED};
 use crate::duration;
@@ -64,12 +62,6 @@ pub fn document(config: &Config, comments: Comments) -> String {
     let mut file = Document { text: String::new(), comments, opened: false };
     sections::all(&mut file, config);
     file.text.trim_start().to_owned()
-}
-
-/// A prefix as a person writes it: without its length if it is one address.
-pub(super) fn prefix(network: &IpNetwork) -> String {
-    let whole = if network.is_ipv4() { 32 } else { 128 };
-    if network.prefix() == whole { network.ip().to_string() } else { network.to_string() }
 }
 
 /// A TOML basic string.

@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tracing::{info, warn};
 
-use crate::kernel::Datapath;
-use crate::net::{AddressChanges, NetError, own_addresses};
+use crate::kernel::Tables;
+use crate::net::{Changes, NetError, address_changes, own_addresses};
 
 /// How long to wait for more changes before asking what is there now: they come in flocks.
 const FLOCK: Duration = Duration::from_millis(50);
@@ -17,16 +17,16 @@ const UNBIDDEN: Duration = Duration::from_secs(60);
 /// The host's addresses as last told to the kernel part.
 pub(super) struct OwnAddresses {
     told: Vec<IpAddr>,
-    changes: Option<AddressChanges>,
+    changes: Option<Changes>,
     unbidden: tokio::time::Interval,
 }
 
 impl OwnAddresses {
     /// Subscribes to changes and tells the kernel part what is there.
-    pub(super) async fn follow(datapath: &mut Datapath) -> anyhow::Result<Self> {
-        let changes = AddressChanges::subscribe()?;
+    pub(super) async fn follow(tables: &mut Tables) -> anyhow::Result<Self> {
+        let changes = address_changes()?;
         let addresses = own_addresses().await?;
-        datapath.set_own_addresses(&addresses)?;
+        tables.set_own_addresses(&addresses)?;
         let mut unbidden = interval(UNBIDDEN);
         unbidden.set_missed_tick_behavior(MissedTickBehavior::Delay);
         unbidden.reset();
@@ -50,7 +50,7 @@ impl OwnAddresses {
     }
 
     /// Asks what is there and tells the kernel part if it is something else. What fails is tried again at the next change.
-    pub(super) async fn refresh(&mut self, datapath: &mut Datapath) {
+    pub(super) async fn refresh(&mut self, tables: &mut Tables) {
         sleep(FLOCK).await;
         let addresses = match own_addresses().await {
             Ok(addresses) => addresses,
@@ -64,7 +64,7 @@ impl OwnAddresses {
         let only = |one: &[IpAddr], other: &[IpAddr]| -> Vec<String> {
             one.iter().filter(|address| !other.contains(address)).map(IpAddr::to_string).collect()
         };
-        match datapath.set_own_addresses(&addresses) {
+        match tables.set_own_addresses(&addresses) {
             Ok(()) => info!(
                 added = only(&addresses, &self.told).join(" "),
                 removed = only(&self.told, &addresses).join(" "),

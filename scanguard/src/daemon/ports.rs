@@ -13,7 +13,7 @@ use tracing::{debug, info, warn};
 use super::keeper::{Keeper, Kept};
 use crate::api::timestamp;
 use crate::config::Config;
-use crate::kernel::{Datapath, KernelError};
+use crate::kernel::{KernelError, Tables};
 use crate::net::{ListenersError, NetSettings, SettingsError, listeners};
 use crate::ports::{Changes, Observation, PortTracker};
 use crate::store::Opened;
@@ -57,7 +57,7 @@ impl Sightings {
 
 impl PortWatch {
     /// Remembers, looks and tells the kernel part what is there.
-    pub(super) async fn follow(config: &Config, datapath: &mut Datapath) -> anyhow::Result<Self> {
+    pub(super) async fn follow(config: &Config, tables: &mut Tables) -> anyhow::Result<Self> {
         let (keeper, Kept { first_run, opened }) = Keeper::open(&config.state, now()).await;
         let remembered = opened.into_iter().map(|Opened { protocol, port, last_seen }| (protocol, port, last_seen));
         let (sender, receiver) = mpsc::channel(SIGHTINGS);
@@ -74,7 +74,7 @@ impl PortWatch {
             forwards: Arc::default(),
         };
         let changes = watch.look().await?;
-        watch.tell_kernel(datapath)?;
+        watch.tell_kernel(tables)?;
         watch.untold = false;
         watch.tell_start(&changes);
         Ok(watch)
@@ -113,7 +113,7 @@ impl PortWatch {
     }
 
     /// Looks what is there and tells the kernel part if it is something else. What fails is tried again at the next look.
-    pub(super) async fn refresh(&mut self, datapath: &mut Datapath) {
+    pub(super) async fn refresh(&mut self, tables: &mut Tables) {
         while let Ok((protocol, port)) = self.sightings.1.try_recv() {
             self.tracker.seen_open(protocol, port, now());
         }
@@ -124,7 +124,7 @@ impl PortWatch {
         };
         self.untold |= changes.classes || self.answered() != answered;
         if self.untold {
-            match self.tell_kernel(datapath) {
+            match self.tell_kernel(tables) {
                 Ok(()) => self.untold = false,
                 Err(error) => warn!(%error, "cannot tell the kernel part of changed ports"),
             }
@@ -139,9 +139,9 @@ impl PortWatch {
         self.keeper.stop(opened).await;
     }
 
-    fn tell_kernel(&self, datapath: &mut Datapath) -> Result<(), KernelError> {
-        datapath.set_ephemeral(self.answered())?;
-        datapath.set_port_classes(self.tracker.classes().iter())
+    fn tell_kernel(&self, tables: &mut Tables) -> Result<(), KernelError> {
+        tables.set_ephemeral(self.answered())?;
+        tables.set_port_classes(self.tracker.classes().iter())
     }
 
     async fn look(&mut self) -> anyhow::Result<Changes> {

@@ -23,6 +23,17 @@ pub fn monotonic_to_system(ns: u64) -> SystemTime {
     moment.unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
+/// The moment of the kernel's clock that a wall-clock time is; one before the kernel started is 0.
+#[must_use]
+pub fn system_to_monotonic(time: SystemTime) -> u64 {
+    let (now, now_ns) = (SystemTime::now(), nanoseconds(ClockId::CLOCK_MONOTONIC));
+    let span_ns = |span: Duration| u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
+    match time.duration_since(now) {
+        Ok(ahead) => now_ns.saturating_add(span_ns(ahead)),
+        Err(behind) => now_ns.saturating_sub(span_ns(behind.duration())),
+    }
+}
+
 fn nanoseconds(clock: ClockId) -> u64 {
     // Linux has both clocks since 2.6.32; a failure would mean a broken kernel, where 0 is as good as any.
     clock_gettime(clock).map_or(0, |time| Duration::from(time).as_nanos() as u64)

@@ -86,7 +86,8 @@ impl Datapath {
         }
         let is_taken_over = pins.as_ref().is_some_and(Pins::hold_state);
         if let Some(pins) = &pins {
-            pins.check(|name| if name == "EVENTS" { events_bytes } else { *max_sources })?;
+            pins.check_layout()?;
+            pins.make_room(|name| if name == "EVENTS" { events_bytes } else { *max_sources })?;
             for Kept { name, .. } in &KEPT {
                 loader.map_pin_path(name, pins.map(name));
             }

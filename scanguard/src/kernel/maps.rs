@@ -82,6 +82,7 @@ pub(super) struct Counted {
     pub(super) allow_size: MapSize,
     pub(super) prefix_verdicts_size: MapSize,
     pub(super) sources: HashMap<MapData, AddressBytes, RecordBytes>,
+    pub(super) networks: HashMap<MapData, AddressBytes, RecordBytes>,
     pub(super) counters: PerCpuArray<MapData, CounterBytes>,
     pub(super) state: Array<MapData, StateBytes>,
 }
@@ -110,9 +111,9 @@ impl Maps for Ebpf {
 pub(super) fn take(maps: &mut impl Maps) -> Result<(Written, Counted), KernelError> {
     let (sources, sources_map) = whole_map(maps, "SOURCES")?;
     let (suspects, suspects_map) = whole_map(maps, "SUSPECTS")?;
-    let (prefixes, prefixes_map) = whole_map::<AddressBytes, RecordBytes>(maps, "PREFIXES")?;
+    let (networks, prefixes_map) = whole_map(maps, "PREFIXES")?;
     let (opened, opened_map) = whole_map::<EndpointBytes, u64>(maps, "OPENED")?;
-    drop((prefixes, opened)); // Only their descriptors are used, to read them whole.
+    drop(opened); // It is only read whole.
     let (verdicts, verdicts_map) = whole_map(maps, "VERDICTS")?;
     let (own, own_map) = whole_map(maps, "OWN")?;
     let (known, known_map) = whole_map(maps, "KNOWN")?;
@@ -143,6 +144,7 @@ pub(super) fn take(maps: &mut impl Maps) -> Result<(Written, Counted), KernelErr
         allow_size,
         prefix_verdicts_size,
         sources: sources_again,
+        networks,
         counters: one(maps, "COUNTERS")?,
         state: one(maps, "STATE")?,
     };

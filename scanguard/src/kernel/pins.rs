@@ -154,12 +154,11 @@ impl Pins {
         links
     }
 
-    /// Compares every map that is pinned with what this program expects. One whose capacity the configuration changed is unpinned, so that a
-    /// new one is made; the program that still runs keeps the old one.
+    /// Compares every map that is pinned with what this program expects, but for capacities that the configuration sets.
     ///
     /// # Errors
     /// When one is of another layout.
-    pub(super) fn check(&self, configured: impl Fn(&str) -> u32) -> Result<(), KernelError> {
+    pub(super) fn check_layout(&self) -> Result<(), KernelError> {
         for Kept { name, kind, key, value, capacity } in &KEPT {
             let path = self.map(name);
             if !path.exists() {
@@ -169,18 +168,25 @@ impl Pins {
             let found = (info.map_type().map_err(map_error(name))?, info.key_size(), info.value_size());
             let capacity_fits = match capacity {
                 Capacity::Exactly(entries) => info.max_entries() == *entries,
-                Capacity::Any => true,
-                Capacity::Configured => {
-                    if info.max_entries() != configured(name) {
-                        tracing::info!(map = name, "its capacity is another one now: it is made anew");
-                        fs::remove_file(&path).map_err(|source| failed("remove", &path, source))?;
-                        continue;
-                    }
-                    true
-                }
+                Capacity::Any | Capacity::Configured => true,
             };
             if found != (*kind, *key as u32, *value as u32) || !capacity_fits {
                 return Err(KernelError::StalePins { folder: self.version() });
+            }
+        }
+        Ok(())
+    }
+
+    /// Unpins maps whose capacity is to be another one, so that new ones are made; the program that still runs keeps the old ones.
+    ///
+    /// # Errors
+    /// When a pin cannot be read or removed.
+    pub(super) fn make_room(&self, configured: impl Fn(&str) -> u32) -> Result<(), KernelError> {
+        for Kept { name, .. } in KEPT.iter().filter(|map| map.capacity == Capacity::Configured) {
+            let path = self.map(name);
+            if path.exists() && MapInfo::from_pin(&path).map_err(map_error(name))?.max_entries() != configured(name) {
+                tracing::info!(map = name, "its capacity is another one now: it is made anew");
+                fs::remove_file(&path).map_err(|source| failed("remove", &path, source))?;
             }
         }
         Ok(())

@@ -178,6 +178,18 @@ impl Readings {
         }
     }
 
+    /// The record of one network.
+    ///
+    /// # Errors
+    /// When the map cannot be read.
+    pub fn network(&self, network: &SourceKey) -> Result<Option<SourceRecord>, KernelError> {
+        match self.shared.counted.networks.get(&network.0.bytes(), 0) {
+            Ok(bytes) => Ok(Some(from_bytes(&bytes))),
+            Err(MapError::KeyNotFound) => Ok(None),
+            Err(error) => Err(map_error("PREFIXES")(error)),
+        }
+    }
+
     /// How full the tables are that can fill up, where SOURCES was read to hold `sources` records.
     #[must_use]
     pub fn maps(&self, sources: usize) -> Vec<MapUse> {

@@ -12,6 +12,7 @@ use super::clock;
 use super::decided::Decided;
 use super::error::KernelError;
 use super::maps::{self, ConfigBytes, MAX_OWN_ADDRESSES, Maps, Written, deleted, from_bytes, map_error, to_bytes};
+use super::pins::Pins;
 use super::readings::Readings;
 use crate::prefix_map::Prefix;
 
@@ -32,6 +33,15 @@ impl Tables {
         let classes = vec![PortClass::Unknown as u8; PORT_ENTRIES as usize];
         let config = KernelConfig::new([0; 2]);
         Ok(Self { written, config, readings: Readings::new(counted), classes, decided: Decided::default() })
+    }
+
+    /// Maps that are pinned, without the program that uses them.
+    ///
+    /// # Errors
+    /// When one is missing or of another layout.
+    pub fn pinned(mut pins: &Pins) -> Result<Self, KernelError> {
+        pins.check_layout()?;
+        Self::adopted(&mut pins)
     }
 
     /// Maps that another process wrote: reads what it told the kernel part.

@@ -2,13 +2,11 @@
 
 use std::net::IpAddr;
 
-use futures_util::{StreamExt as _, TryStreamExt as _};
+use futures_util::TryStreamExt as _;
 use rtnetlink::MulticastGroup;
 use rtnetlink::packet_route::address::AddressAttribute;
-use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
 
-use super::{NetError, Netlink};
+use super::{Changes, NetError, Netlink};
 
 /// All addresses of this network namespace, loopback's among them, each once.
 ///
@@ -42,47 +40,12 @@ fn local(attributes: &[AddressAttribute]) -> Option<IpAddr> {
     found
 }
 
-/// Word that addresses came or went; which ones is for [`own_addresses`] to say. Dropping it ends the subscription.
-pub struct AddressChanges {
-    changed: mpsc::Receiver<()>,
-    driver: JoinHandle<()>,
-    forwarder: JoinHandle<()>,
-}
-
-impl AddressChanges {
-    /// Subscribes. Ask for the addresses after that, so that no change falls between.
-    ///
-    /// # Errors
-    /// When netlink cannot be used.
-    pub fn subscribe() -> Result<Self, NetError> {
-        let (connection, _handle, mut messages) =
-            rtnetlink::new_multicast_connection(&[MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr])?;
-        let driver = tokio::spawn(connection);
-        // Room for one: many changes before anybody looked are one.
-        let (sender, changed) = mpsc::channel(1);
-        let forwarder = tokio::spawn(async move {
-            // Any message counts, an overrun among them: it means that changes were missed.
-            while messages.next().await.is_some() {
-                match sender.try_send(()) {
-                    Ok(()) | Err(mpsc::error::TrySendError::Full(())) => {}
-                    Err(mpsc::error::TrySendError::Closed(())) => return,
-                }
-            }
-        });
-        Ok(Self { changed, driver, forwarder })
-    }
-
-    /// Waits for the next change; false when the kernel ended the subscription.
-    pub async fn next(&mut self) -> bool {
-        self.changed.recv().await.is_some()
-    }
-}
-
-impl Drop for AddressChanges {
-    fn drop(&mut self) {
-        self.driver.abort();
-        self.forwarder.abort();
-    }
+/// Word that addresses came or went; which ones is for [`own_addresses`] to say.
+///
+/// # Errors
+/// When netlink cannot be used.
+pub fn address_changes() -> Result<Changes, NetError> {
+    Changes::subscribe(&[MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr])
 }
 
 #[cfg(test)]

@@ -1,7 +1,10 @@
 //! What the host's network looks like, asked over netlink and `/proc`.
 
 mod addresses;
+mod changes;
+mod links;
 mod listeners;
+mod resolvers;
 mod routes;
 mod settings;
 
@@ -9,9 +12,12 @@ use std::io;
 
 use tokio::task::JoinHandle;
 
-pub use addresses::{AddressChanges, own_addresses};
+pub use addresses::{address_changes, own_addresses};
+pub use changes::Changes;
+pub use links::{LinkInfo, link_changes, links};
 pub use listeners::{Listener, ListenersError, listeners};
-pub use routes::default_route_interfaces;
+pub use resolvers::resolvers;
+pub use routes::{default_route_interfaces, gateways};
 pub use settings::{NetSettings, SettingsError};
 
 /// Why the kernel's network configuration is not known.

@@ -5,11 +5,10 @@ use std::path::Path;
 use ipnetwork::IpNetwork;
 use scanguard_common::reason::Mode;
 
-use super::{
-    Document, port_items, port_list, prefix, quoted, quoted_duration, quoted_list, real, restricted_list, wrapped,
-};
+use super::{Document, port_items, port_list, quoted, quoted_duration, quoted_list, real, restricted_list, wrapped};
 use crate::config::{Blocks, Conceal, Config, Log, Ports, Safety, Score, Sources, Storm, attach_label, shipped};
 use crate::kernel::AttachMode;
+use crate::prefix;
 
 pub(super) fn all(file: &mut Document, config: &Config) {
     let Config {
@@ -100,7 +99,7 @@ fn judge(file: &mut Document, mode: Mode, allow: &[IpNetwork]) {
         "Addresses and prefixes that are never acted on, whatever they do: [\"192.0.2.7\", \"2001:db8::/32\"].\n\
          `scanguard allow add` adds others at run time, kept in the file of state.",
         "allow",
-        &quoted_list(allow.iter().map(prefix)),
+        &quoted_list(allow.iter().map(prefix::show)),
     );
 }
 

@@ -1,0 +1,58 @@
+//! Who is logged in from where, so that nobody is locked out of his own session.
+//!
+//! | module | knows of |
+//! |---|---|
+//! | `utmp` | the list of logins that login programs keep |
+//! | `ssh` | established ssh connections behind which somebody has logged in |
+//! | `caller` | the session that a process was started from |
+//!
+//! Not seen: sessions of other network namespaces and containers, mosh (its UDP has no login record), consoles of hypervisors.
+//! What cannot be read is skipped: knowing some is better than knowing none.
+
+mod caller;
+mod ssh;
+mod utmp;
+
+use std::net::IpAddr;
+
+pub use caller::of_caller;
+
+/// Somebody who is logged in from elsewhere.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct Login {
+    /// From where.
+    pub address: IpAddr,
+    /// As whom, where that is known.
+    pub user: Option<String>,
+    /// How that is known.
+    pub how: How,
+}
+
+/// How a login is known.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum How {
+    /// It is in utmp.
+    Utmp,
+    /// An ssh server holds a connection on which somebody has logged in.
+    Ssh,
+    /// The environment of the calling process says so.
+    Environment,
+}
+
+/// Everybody who is logged in from elsewhere, each address once. Reads files of `/proc` and `/run`: keep it off the async threads.
+#[must_use]
+pub fn remote() -> Vec<Login> {
+    let mut logins: Vec<Login> = Vec::new();
+    for login in utmp::logins().into_iter().chain(ssh::logins()) {
+        if !logins.iter().any(|known| known.address == login.address) {
+            logins.push(login);
+        }
+    }
+    logins
+}
+
+/// An address as it counts: IPv4 in the clothes of IPv6 is IPv4, and from here is not from elsewhere.
+fn remote_address(address: IpAddr) -> Option<IpAddr> {
+    let address = address.to_canonical();
+    (!address.is_loopback() && !address.is_unspecified()).then_some(address)
+}

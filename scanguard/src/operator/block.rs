@@ -1,0 +1,277 @@
+//! Blocks: the operator's, and those of the policy.
+
+use std::time::SystemTime;
+
+use ipnetwork::IpNetwork;
+use scanguard_common::source::SourceKey;
+use scanguard_common::verdict::{Origin, Scope, Verdict};
+use tracing::{info, warn};
+
+use super::allow::one_line;
+use super::desk::{Block, Desk, after, end_ns};
+use super::error::OperatorError;
+use super::kept::{origin_label, shown};
+use crate::api::{BlockAdd, BlockAdded, BlockEntry, BlockList, BlockRemove, BlockRemoved, SCHEMA_VERSION, timestamp};
+use crate::prefix;
+use crate::prefix_map::Prefix;
+use crate::safety::{Facts, check_block};
+
+/// A block of the policy.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct NewBlock {
+    /// Whom.
+    pub source: SourceKey,
+    /// From what.
+    pub scope: Scope,
+    /// Until when: every block of the policy ends.
+    pub until: SystemTime,
+    /// Why.
+    pub reason: String,
+}
+
+/// How the kernel part's verdicts differ from those that are wanted.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Verdicts {
+    /// Missing from the kernel, or other ones.
+    pub missing: u64,
+    /// In the kernel and not wanted.
+    pub foreign: u64,
+}
+
+/// Bits of an IPv6 address.
+const WHOLE: u8 = 128;
+
+impl Desk {
+    /// Blocks a prefix because a person wants it, unless a safety rule forbids it. In force in the kernel when this returns, in both modes.
+    ///
+    /// # Errors
+    /// When a rule forbids it, or what is asked for makes no sense.
+    pub fn block_add(
+        &mut self,
+        wanted: &BlockAdd,
+        facts: &Facts,
+        now: SystemTime,
+    ) -> Result<BlockAdded, OperatorError> {
+        let BlockAdd { prefix: text, scope, hard, for_s, reason, force, logged_in_from: _ } = wanted;
+        let network = prefix::parse(text)?;
+        let scope = match scope.as_str() {
+            "all" => Scope::All,
+            "private" => Scope::Private,
+            other => return Err(OperatorError::Usage(format!("there is no scope {other:?}: it is all or private"))),
+        };
+        if let Some(reason) = reason {
+            one_line(reason)?;
+        }
+        let prefix: Prefix = network.into();
+        let covering: Option<IpNetwork> = self.allow.covering(prefix).next().map(|(prefix, _)| (*prefix).into());
+        if let Err(refused) = check_block(&network, *force, covering.as_ref(), facts) {
+            return Err(OperatorError::Refused { rule: refused.rule.label().to_owned(), message: refused.message });
+        }
+        let expires = after(now, *for_s);
+        if expires.is_some_and(|expires| expires <= now) {
+            return Err(OperatorError::Usage("a block of no time at all blocks nobody".to_owned()));
+        }
+        let block = Block { scope, hard: *hard, origin: Origin::Operator, reason: reason.clone(), since: now, expires };
+        let replaced = self.put_block(prefix, block)?;
+        info!(prefix = shown(&prefix), scope = scope.label(), hard, forced = force, reason, "an operator blocks");
+        let spared = self.allow.within(prefix).count() as u64;
+        let entry = self.blocks.get(&prefix).map(|block| entry(&prefix, block)).unwrap_or_default();
+        Ok(BlockAdded { schema_version: SCHEMA_VERSION, entry, replaced, spared })
+    }
+
+    /// Blocks a source because the policy wants it; false where the allowlist or an operator's block says otherwise.
+    ///
+    /// # Errors
+    /// When the kernel takes no more.
+    pub fn block_by_policy(&mut self, wanted: NewBlock, now: SystemTime) -> Result<bool, OperatorError> {
+        let NewBlock { source, scope, until, reason } = wanted;
+        let (address, length) = self.keys().prefix(source);
+        let (address, bits) = scanguard_common::address::prefix(address, length);
+        let prefix = Prefix::around(&address, bits);
+        let by_operator = |block: &Block| block.origin == Origin::Operator;
+        if self.allow.meets(prefix) || self.blocks.covering(prefix).any(|(_, block)| by_operator(block)) {
+            return Ok(false);
+        }
+        let block = Block {
+            scope,
+            hard: false,
+            origin: Origin::Controller,
+            reason: Some(reason),
+            since: now,
+            expires: Some(until),
+        };
+        self.put_block(prefix, block)?;
+        Ok(true)
+    }
+
+    fn put_block(&mut self, prefix: Prefix, block: Block) -> Result<bool, OperatorError> {
+        let told = self.tell_block(prefix, &block)?;
+        if !told {
+            let text = shown(&prefix);
+            let message = format!(
+                "{text} is not blocked: an entry of the allowlist covers a part of this source. `scanguard allow list` shows it"
+            );
+            return Err(OperatorError::Refused { rule: "allowlisted".to_owned(), message });
+        }
+        let replaced = self.blocks.insert(prefix, block).is_some();
+        self.keep_block(prefix);
+        Ok(replaced)
+    }
+
+    /// Writes a block into the kernel; false where the allowlist forbids it.
+    fn tell_block(&mut self, prefix: Prefix, block: &Block) -> Result<bool, OperatorError> {
+        let verdict =
+            Verdict { hard: u8::from(block.hard), ..Verdict::block(block.scope, block.origin, end_ns(block.expires)) };
+        let told = match self.as_source(prefix) {
+            Some(source) => self.tables.set_verdict(source, &verdict)?,
+            None => self.tables.set_prefix_verdict(prefix, &verdict)?,
+        };
+        Ok(told.is_ok())
+    }
+
+    fn untell_block(&mut self, prefix: Prefix) -> Result<(), OperatorError> {
+        match self.as_source(prefix) {
+            Some(source) => self.tables.remove_verdict(source)?,
+            None => self.tables.remove_prefix_verdict(prefix)?,
+        };
+        Ok(())
+    }
+
+    /// Puts all blocks in force that are to be, and lifts others.
+    pub(super) fn enforce_blocks(&mut self) -> anyhow::Result<()> {
+        let wanted: Vec<(Prefix, Block)> = self.blocks.iter().map(|(prefix, block)| (*prefix, block.clone())).collect();
+        for (prefix, block) in wanted {
+            if !self.tell_block(prefix, &block)? {
+                info!(prefix = shown(&prefix), "a block has ended: the allowlist covers it");
+                self.blocks.remove(&prefix);
+                self.keep(|store| store.remove_blocks(&[shown(&prefix)]));
+            }
+        }
+        let sources: Vec<SourceKey> = self.tables.decided().verdicts().map(|(source, _)| source).collect();
+        for source in sources {
+            let (address, length) = self.keys().prefix(source);
+            let (address, bits) = scanguard_common::address::prefix(address, length);
+            if self.blocks.get(&Prefix::around(&address, bits)).is_none() {
+                self.tables.remove_verdict(source)?;
+            }
+        }
+        let prefixes: Vec<Prefix> = self.tables.decided().prefix_verdicts().map(|(prefix, _)| prefix).collect();
+        for prefix in prefixes {
+            if self.blocks.get(&prefix).is_none() {
+                self.tables.remove_prefix_verdict(prefix)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Lifts blocks, whoever made them.
+    ///
+    /// # Errors
+    /// When a prefix is wrong: then nothing is lifted.
+    pub fn block_remove(&mut self, wanted: &BlockRemove) -> Result<BlockRemoved, OperatorError> {
+        let parsed = wanted.prefixes.iter().map(|text| Ok((text, Prefix::from(prefix::parse(text)?))));
+        let parsed: Vec<(&String, Prefix)> = parsed.collect::<Result<_, OperatorError>>()?;
+        let mut answer = BlockRemoved { schema_version: SCHEMA_VERSION, ..BlockRemoved::default() };
+        for (text, prefix) in parsed {
+            // An address is meant as the source it belongs to, where that is what is blocked.
+            let prefix = if self.blocks.get(&prefix).is_some() { prefix } else { self.source_of(prefix) };
+            if self.blocks.get(&prefix).is_none() {
+                answer.missing.push(text.clone());
+            } else {
+                self.untell_block(prefix)?;
+                self.blocks.remove(&prefix);
+                answer.removed.push(shown(&prefix));
+            }
+            if let Some((covering, _)) = self.blocks.covering(prefix).next() {
+                answer.still_covered.push((text.clone(), shown(covering)));
+            }
+        }
+        let removed = answer.removed.clone();
+        self.keep(|store| store.remove_blocks(&removed));
+        if !removed.is_empty() {
+            info!(prefixes = removed.join(" "), "blocks are lifted");
+        }
+        Ok(answer)
+    }
+
+    /// The prefix of the source that an address is of.
+    pub(super) fn source_of(&self, prefix: Prefix) -> Prefix {
+        let (keys, address) = (self.keys(), prefix.address());
+        // Addresses of a link, and those behind Teredo servers, are sources of their own.
+        let is_whole = keys.prefix(SourceKey(address)).1 == WHOLE;
+        let bits = keys.ipv6_prefix();
+        if address.is_mapped() || is_whole || bits > prefix.bits { prefix } else { Prefix::around(&address, bits) }
+    }
+
+    /// All blocks.
+    #[must_use]
+    pub fn block_list(&self) -> BlockList {
+        let entries = self.blocks.iter().map(|(prefix, block)| entry(prefix, block)).collect();
+        BlockList { schema_version: SCHEMA_VERSION, entries }
+    }
+
+    /// The block that covers a prefix, the longest where there are several.
+    pub(super) fn blocked_by(&self, prefix: Prefix) -> Option<(Prefix, &Block)> {
+        self.blocks.covering(prefix).next().map(|(prefix, block)| (*prefix, block))
+    }
+
+    /// Clears up blocks that are over; the kernel part has not carried them out since.
+    pub(super) fn expire_blocks(&mut self, now: SystemTime) -> Result<Vec<String>, OperatorError> {
+        let over = |block: &Block| block.expires.is_some_and(|expires| expires <= now);
+        let ended: Vec<Prefix> =
+            self.blocks.iter().filter(|(_, block)| over(block)).map(|(prefix, _)| *prefix).collect();
+        for prefix in &ended {
+            self.untell_block(*prefix)?;
+            self.blocks.remove(prefix);
+        }
+        let names: Vec<String> = ended.iter().map(shown).collect();
+        if !names.is_empty() {
+            info!(prefixes = names.join(" "), "blocks have ended");
+            self.keep(|store| store.remove_blocks(&names));
+        }
+        Ok(names)
+    }
+
+    /// Compares the kernel part's verdicts on sources with those that are wanted, and puts them right.
+    ///
+    /// # Errors
+    /// When the kernel part cannot be read or written.
+    pub fn reconcile(&mut self) -> Result<Verdicts, OperatorError> {
+        let found = self.tables.readings().verdicts()?;
+        let mut difference = Verdicts::default();
+        let found: std::collections::HashMap<SourceKey, Verdict> = found.into_iter().collect();
+        let wanted: Vec<(SourceKey, Verdict)> = self.tables.decided().verdicts().collect();
+        for (source, verdict) in &wanted {
+            if found.get(source) != Some(verdict) {
+                difference.missing += 1;
+                let _ = self.tables.set_verdict(*source, verdict)?;
+            }
+        }
+        for source in found.keys() {
+            if self.tables.verdict(source).is_none() {
+                difference.foreign += 1;
+                self.tables.remove_verdict(*source)?;
+            }
+        }
+        if difference != Verdicts::default() {
+            let Verdicts { missing, foreign } = difference;
+            warn!(missing, foreign, "the kernel's verdicts were altered by somebody else: they are put right");
+        }
+        Ok(difference)
+    }
+}
+
+/// A block as the API has it.
+pub(super) fn entry(prefix: &Prefix, block: &Block) -> BlockEntry {
+    let Block { scope, hard, origin, reason, since, expires } = block;
+    BlockEntry {
+        source: shown(prefix),
+        level: "block".to_owned(),
+        scope: scope.label().to_owned(),
+        hard: *hard,
+        reason: reason.clone(),
+        origin: origin_label(*origin).to_owned(),
+        since: timestamp(*since),
+        expires: expires.map(timestamp),
+    }
+}

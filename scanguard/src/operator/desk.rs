@@ -1,0 +1,218 @@
+//! The kernel part's maps and the store in one hand: whatever changes them goes through here.
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context as _, Result};
+use scanguard_common::address::MAPPED_BITS;
+use scanguard_common::config::KernelConfig;
+use scanguard_common::reason::Mode;
+use scanguard_common::source::{KeyRules, SourceKey};
+use scanguard_common::verdict::{Origin, Scope};
+
+use super::kept;
+use super::mode::ModeNow;
+use crate::config::Config;
+use crate::kernel::{NEVER_NS, Tables, clock};
+use crate::prefix_map::{Prefix, PrefixMap};
+use crate::store::Store;
+
+/// The store, which several tasks write.
+pub type SharedStore = Arc<Mutex<Store>>;
+
+/// What is allowed and blocked, in which mode, and the means to change it.
+pub struct Desk {
+    pub(super) tables: Tables,
+    pub(super) store: Option<SharedStore>,
+    /// Whether the last writing of the store failed.
+    pub(super) store_failed: bool,
+    pub(super) allow: PrefixMap<Allowed>,
+    pub(super) blocks: PrefixMap<Block>,
+    pub(super) mode: ModeNow,
+}
+
+/// Why a prefix is on the allowlist: for one reason or several.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Allowed {
+    /// The configuration says so.
+    pub(super) configured: bool,
+    /// An operator said so.
+    pub(super) operator: Option<ByOperator>,
+    /// Somebody is logged in from there: until when, and who.
+    pub(super) lease: Option<(SystemTime, Option<String>)>,
+}
+
+/// What an operator said.
+#[derive(Clone, Debug)]
+pub(super) struct ByOperator {
+    pub(super) name: Option<String>,
+    pub(super) comment: Option<String>,
+    pub(super) since: SystemTime,
+    /// None for never.
+    pub(super) expires: Option<SystemTime>,
+}
+
+impl Allowed {
+    /// When the last reason ends, on the kernel part's clock.
+    pub(super) fn ends_ns(&self) -> u64 {
+        let configured = self.configured.then_some(NEVER_NS);
+        let operator = self.operator.as_ref().map(|entry| end_ns(entry.expires));
+        let lease = self.lease.as_ref().map(|(until, _)| end_ns(Some(*until)));
+        configured.into_iter().chain(operator).chain(lease).max().unwrap_or(0)
+    }
+
+    /// Whether no reason is left.
+    pub(super) const fn is_over(&self) -> bool {
+        !self.configured && self.operator.is_none() && self.lease.is_none()
+    }
+}
+
+/// A block.
+#[derive(Clone, Debug)]
+pub(super) struct Block {
+    pub(super) scope: Scope,
+    pub(super) hard: bool,
+    pub(super) origin: Origin,
+    pub(super) reason: Option<String>,
+    pub(super) since: SystemTime,
+    /// None for until it is removed.
+    pub(super) expires: Option<SystemTime>,
+}
+
+/// An end on the kernel part's clock.
+pub(super) fn end_ns(expires: Option<SystemTime>) -> u64 {
+    expires.map_or(NEVER_NS, clock::system_to_monotonic)
+}
+
+impl Desk {
+    /// Brings kernel part and store together: what the store has of allowlist, blocks and mode is in force when this returns, with what the
+    /// configuration says. What is in the kernel already, from an earlier daemon, stays in force meanwhile.
+    ///
+    /// # Errors
+    /// When the kernel part cannot be written.
+    pub fn start(mut tables: Tables, config: &Config, store: Option<SharedStore>, now: SystemTime) -> Result<Self> {
+        let mut desk = {
+            let (allow, blocks, mode) = kept::load(store.as_ref(), config, now);
+            // Settings that the earlier daemon or this one's watches keep true are not touched.
+            let before = *tables.config();
+            let contact_key = if before.contact_key == [0; 2] { random_key()? } else { before.contact_key };
+            tables.set_config(&KernelConfig {
+                heartbeat_ns: clock::monotonic_coarse_ns(),
+                ephemeral_first: before.ephemeral_first,
+                ephemeral_last: before.ephemeral_last,
+                mode: mode.mode as u32,
+                enforce_until_ns: end_ns(mode.reverts),
+                ..config.kernel_config(contact_key)
+            })?;
+            Self { tables, store, store_failed: false, allow, blocks, mode }
+        };
+        desk.adopt_unknown_blocks(now);
+        desk.enforce_allow()?;
+        desk.enforce_blocks()?;
+        Ok(desk)
+    }
+
+    /// The same without changing anything: what is in force already, from a daemon that is gone.
+    pub(super) fn over(tables: Tables, config: &Config, store: Option<SharedStore>, now: SystemTime) -> Self {
+        let (allow, blocks, kept_mode) = kept::load(store.as_ref(), config, now);
+        let mode = ModeNow::of_kernel(tables.config(), kept_mode, now);
+        let mut desk = Self { tables, store, store_failed: false, allow, blocks, mode };
+        desk.adopt_unknown_blocks(now);
+        desk
+    }
+
+    /// The maps, for those who keep other parts of them true.
+    pub fn tables(&mut self) -> &mut Tables {
+        &mut self.tables
+    }
+
+    /// The maps, to read.
+    #[must_use]
+    pub const fn read_tables(&self) -> &Tables {
+        &self.tables
+    }
+
+    /// Whether what an operator decides cannot be kept over a restart.
+    #[must_use]
+    pub const fn forgets(&self) -> bool {
+        self.store.is_none() || self.store_failed
+    }
+
+    /// Takes over a configuration whose like was in force before: allowlist, mode where it changed, and the settings of the datapath.
+    ///
+    /// # Errors
+    /// When the kernel part cannot be written.
+    pub fn apply(&mut self, old: &Config, config: &Config, now: SystemTime) -> Result<()> {
+        for network in &old.allow {
+            if let Some(entry) = self.allow.get_mut(&(*network).into()) {
+                entry.configured = false;
+            }
+        }
+        kept::add_configured(&mut self.allow, config);
+        let over: Vec<Prefix> =
+            self.allow.iter().filter(|(_, entry)| entry.is_over()).map(|(prefix, _)| *prefix).collect();
+        for prefix in over {
+            self.allow.remove(&prefix);
+        }
+        if old.mode != config.mode {
+            self.mode = ModeNow { mode: config.mode, configured: config.mode, reverts: None };
+            self.keep_mode();
+        }
+        let before = *self.tables.config();
+        self.tables.set_config(&KernelConfig {
+            heartbeat_ns: before.heartbeat_ns,
+            ephemeral_first: before.ephemeral_first,
+            ephemeral_last: before.ephemeral_last,
+            mode: self.mode.mode as u32,
+            enforce_until_ns: end_ns(self.mode.reverts),
+            ..config.kernel_config(before.contact_key)
+        })?;
+        self.enforce_allow()?;
+        let _ = now;
+        Ok(())
+    }
+
+    /// The rules by which addresses become sources.
+    pub(super) fn keys(&self) -> KeyRules {
+        self.tables.config().keys
+    }
+
+    /// The mode in force.
+    #[must_use]
+    pub fn mode_now(&self) -> Mode {
+        self.mode.mode
+    }
+
+    /// When enforcing ends unless it is confirmed.
+    #[must_use]
+    pub const fn reverts(&self) -> Option<SystemTime> {
+        self.mode.reverts
+    }
+
+    /// The source that a prefix is exactly, if it is one.
+    pub(super) fn as_source(&self, prefix: Prefix) -> Option<SourceKey> {
+        let source = SourceKey(prefix.address());
+        let (address, length) = self.keys().prefix(source);
+        let bits = if address.is_ipv4() { length + MAPPED_BITS } else { length };
+        (bits == prefix.bits).then_some(source)
+    }
+
+    /// Writes the whole allowlist into the kernel.
+    fn enforce_allow(&mut self) -> Result<()> {
+        let entries: Vec<_> = self.allow.iter().map(|(prefix, entry)| ((*prefix).into(), entry.ends_ns())).collect();
+        let freed = self.tables.set_allowed(&entries).context("cannot put the allowlist in force")?;
+        self.forget_freed(&freed);
+        Ok(())
+    }
+}
+
+/// A secret key.
+fn random_key() -> Result<[u64; 2]> {
+    let word = || getrandom::u64().context("cannot get randomness from the kernel");
+    Ok([word()?, word()?])
+}
+
+/// A span in whole seconds from now on; far beyond any calendar it is never.
+pub(super) fn after(now: SystemTime, seconds: Option<u64>) -> Option<SystemTime> {
+    seconds.and_then(|seconds| now.checked_add(Duration::from_secs(seconds)))
+}

@@ -1,0 +1,36 @@
+//! What must be known of the host before something is blocked.
+
+use std::net::IpAddr;
+
+use tracing::warn;
+
+use crate::config::Safety;
+use crate::logins::{self, How, Login};
+use crate::net::{gateways, own_addresses, resolvers};
+use crate::safety::Facts;
+
+/// Looks around. What cannot be found out is said and left out.
+pub async fn gather(safety: &Safety, also_logged_in: &[IpAddr]) -> Facts {
+    let of_files = tokio::task::spawn_blocking(|| (logins::remote(), resolvers())).await;
+    let (mut logins, resolvers) = of_files.unwrap_or_default();
+    logins.extend(also_logged_in.iter().map(|address| Login {
+        address: address.to_canonical(),
+        user: None,
+        how: How::Environment,
+    }));
+    Facts {
+        own: known("own addresses", own_addresses().await),
+        gateways: known("gateways", gateways().await),
+        resolvers,
+        logins,
+        shortest_ipv4: safety.shortest_ipv4,
+        shortest_ipv6: safety.shortest_ipv6,
+    }
+}
+
+fn known<E: std::fmt::Display>(what: &str, found: Result<Vec<IpAddr>, E>) -> Vec<IpAddr> {
+    found.unwrap_or_else(|error| {
+        warn!(%error, "{what} are not known, and so not protected from being blocked");
+        Vec::new()
+    })
+}

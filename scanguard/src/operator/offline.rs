@@ -1,0 +1,46 @@
+//! The desk without a daemon: over what one that ran with `--keep` left in the kernel.
+
+use std::time::SystemTime;
+
+use tracing::debug;
+
+use super::desk::{Desk, SharedStore};
+use crate::config::Config;
+use crate::kernel::pins::Pins;
+use crate::kernel::{KernelError, Tables};
+use crate::store::Store;
+
+/// What was found without a daemon.
+pub struct Offline {
+    /// What can be asked and changed.
+    pub desk: Desk,
+    /// The pins, which nobody else can use meanwhile.
+    pub pins: Pins,
+}
+
+/// Opens what is pinned; nothing when nothing is.
+///
+/// # Errors
+/// When it is of another version, in use, or not for this user.
+pub fn open(config: &Config, now: SystemTime) -> Result<Option<Offline>, KernelError> {
+    let Some(pins) = Pins::open(&config.pins, false)? else {
+        return Ok(None);
+    };
+    if !pins.hold_state() {
+        return Ok(None);
+    }
+    let tables = Tables::pinned(&pins)?;
+    let store = match Store::open(&config.state) {
+        Ok(store) => Some(SharedStore::new(store.into())),
+        Err(error) => {
+            debug!(%error, "nothing can be kept");
+            None
+        }
+    };
+    let mut desk = Desk::over(tables, config, store, now);
+    // What has ended is cleared up first, so that nobody sees it any more.
+    if let Err(error) = desk.expire(now) {
+        debug!(%error, "what is over could not be cleared up");
+    }
+    Ok(Some(Offline { desk, pins }))
+}

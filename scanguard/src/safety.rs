@@ -1,0 +1,249 @@
+//! The rules that keep an operator from locking himself or the host out: which blocks are refused.
+
+use std::net::IpAddr;
+
+use ipnetwork::IpNetwork;
+
+use crate::logins::Login;
+use crate::prefix::show;
+
+/// What must be known of the host.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    /// Its own addresses.
+    pub own: Vec<IpAddr>,
+    /// Next hops of its default routes.
+    pub gateways: Vec<IpAddr>,
+    /// Its name servers.
+    pub resolvers: Vec<IpAddr>,
+    /// Who is logged in from where, whoever asks among them.
+    pub logins: Vec<Login>,
+    /// The shortest IPv4 prefix that may be blocked.
+    pub shortest_ipv4: u8,
+    /// The shortest IPv6 prefix that may be blocked.
+    pub shortest_ipv6: u8,
+}
+
+/// A rule.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Rule {
+    /// Loopback, multicast and other addresses that are never judged.
+    Special,
+    /// An address of this host.
+    Own,
+    /// The next hop of a default route.
+    Gateway,
+    /// A name server.
+    Resolver,
+    /// Somebody is logged in from there.
+    LoggedIn,
+    /// The allowlist covers it.
+    Allowlisted,
+    /// A prefix that covers too many.
+    TooShort,
+}
+
+impl Rule {
+    /// The name in JSON.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Special => "special",
+            Self::Own => "own",
+            Self::Gateway => "gateway",
+            Self::Resolver => "resolver",
+            Self::LoggedIn => "logged_in",
+            Self::Allowlisted => "allowlisted",
+            Self::TooShort => "prefix_too_short",
+        }
+    }
+}
+
+/// A block that is refused.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Refused {
+    /// By which rule.
+    pub rule: Rule,
+    /// What would happen, and how to override it.
+    pub message: String,
+}
+
+/// Whether a prefix may be blocked; `covered_by` is the entry of the allowlist that covers all of it, `force` overrides what a person may
+/// override.
+///
+/// # Errors
+/// With the rule that forbids it.
+pub fn check_block(
+    prefix: &IpNetwork,
+    force: bool,
+    covered_by: Option<&IpNetwork>,
+    facts: &Facts,
+) -> Result<(), Refused> {
+    let name = show(prefix);
+    let refuse = |rule, message: String| Err(Refused { rule, message });
+    if is_special(prefix) {
+        let message = format!(
+            "{name} is not blocked: such addresses (loopback, multicast, broadcast, unspecified) are never judged, so a block \
+             would do nothing"
+        );
+        return refuse(Rule::Special, message);
+    }
+    if let Some(entry) = covered_by {
+        let entry = show(entry);
+        let message = format!(
+            "{name} is not blocked: the allowlist covers it by {entry}, and what is on it is never acted on. `scanguard allow \
+             remove {entry}` takes it off"
+        );
+        return refuse(Rule::Allowlisted, message);
+    }
+    let inside = |addresses: &[IpAddr]| addresses.iter().copied().find(|address| prefix.contains(*address));
+    let whole = if prefix.is_ipv4() { 32 } else { 128 };
+    if let Some(own) = inside(&facts.own) {
+        if prefix.prefix() == whole {
+            let message =
+                format!("{name} is not blocked: it is an address of this host, and those are never judged as senders");
+            return refuse(Rule::Own, message);
+        }
+        if !force {
+            let message = format!(
+                "{name} is not blocked: this host's own address {own} lies in it, and so its whole neighbourhood. --force blocks \
+                 it all the same"
+            );
+            return refuse(Rule::Own, message);
+        }
+    }
+    if force {
+        return Ok(());
+    }
+    if let Some(login) = facts.logins.iter().find(|login| prefix.contains(login.address)) {
+        let who = login.user.as_deref().unwrap_or("somebody");
+        let message = format!(
+            "{name} is not blocked: {who} is logged in from {}, and new connections from there would no longer get in. --force \
+             blocks it all the same; `scanguard allow add {}` makes sure it never happens",
+            login.address, login.address
+        );
+        return refuse(Rule::LoggedIn, message);
+    }
+    if let Some(gateway) = inside(&facts.gateways) {
+        let message = format!(
+            "{name} is not blocked: {gateway} in it is a gateway of this host, and it might lose the network. --force blocks it \
+             all the same"
+        );
+        return refuse(Rule::Gateway, message);
+    }
+    if let Some(resolver) = inside(&facts.resolvers) {
+        let message = format!(
+            "{name} is not blocked: {resolver} in it is a name server of this host. --force blocks it all the same"
+        );
+        return refuse(Rule::Resolver, message);
+    }
+    let shortest = if prefix.is_ipv4() { facts.shortest_ipv4 } else { facts.shortest_ipv6 };
+    if prefix.prefix() < shortest {
+        let key = if prefix.is_ipv4() { "shortest_ipv4" } else { "shortest_ipv6" };
+        let message = format!(
+            "{name} is not blocked: a prefix shorter than /{shortest} covers too many customers. Block parts of it, or use \
+             --force; `{key}` in [safety] sets the limit"
+        );
+        return refuse(Rule::TooShort, message);
+    }
+    Ok(())
+}
+
+/// Whether no address of a prefix is ever judged (`KeyRules::source` of scanguard-common).
+fn is_special(prefix: &IpNetwork) -> bool {
+    let within = |outer: &str| {
+        let outer: IpNetwork = outer.parse().expect("a prefix of ours");
+        outer.prefix() <= prefix.prefix() && outer.contains(prefix.network())
+    };
+    match prefix {
+        IpNetwork::V4(_) => ["0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/4", "255.255.255.255/32"].into_iter().any(within),
+        IpNetwork::V6(_) => ["::/96", "ff00::/8"].into_iter().any(within),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::logins::How;
+
+    fn facts() -> Facts {
+        let ip = |text: &str| text.parse::<IpAddr>().expect("an address");
+        let login = |address: &str| Login { address: ip(address), user: Some("ann".into()), how: How::Ssh };
+        Facts {
+            own: vec![ip("192.0.2.10"), ip("2001:db8:2::10"), ip("127.0.0.1"), ip("::1")],
+            gateways: vec![ip("192.0.2.1"), ip("fe80::1")],
+            resolvers: vec![ip("198.51.100.53"), ip("2001:db8:53::53")],
+            logins: vec![login("203.0.113.7"), login("2001:db8:7::7")],
+            shortest_ipv4: 16,
+            shortest_ipv6: 32,
+        }
+    }
+
+    fn check(prefix: &str, force: bool, covered_by: Option<&str>) -> Result<(), Rule> {
+        let network = |text: &str| text.parse::<IpNetwork>().expect("a prefix");
+        let covered_by = covered_by.map(network);
+        check_block(&network(prefix), force, covered_by.as_ref(), &facts()).map_err(|refused| {
+            let way_out = refused.message.contains("--force") || refused.message.contains("allow remove");
+            let none = matches!(refused.rule, Rule::Special) || (refused.rule == Rule::Own && !way_out);
+            assert!(way_out || none, "{}", refused.message);
+            refused.rule
+        })
+    }
+
+    #[test]
+    fn each_way_to_lock_oneself_out_is_refused_and_those_of_a_persons_choice_can_be_forced() {
+        for (prefix, rule, can_be_forced) in [
+            ("127.0.0.1", Rule::Special, false),
+            ("127.0.0.0/8", Rule::Special, false),
+            ("::1", Rule::Special, false),
+            ("224.0.0.5", Rule::Special, false),
+            ("ff02::1", Rule::Special, false),
+            ("255.255.255.255", Rule::Special, false),
+            ("0.0.0.0", Rule::Special, false),
+            ("192.0.2.10", Rule::Own, false),
+            ("2001:db8:2::10", Rule::Own, false),
+            ("192.0.2.0/24", Rule::Own, true),
+            ("0.0.0.0/0", Rule::Own, true),
+            ("192.0.2.1", Rule::Gateway, true),
+            ("fe80::1", Rule::Gateway, true),
+            ("198.51.100.53", Rule::Resolver, true),
+            ("2001:db8:53::/64", Rule::Resolver, true),
+            ("203.0.113.7", Rule::LoggedIn, true),
+            ("203.0.113.0/24", Rule::LoggedIn, true),
+            ("2001:db8:7::/64", Rule::LoggedIn, true),
+            ("10.0.0.0/15", Rule::TooShort, true),
+            ("2a00::/31", Rule::TooShort, true),
+        ] {
+            assert_eq!(check(prefix, false, None), Err(rule), "{prefix}");
+            assert_eq!(check(prefix, true, None), if can_be_forced { Ok(()) } else { Err(rule) }, "{prefix} by force");
+        }
+        for force in [false, true] {
+            assert_eq!(check("198.18.0.9", force, Some("198.18.0.0/15")), Err(Rule::Allowlisted));
+        }
+    }
+
+    #[test]
+    fn ordinary_blocks_are_accepted() {
+        for prefix in ["198.18.0.9", "198.18.0.0/16", "10.1.0.0/16", "2a00:1:2:3::/64", "2a00::/32", "fe80::2"] {
+            assert_eq!(check(prefix, false, None), Ok(()), "{prefix}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_not_refused_holds_none_of_the_hosts_own(address: u32, bits in 0_u8..=32) {
+            let facts = facts();
+            let network = IpNetwork::new(std::net::Ipv4Addr::from(address).into(), bits).expect("a prefix");
+            let network = IpNetwork::new(network.network(), bits).expect("a prefix");
+            if check_block(&network, false, None, &facts).is_ok() {
+                let logins = facts.logins.iter().map(|login| login.address);
+                let all = facts.own.iter().chain(&facts.gateways).chain(&facts.resolvers).copied().chain(logins);
+                for address in all {
+                    prop_assert!(!network.contains(address), "{address} in {network}");
+                }
+            }
+        }
+    }
+}
