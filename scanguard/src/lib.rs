@@ -30,6 +30,7 @@ pub mod logins;
 pub mod metrics;
 pub mod net;
 pub mod operator;
+pub mod policy;
 pub mod ports;
 pub mod prefix;
 pub mod prefix_map;
