@@ -5,11 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Result, bail};
-use scanguard::api::{Packets, SCHEMA_VERSION, Source, SourceList, SourceOrder, SourcesQuery, Status, VerdictCounts};
+use scanguard::api::{
+    Packets, Reloaded, SCHEMA_VERSION, Source, SourceList, SourceOrder, SourcesQuery, Status, VerdictCounts,
+};
 use scanguard::control::client::{AskError, Client};
 use scanguard::control::server::{Answers, router};
 use scanguard::control::socket::{SocketFile, claim};
 use scanguard::http;
+use scanguard::operator::OperatorError;
+use scanguard::operator::wish::Wish;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
@@ -25,6 +29,9 @@ impl Answers for MadeUp {
             schema_version: SCHEMA_VERSION,
             version: "0".into(),
             mode: "observe".into(),
+            mode_reverts_at: None,
+            daemon: true,
+            kept: false,
             interfaces: Vec::new(),
             uptime_s: 1,
             kernel: "0".into(),
@@ -62,6 +69,14 @@ impl Answers for MadeUp {
         };
         let as_of = "2026-03-01T10:00:00.000Z".into();
         Ok(SourceList { schema_version: SCHEMA_VERSION, as_of, total: limit as u64, sources: vec![source; limit] })
+    }
+
+    async fn operate<W: Wish>(&self, _wish: W) -> Result<W::Answer, OperatorError> {
+        Err(OperatorError::Refused { rule: "own".into(), message: "it is our own".into() })
+    }
+
+    async fn reload(&self) -> Result<Reloaded, OperatorError> {
+        Err(OperatorError::Usage("line 1 is wrong".into()))
     }
 }
 
@@ -106,7 +121,7 @@ async fn what_goes_wrong_in_the_daemon_is_told() {
     let served = serve();
     let query = SourcesQuery { sort: SourceOrder::Last, limit: 1 };
     let error = Client::new(&served.socket).sources(query).await.expect_err("it fails");
-    assert!(matches!(&error, AskError::Refused(message) if message == "cannot read the table"), "{error:?}");
+    assert!(matches!(&error, AskError::Refused(error) if error.to_string() == "cannot read the table"), "{error:?}");
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ mod reload;
 mod sources;
 mod status;
 mod why;
+mod wish;
 
 use std::time::{Duration, SystemTime};
 
@@ -23,6 +24,7 @@ pub use reload::{Change, Reloaded};
 pub use sources::{Source, SourceList, SourceOrder, SourcesQuery};
 pub use status::{Interface, MapFill, Packets, Status, VerdictCounts, Warning};
 pub use why::{Evidence, Why, WhyAllow, WhyKnown, WhyScore, WhyVerdict};
+pub use wish::{Address, Confirm, Nothing};
 
 /// Version of all JSON shapes, in each object as `schema_version`.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -34,13 +36,34 @@ pub struct Refusal {
     pub schema_version: u32,
     /// What went wrong, and what to do.
     pub error: String,
+    /// What kind of refusal it is, for programs.
+    #[serde(default)]
+    pub code: RefusalCode,
+    /// The safety rule that forbids it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
+}
+
+/// What kind of refusal it is.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RefusalCode {
+    /// It failed.
+    #[default]
+    Failed,
+    /// What was asked for makes no sense.
+    Usage,
+    /// A safety rule forbids it.
+    Refused,
+    /// There is no such thing.
+    NotFound,
 }
 
 impl Refusal {
     /// A refusal with this message.
     #[must_use]
-    pub fn new(error: impl Into<String>) -> Self {
-        Self { schema_version: SCHEMA_VERSION, error: error.into() }
+    pub fn new(code: RefusalCode, error: impl Into<String>) -> Self {
+        Self { schema_version: SCHEMA_VERSION, error: error.into(), code, rule: None }
     }
 }
 

@@ -11,6 +11,15 @@ pub struct Status {
     pub version: String,
     /// `observe` or `enforce`.
     pub mode: String,
+    /// When enforcing ends unless `scanguard confirm` comes. RFC 3339, UTC.
+    #[serde(default)]
+    pub mode_reverts_at: Option<String>,
+    /// Whether a daemon runs; false where this was read from what one left in the kernel.
+    #[serde(default = "yes")]
+    pub daemon: bool,
+    /// Whether the kernel part goes on without a daemon.
+    #[serde(default)]
+    pub kept: bool,
     /// The interfaces it was told to guard.
     pub interfaces: Vec<Interface>,
     /// Seconds since it attached.
@@ -92,4 +101,8 @@ pub struct Warning {
     pub hint: String,
     /// Whether it keeps scanguard from doing its work.
     pub unhealthy: bool,
+}
+
+const fn yes() -> bool {
+    true
 }

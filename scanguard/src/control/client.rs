@@ -4,20 +4,24 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use http_body_util::{BodyExt as _, Empty, Limited};
+use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
-use hyper::{Request, StatusCode, header};
+use hyper::{Method, Request, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-use super::{SOURCES, STATUS};
-use crate::api::{Refusal, SourceList, SourcesQuery, Status};
+use super::{RELOAD, SOURCES, STATUS};
+use crate::api::{Refusal, Reloaded, SourceList, SourcesQuery, Status};
+use crate::operator::OperatorError;
+use crate::operator::wish::{Kind, Wish};
 
 /// Longest time for a whole answer: a full table of sources takes the daemon a second or two.
 const ANSWER_TIME: Duration = Duration::from_secs(25);
+/// How long to wait where the socket's queue is full.
+const QUEUE_PAUSE: Duration = Duration::from_millis(20);
 /// Longest answer: some four million sources.
 const ANSWER_BYTES: usize = 1 << 30;
 
@@ -43,7 +47,7 @@ pub enum AskError {
     TooSlow(PathBuf),
     /// The daemon said no.
     #[error("{0}")]
-    Refused(String),
+    Refused(OperatorError),
     /// What came is no answer.
     #[error("what came from {} is not an answer of scanguard: {why}", socket.display())]
     Garbled {
@@ -86,26 +90,70 @@ impl Client {
         self.get(&format!("{SOURCES}?sort={sort}&limit={limit}")).await
     }
 
+    /// Asks for something to be done.
+    ///
+    /// # Errors
+    /// When there is no answer, or it is no.
+    pub async fn operate<W: Wish>(&self, wish: &W) -> Result<W::Answer, AskError> {
+        match W::KIND {
+            Kind::Read => {
+                let query = serde_urlencoded::to_string(wish).map_err(|error| self.garbled(error))?;
+                self.get(&format!("{}?{query}", W::PATH)).await
+            }
+            Kind::Change => {
+                let body = serde_json::to_vec(wish).map_err(|error| self.garbled(error))?;
+                self.ask(Method::POST, W::PATH, body).await
+            }
+        }
+    }
+
+    /// Asks to read the configuration anew.
+    ///
+    /// # Errors
+    /// When there is no answer, or the configuration is wrong.
+    pub async fn reload(&self) -> Result<Reloaded, AskError> {
+        self.ask(Method::POST, RELOAD, Vec::new()).await
+    }
+
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, AskError> {
-        let (status, body) =
-            timeout(ANSWER_TIME, self.fetch(path)).await.map_err(|_| AskError::TooSlow(self.socket.clone()))??;
+        self.ask(Method::GET, path, Vec::new()).await
+    }
+
+    async fn ask<T: DeserializeOwned>(&self, method: Method, path: &str, body: Vec<u8>) -> Result<T, AskError> {
+        let (status, body) = timeout(ANSWER_TIME, self.fetch(method, path, body))
+            .await
+            .map_err(|_| AskError::TooSlow(self.socket.clone()))??;
         if status.is_success() {
             return serde_json::from_slice(&body).map_err(|error| self.garbled(error));
         }
         match serde_json::from_slice::<Refusal>(&body) {
-            Ok(refusal) => Err(AskError::Refused(refusal.error)),
+            Ok(refusal) => Err(AskError::Refused(refusal.into())),
             Err(_) => Err(self.garbled(status)),
         }
     }
 
-    async fn fetch(&self, path: &str) -> Result<(StatusCode, Bytes), AskError> {
-        let stream = UnixStream::connect(&self.socket).await.map_err(|error| self.unreachable(&error))?;
+    /// Connects. With a thousand others in the socket's queue it may be full for a moment.
+    async fn connect(&self) -> Result<UnixStream, AskError> {
+        loop {
+            match UnixStream::connect(&self.socket).await {
+                Ok(stream) => return Ok(stream),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => tokio::time::sleep(QUEUE_PAUSE).await,
+                Err(error) => return Err(self.unreachable(&error)),
+            }
+        }
+    }
+
+    async fn fetch(&self, method: Method, path: &str, body: Vec<u8>) -> Result<(StatusCode, Bytes), AskError> {
+        let stream = self.connect().await?;
         let (mut sender, connection) =
             http1::handshake(TokioIo::new(stream)).await.map_err(|error| self.garbled(error))?;
         let connection = tokio::spawn(connection);
-        let request = Request::get(path)
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
             .header(header::HOST, "scanguard")
-            .body(Empty::<Bytes>::new())
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Full::<Bytes>::new(body.into()))
             .map_err(|error| self.garbled(error))?;
         let answer = sender.send_request(request).await.map_err(|error| self.garbled(error))?;
         let status = answer.status();

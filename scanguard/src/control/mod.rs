@@ -10,6 +10,16 @@
 //! |---|---|
 //! | `GET /v1/status` | [`crate::api::Status`] |
 //! | `GET /v1/sources?sort=&limit=` | [`crate::api::SourceList`] |
+//! | `GET /v1/allow`, `GET /v1/allow/test?address=` | [`crate::api::AllowList`], [`crate::api::AllowTest`] |
+//! | `POST /v1/allow`, `POST /v1/allow/remove` | [`crate::api::AllowAdded`], [`crate::api::AllowRemoved`] |
+//! | `GET /v1/block` | [`crate::api::BlockList`] |
+//! | `POST /v1/block`, `POST /v1/block/remove` | [`crate::api::BlockAdded`], [`crate::api::BlockRemoved`] |
+//! | `GET /v1/mode`, `POST /v1/mode`, `POST /v1/confirm` | [`crate::api::ModeState`] |
+//! | `GET /v1/why?address=` | [`crate::api::Why`] |
+//! | `POST /v1/config/reload` | [`crate::api::Reloaded`] |
+//!
+//! What cannot be done is answered with [`crate::api::Refusal`] and 400 (makes no sense), 403 (a safety rule), 404 (no such thing) or 500.
+//! The routes that change something log who asked, by the peer's credentials.
 
 pub mod client;
 pub mod server;
@@ -19,3 +29,5 @@ pub mod socket;
 pub const STATUS: &str = "/v1/status";
 /// Path of the route that answers [`crate::api::SourceList`].
 pub const SOURCES: &str = "/v1/sources";
+/// Path of the route that answers [`crate::api::Reloaded`].
+pub const RELOAD: &str = "/v1/config/reload";

@@ -4,16 +4,24 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use axum::body::{Body, Bytes};
-use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::rejection::{JsonRejection, QueryRejection};
+use axum::extract::{DefaultBodyLimit, Query, State};
 use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse as _, Response};
-use axum::routing::get;
-use axum::{Json, Router};
+use axum::routing::{MethodRouter, get, post};
+use axum::{Extension, Json, Router};
+use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tracing::info;
 
-use super::{SOURCES, STATUS};
-use crate::api::{Refusal, SourceList, SourcesQuery, Status};
+use super::{RELOAD, SOURCES, STATUS};
+use crate::api::{
+    Address, AllowAdd, AllowList, AllowRemove, AllowTest, BlockAdd, BlockList, BlockRemove, Confirm, ModeSet,
+    ModeState, Nothing, Refusal, RefusalCode, Reloaded, SourceList, SourcesQuery, Status, Why,
+};
+use crate::http::Peer;
+use crate::operator::OperatorError;
+use crate::operator::wish::Wish;
 
 /// Lists of at most this many sources (some 250 bytes each) are not counted as long ones.
 const SHORT_LIST: usize = 1000;
@@ -27,7 +35,14 @@ pub trait Answers: Send + Sync + 'static {
     fn status(&self) -> impl Future<Output = Result<Status>> + Send;
     /// What was counted per source.
     fn sources(&self, query: SourcesQuery) -> impl Future<Output = Result<SourceList>> + Send;
+    /// Does what an operator asks for.
+    fn operate<W: Wish>(&self, wish: W) -> impl Future<Output = Result<W::Answer, OperatorError>> + Send;
+    /// Reads the configuration anew.
+    fn reload(&self) -> impl Future<Output = Result<Reloaded, OperatorError>> + Send;
 }
+
+/// Most bytes of a list of entries for the allowlist: [`crate::api::MOST_ENTRIES`] of them with long comments.
+const LIST_BYTES: usize = 4 * 1024 * 1024;
 
 struct Control<A> {
     answers: Arc<A>,
@@ -45,6 +60,18 @@ pub fn router<A: Answers>(answers: Arc<A>) -> Router {
     Router::new()
         .route(STATUS, get(status::<A>))
         .route(SOURCES, get(sources::<A>))
+        .route(
+            AllowAdd::PATH,
+            read::<A, Nothing<AllowList>>().merge(change::<A, AllowAdd>()).layer(DefaultBodyLimit::max(LIST_BYTES)),
+        )
+        .route(AllowRemove::PATH, change::<A, AllowRemove>().layer(DefaultBodyLimit::max(LIST_BYTES)))
+        .route(<Address<AllowTest>>::PATH, read::<A, Address<AllowTest>>())
+        .route(BlockAdd::PATH, read::<A, Nothing<BlockList>>().merge(change::<A, BlockAdd>()))
+        .route(BlockRemove::PATH, change::<A, BlockRemove>())
+        .route(ModeSet::PATH, read::<A, Nothing<ModeState>>().merge(change::<A, ModeSet>()))
+        .route(Confirm::PATH, change::<A, Confirm>())
+        .route(<Address<Why>>::PATH, read::<A, Address<Why>>())
+        .route(RELOAD, post(reload::<A>))
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
         .with_state(Control { answers, long_lists: Arc::new(Semaphore::new(LONG_LISTS)) })
@@ -63,7 +90,7 @@ async fn sources<A: Answers>(
 ) -> Response {
     let query = match query {
         Ok(Query(query)) => query,
-        Err(rejection) => return refuse(StatusCode::BAD_REQUEST, rejection.body_text()),
+        Err(rejection) => return refuse(StatusCode::BAD_REQUEST, RefusalCode::Usage, rejection.body_text()),
     };
     let permit = if (1..=SHORT_LIST).contains(&query.limit) {
         None
@@ -96,18 +123,64 @@ impl AsRef<[u8]> for Held {
     }
 }
 
+/// A route that is only read.
+fn read<A: Answers, W: Wish>() -> MethodRouter<Control<A>> {
+    get(async |State(control): State<Control<A>>, query: Result<Query<W>, QueryRejection>| match query {
+        Ok(Query(wish)) => answer(control.answers.operate(wish).await),
+        Err(rejection) => refuse(StatusCode::BAD_REQUEST, RefusalCode::Usage, rejection.body_text()),
+    })
+}
+
+/// A route that changes something.
+fn change<A: Answers, W: Wish>() -> MethodRouter<Control<A>> {
+    post(
+        async |State(control): State<Control<A>>,
+               Extension(peer): Extension<Peer>,
+               body: Result<Json<W>, JsonRejection>| match body {
+            Ok(Json(wish)) => {
+                info!(path = W::PATH, uid = peer.uid, pid = peer.pid, "somebody asks for a change");
+                answer(control.answers.operate(wish).await)
+            }
+            Err(rejection) => refuse(rejection.status(), RefusalCode::Usage, rejection.body_text()),
+        },
+    )
+}
+
+async fn reload<A: Answers>(State(control): State<Control<A>>, Extension(peer): Extension<Peer>) -> Response {
+    info!(path = RELOAD, uid = peer.uid, pid = peer.pid, "somebody asks for a change");
+    answer(control.answers.reload().await)
+}
+
+fn answer<T: Serialize>(result: Result<T, OperatorError>) -> Response {
+    match result {
+        Ok(answer) => Json(answer).into_response(),
+        Err(error) => {
+            let status = match &error {
+                OperatorError::Usage(_) => StatusCode::BAD_REQUEST,
+                OperatorError::Refused { .. } => StatusCode::FORBIDDEN,
+                OperatorError::NotFound(_) => StatusCode::NOT_FOUND,
+                OperatorError::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
+            };
+            (status, Json(error.refusal())).into_response()
+        }
+    }
+}
+
 async fn unknown(uri: Uri) -> Response {
-    refuse(StatusCode::NOT_FOUND, format!("the daemon knows no {}: is it older than the command line?", uri.path()))
+    let message = format!("the daemon knows no {}: is it older than the command line?", uri.path());
+    refuse(StatusCode::NOT_FOUND, RefusalCode::Failed, message)
 }
 
 async fn wrong_method(uri: Uri) -> Response {
-    refuse(StatusCode::METHOD_NOT_ALLOWED, format!("{} can only be read (GET)", uri.path()))
+    let message =
+        format!("{} does not take this method: what is read takes GET, what changes something POST", uri.path());
+    refuse(StatusCode::METHOD_NOT_ALLOWED, RefusalCode::Usage, message)
 }
 
 fn failed(error: &anyhow::Error) -> Response {
-    refuse(StatusCode::INTERNAL_SERVER_ERROR, format!("{error:#}"))
+    refuse(StatusCode::INTERNAL_SERVER_ERROR, RefusalCode::Failed, format!("{error:#}"))
 }
 
-fn refuse(status: StatusCode, message: impl Into<String>) -> Response {
-    (status, Json(Refusal::new(message))).into_response()
+fn refuse(status: StatusCode, code: RefusalCode, message: impl Into<String>) -> Response {
+    (status, Json(Refusal::new(code, message))).into_response()
 }

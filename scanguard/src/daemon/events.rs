@@ -1,6 +1,8 @@
 //! Drains what the kernel part tells as it happens.
 
 use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use scanguard_common::class::{PortClass, Protocol};
 use scanguard_common::contact::{ContactKind, Outcome};
@@ -8,18 +10,31 @@ use scanguard_common::event::{Event, EventKind};
 use scanguard_common::source::KeyRules;
 use tracing::{debug, error, info, warn};
 
+use super::decide::Informant;
+use super::memory::Memory;
 use super::ports::Sightings;
 use crate::kernel::EventStream;
+use crate::policy;
 
 /// Events after which other tasks get their turn, however many more there are.
 const TURN: u32 = 256;
 
+/// Those who are told.
+pub(super) struct Hearers {
+    pub(super) keys: KeyRules,
+    pub(super) sightings: Sightings,
+    pub(super) memory: Memory,
+    pub(super) informant: Informant,
+    /// The score of a block, which a new configuration may change.
+    pub(super) cap: Arc<AtomicU32>,
+}
+
 /// Drains the stream until the task is dropped.
-pub(super) async fn drain(mut events: EventStream, keys: KeyRules, sightings: Sightings) {
+pub(super) async fn drain(mut events: EventStream, hearers: Hearers) {
     let mut in_turn = 0;
     loop {
         match events.next().await {
-            Ok(event) => tell(&event, &keys, &sightings),
+            Ok(event) => tell(&event, &hearers),
             Err(error) => {
                 // Counting goes on in the kernel; the events lost from now on are counted there too.
                 error!(%error, "no more events can be read");
@@ -34,29 +49,39 @@ pub(super) async fn drain(mut events: EventStream, keys: KeyRules, sightings: Si
     }
 }
 
-fn tell(event: &Event, keys: &KeyRules, sightings: &Sightings) {
+fn tell(event: &Event, hearers: &Hearers) {
+    let Hearers { keys, sightings, memory, informant, cap } = hearers;
     let asked = ContactKind::from_u8(event.asked).map_or("unknown", ContactKind::label);
     let outcome = Outcome::from_u8(event.outcome).map_or("unknown", Outcome::label);
     let score = f64::from(event.score) / f64::from(scanguard_common::score::UNITS_PER_NAT);
     match EventKind::from_u8(event.kind) {
-        Some(EventKind::Contact) => debug!(
-            source = %keys.display(event.source),
-            destination = %IpAddr::from(event.destination),
-            protocol = asked,
-            port = event.port,
-            class = PortClass::from_u8(event.class).label(),
-            outcome,
-            score,
-            "contact"
-        ),
-        Some(EventKind::Suspect) => info!(
-            source = %keys.display(event.source),
-            asked,
-            port = event.port,
-            outcome,
-            score,
-            "a source is a suspect: what is not for customers is hidden from it"
-        ),
+        Some(EventKind::Contact) => {
+            debug!(
+                source = %keys.display(event.source),
+                destination = %IpAddr::from(event.destination),
+                protocol = asked,
+                port = event.port,
+                class = PortClass::from_u8(event.class).label(),
+                outcome,
+                score,
+                "contact"
+            );
+            memory.note(event);
+            if event.points > 0 && event.score >= cap.load(Ordering::Relaxed) {
+                informant.tell(policy::Event::Eligible { source: event.source }, event.time_ns);
+            }
+        }
+        Some(EventKind::Suspect) => {
+            info!(
+                source = %keys.display(event.source),
+                asked,
+                port = event.port,
+                outcome,
+                score,
+                "a source is a suspect: what is not for customers is hidden from it"
+            );
+            informant.tell(policy::Event::Suspect { source: event.source }, event.time_ns);
+        }
         Some(EventKind::PrefixSuspect) => info!(
             network = %KeyRules::display_network(event.source),
             score,

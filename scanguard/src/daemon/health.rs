@@ -1,18 +1,26 @@
 //! What a person should look at.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use crate::api::{Interface, MapFill, Warning};
+use crate::api::{Interface, MapFill, Warning, timestamp};
+use crate::duration;
 
 /// A full table is no harm while it holds everybody seen in this time: what goes is older.
 const MEMORY: Duration = Duration::from_secs(3600);
 /// Part of its capacity at which a table that forgets counts as full: the kernel keeps some entries free on every CPU.
 const FULL: f64 = 0.98;
 
+/// Tables from which nothing is forgotten.
+const KEEPS_ALL: [&str; 3] = ["VERDICTS", "PREFIX_VERDICTS", "ALLOW"];
+
 /// What the warnings are drawn from.
 pub(super) struct Facts<'f> {
+    /// Whether a daemon runs.
+    pub(super) daemon: bool,
+    /// How long ago the kernel part was last told so.
+    pub(super) heartbeat: Duration,
     pub(super) interfaces: &'f [Interface],
-    pub(super) sources: Option<&'f MapFill>,
+    pub(super) maps: &'f [MapFill],
     /// How long ago the longest unseen source of the table was seen.
     pub(super) oldest: Option<Duration>,
     /// Attempts that could not be counted per source.
@@ -22,60 +30,125 @@ pub(super) struct Facts<'f> {
     pub(super) storm: bool,
     /// Whether this host forwards packets for others.
     pub(super) forwards: bool,
+    /// When enforcing ends unless it is confirmed.
+    pub(super) reverts: Option<SystemTime>,
+    /// Whether what an operator decides is forgotten at a restart.
+    pub(super) forgets: bool,
+    /// Verdicts that somebody else altered.
+    pub(super) drift: u64,
+    /// Whether no more automatic blocks are made now.
+    pub(super) breaker_open: bool,
+}
+
+fn warning(code: &str, message: impl Into<String>, hint: impl Into<String>) -> Warning {
+    Warning { code: code.into(), message: message.into(), hint: hint.into(), unhealthy: false }
 }
 
 /// The warnings, the grave ones first.
 pub(super) fn warnings(facts: &Facts<'_>) -> Vec<Warning> {
-    let Facts { interfaces, sources, oldest, uncounted, ring_lost, storm, forwards } = *facts;
-    let mut warnings: Vec<Warning> = interfaces.iter().filter(|interface| !interface.attached).map(detached).collect();
+    let Facts { daemon, heartbeat, interfaces, maps, oldest, uncounted, ring_lost, storm, .. } = *facts;
+    let Facts { forwards, reverts, forgets, drift, breaker_open, .. } = *facts;
+    let mut warnings = Vec::new();
+    if !daemon {
+        warnings.push(no_daemon(heartbeat));
+    }
+    warnings.extend(interfaces.iter().filter(|interface| !interface.attached).map(detached));
+    let sources = maps.iter().find(|map| map.name == "SOURCES");
     warnings.extend(sources.filter(|_| oldest.is_some_and(|oldest| oldest < MEMORY)).and_then(full));
+    warnings.extend(maps.iter().filter(|map| KEEPS_ALL.contains(&map.name.as_str())).filter_map(takes_no_more));
+    if forgets {
+        warnings.push(warning(
+            "state_unusable",
+            "What you allow, block or switch is in force, but will be forgotten at a restart: the file of state cannot be written.",
+            "The daemon's log says why; `state` in the configuration names the file.",
+        ));
+    }
+    if let Some(reverts) = reverts {
+        warnings.push(warning(
+            "unconfirmed",
+            format!("Enforcing ends at {} unless you confirm it.", timestamp(reverts)),
+            "`scanguard confirm` keeps it.",
+        ));
+    }
     if uncounted > 0 {
-        warnings.push(Warning {
-            code: "attempts_uncounted".into(),
-            message: format!(
-                "{uncounted} connection attempts could not be counted per source: the table took no entry."
-            ),
-            hint: "Raise `max_sources` in [sources] and restart.".into(),
-            unhealthy: false,
-        });
+        warnings.push(warning(
+            "attempts_uncounted",
+            format!("{uncounted} connection attempts could not be counted per source: the table took no entry."),
+            "Raise `max_sources` in [sources] and restart.",
+        ));
     }
     if ring_lost > 0 {
-        warnings.push(Warning {
-            code: "events_lost".into(),
-            message: format!("{ring_lost} events were lost since the start: they came faster than they were read."),
-            hint: "Counters lost nothing. If it goes on, raise `ring_kib` in [events] and restart.".into(),
-            unhealthy: false,
-        });
+        warnings.push(warning(
+            "events_lost",
+            format!("{ring_lost} events were lost since the start: they came faster than they were read."),
+            "Counters lost nothing. If it goes on, raise `ring_kib` in [events] and restart.",
+        ));
+    }
+    if drift > 0 {
+        warnings.push(warning(
+            "drift",
+            format!("{drift} verdicts in the kernel were altered by somebody else, and are put right."),
+            "Something beside scanguard writes its tables: `bpftool map` shows who holds them.",
+        ));
+    }
+    if breaker_open {
+        warnings.push(warning(
+            "budget",
+            "As many automatic blocks as may be were made: new scanners are concealed, and not blocked, until there is room.",
+            "`per_minute` and `most` in [block] set the budget.",
+        ));
     }
     if storm {
-        warnings.push(Warning {
-            code: "storm".into(),
-            message:
-                "Suspects arise faster than real ones do: somebody forges them. Attempts on closed ports are dropped, \
-                      whoever makes them; open ports are as before."
-                    .into(),
-            hint: "It ends by itself. `suspects_per_second` in [storm] says when it begins.".into(),
-            unhealthy: false,
-        });
+        warnings.push(warning(
+            "storm",
+            "Suspects arise faster than real ones do: somebody forges them. Attempts on closed ports are dropped, \
+             whoever makes them; open ports are as before.",
+            "It ends by itself. `suspects_per_second` in [storm] says when it begins.",
+        ));
     }
     if forwards {
-        warnings.push(Warning {
-            code: "forwards".into(),
-            message: "This host forwards packets. Ports that it forwards to others (containers, DNAT) have no listener here, \
-                      and count as closed once the learning period is over."
-                .into(),
-            hint: "Name them in `public` or `restricted` of [ports]; `learning` there says how long it learns.".into(),
-            unhealthy: false,
-        });
+        warnings.push(warning(
+            "forwards",
+            "This host forwards packets. Ports that it forwards to others (containers, DNAT) have no listener here, \
+             and count as closed once the learning period is over.",
+            "Name them in `public` or `restricted` of [ports]; `learning` there says how long it learns.",
+        ));
     }
     warnings
+}
+
+/// Without a daemon the kernel part goes on for a while as it was.
+fn no_daemon(heartbeat: Duration) -> Warning {
+    let since = duration::format(Duration::from_secs(heartbeat.as_secs()));
+    Warning {
+        code: "no_daemon".into(),
+        message: format!(
+            "No daemon runs, since {since}: what is concealed or blocked stays so until its time is over, and nothing new begins."
+        ),
+        hint: "Start one with `scanguard run`, which takes over; `scanguard detach` ends it.".into(),
+        unhealthy: true,
+    }
+}
+
+/// A table from which nothing is forgotten is full.
+fn takes_no_more(map: &MapFill) -> Option<Warning> {
+    (map.entries >= map.capacity).then(|| Warning {
+        code: "table_full".into(),
+        message: format!("The table {} is full ({} entries) and takes no more.", map.name, map.entries),
+        hint: "Remove entries (`scanguard allow list`, `scanguard block list`), or use prefixes instead of addresses."
+            .into(),
+        unhealthy: true,
+    })
 }
 
 fn detached(interface: &Interface) -> Warning {
     Warning {
         code: "not_attached".into(),
         message: format!("{} is not guarded: our program is no longer on it.", interface.name),
-        hint: format!("See `ip -d link show dev {}`, then restart scanguard to attach again.", interface.name),
+        hint: format!(
+            "`ip -d link show dev {}` tells what is there. It is tried again whenever interfaces change.",
+            interface.name
+        ),
         unhealthy: true,
     }
 }
@@ -100,19 +173,28 @@ mod tests {
         warnings(facts).into_iter().map(|warning| (warning.code, warning.unhealthy)).collect()
     }
 
+    fn map(name: &str, entries: u64) -> MapFill {
+        MapFill { name: name.into(), entries, capacity: 100, bytes: 0 }
+    }
+
     #[test]
     fn a_daemon_that_does_its_work_has_no_warnings() {
         let interfaces = [Interface { name: "eth0".into(), driver_mode: "native".into(), attached: true }];
-        let map = MapFill { name: "SOURCES".into(), entries: 100, capacity: 100, bytes: 0 };
-        let old = Some(Duration::from_secs(7200));
+        let maps = [map("SOURCES", 100), map("VERDICTS", 99), map("ALLOW", 0)];
         let quiet = Facts {
+            daemon: true,
+            heartbeat: Duration::from_secs(1),
             interfaces: &interfaces,
-            sources: Some(&map),
-            oldest: old,
+            maps: &maps,
+            oldest: Some(Duration::from_secs(7200)),
             uncounted: 0,
             ring_lost: 0,
             storm: false,
             forwards: false,
+            reverts: None,
+            forgets: false,
+            drift: 0,
+            breaker_open: false,
         };
         assert_eq!(codes(&quiet), [], "a full table that forgets only old sources is as it should be");
     }
@@ -120,21 +202,33 @@ mod tests {
     #[test]
     fn what_keeps_it_from_its_work_is_unhealthy_and_the_rest_is_not() {
         let interfaces = [Interface { name: "eth0".into(), driver_mode: "native".into(), attached: false }];
-        let map = MapFill { name: "SOURCES".into(), entries: 99, capacity: 100, bytes: 0 };
+        let maps = [map("SOURCES", 99), map("VERDICTS", 100)];
         let ill = Facts {
+            daemon: false,
+            heartbeat: Duration::from_secs(3700),
             interfaces: &interfaces,
-            sources: Some(&map),
+            maps: &maps,
             oldest: Some(Duration::from_secs(5)),
             uncounted: 1,
             ring_lost: 1,
             storm: true,
             forwards: true,
+            reverts: Some(SystemTime::UNIX_EPOCH),
+            forgets: true,
+            drift: 1,
+            breaker_open: true,
         };
         let expected = [
+            ("no_daemon", true),
             ("not_attached", true),
             ("sources_full", true),
+            ("table_full", true),
+            ("state_unusable", false),
+            ("unconfirmed", false),
             ("attempts_uncounted", false),
             ("events_lost", false),
+            ("drift", false),
+            ("budget", false),
             ("storm", false),
             ("forwards", false),
         ];

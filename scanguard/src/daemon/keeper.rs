@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use tokio::task::{JoinHandle, spawn_blocking};
 use tracing::{error, info, warn};
 
+use crate::operator::SharedStore;
 use crate::store::{Opened, Store, StoreError};
 
 /// Shortest time between two savings of something that changed.
@@ -24,7 +25,7 @@ pub(super) struct Kept {
 
 /// Writes the file of state.
 pub(super) struct Keeper {
-    store: Option<Arc<Mutex<Store>>>,
+    store: Option<SharedStore>,
     saving: Option<JoinHandle<Result<(), StoreError>>>,
     saved: Instant,
     changed: bool,
@@ -50,6 +51,11 @@ impl Keeper {
         };
         let store = store.map(|store| Arc::new(Mutex::new(store)));
         (Self { store, saving: None, saved: Instant::now(), changed: false, failing: false }, kept)
+    }
+
+    /// The store, for others who keep something in it.
+    pub(super) fn store(&self) -> Option<SharedStore> {
+        self.store.clone()
     }
 
     /// Takes note that something changed since the last saving.

@@ -5,6 +5,14 @@
 //! | [`run`](mod@run) | from start to clean stop |
 //! | `start` | loads, sets up and attaches the kernel part |
 //! | `events` | drains what the kernel part tells as it happens |
+//! | `interfaces` | keeps the program on the interfaces that are to be guarded |
+//! | `jobs` | hands work to the one task that owns the operator's desk |
+//! | `decide` | carries the policy out |
+//! | `reload` | reads the configuration anew |
+//! | `signals` | what signals ask for |
+//! | `live` | what changes while it runs, for the listeners to show |
+//! | `memory` | the evidence that is remembered, for whoever asks why |
+//! | `offline` | what is shown without a daemon |
 //! | `addresses` | keeps the kernel part's list of own addresses true |
 //! | `ports` | keeps the kernel part's classes of ports true |
 //! | `keeper` | keeps what outlives the daemon |
@@ -15,13 +23,22 @@
 
 mod addresses;
 mod census;
+mod decide;
 mod events;
 mod health;
+mod interfaces;
+mod jobs;
 mod keeper;
+mod live;
 mod logging;
+mod memory;
+mod offline;
 mod ports;
+mod reload;
 pub mod run;
+mod signals;
 mod start;
 mod view;
 
+pub use offline::offline_status;
 pub use run::{Options, run};

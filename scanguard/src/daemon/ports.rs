@@ -12,7 +12,7 @@ use tracing::{debug, info, warn};
 
 use super::keeper::{Keeper, Kept};
 use crate::api::timestamp;
-use crate::config::Config;
+use crate::config::{Config, Ports};
 use crate::kernel::{KernelError, Tables};
 use crate::net::{ListenersError, NetSettings, SettingsError, listeners};
 use crate::ports::{Changes, Observation, PortTracker};
@@ -57,8 +57,12 @@ impl Sightings {
 
 impl PortWatch {
     /// Remembers, looks and tells the kernel part what is there.
-    pub(super) async fn follow(config: &Config, tables: &mut Tables) -> anyhow::Result<Self> {
-        let (keeper, Kept { first_run, opened }) = Keeper::open(&config.state, now()).await;
+    pub(super) async fn follow(
+        config: &Config,
+        (keeper, kept): (Keeper, Kept),
+        tables: &mut Tables,
+    ) -> anyhow::Result<Self> {
+        let Kept { first_run, opened } = kept;
         let remembered = opened.into_iter().map(|Opened { protocol, port, last_seen }| (protocol, port, last_seen));
         let (sender, receiver) = mpsc::channel(SIGHTINGS);
         let mut look = interval(LOOK);
@@ -131,6 +135,12 @@ impl PortWatch {
         }
         self.tell(&changes);
         self.keeper.tick(|| remembered(&self.tracker)).await;
+    }
+
+    /// Takes over what a new configuration says of ports; the next look puts it in force.
+    pub(super) fn set(&mut self, ports: &Ports) {
+        self.tracker.set(ports);
+        self.untold = true;
     }
 
     /// Writes down what is to be remembered, a last time.
@@ -240,6 +250,6 @@ fn remembered(tracker: &PortTracker) -> Vec<Opened> {
 }
 
 /// Seconds since 1970.
-fn now() -> u64 {
+pub(super) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }

@@ -1,33 +1,42 @@
 //! From start to clean stop.
 
-use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, Result, anyhow};
 use sd_notify::NotifyState;
 use tokio::net::{TcpListener, UnixListener};
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::task::JoinSet;
+use tokio::sync::mpsc;
+use tokio::task::{JoinSet, block_in_place, spawn_blocking};
 use tokio::time::{MissedTickBehavior, interval};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::addresses::OwnAddresses;
 use super::census::Census;
+use super::decide::Decider;
+use super::events::Hearers;
+use super::interfaces::Interfaces;
+use super::jobs::{Hands, Job, Jobs};
+use super::live::{Live, State};
+use super::memory::Memory;
 use super::ports::PortWatch;
+use super::signals::{Signal, Signals};
+use super::start::Loaded;
 use super::view::View;
-use super::{events, logging, start};
+use super::{events, logging, reload, start};
 use crate::config::{Config, LogFormat, file};
 use crate::control::socket::{self, SocketFile};
 use crate::exit::{ExitStatus, Failure, OrExit as _};
-use crate::kernel::Datapath;
-use crate::{control, http, metrics};
+use crate::kernel::Program;
+use crate::operator::Desk;
+use crate::{control, http, logins, metrics};
 
 /// Threads that answer questions and read events; none is needed for packets.
 const WORKERS: usize = 2;
 /// How often the kernel part is told that somebody watches: several times within its patience
-/// ([`scanguard_common::config::HEARTBEAT_LIMIT_NS`]).
+/// ([`scanguard_common::config::HEARTBEAT_LIMIT_NS`]). What ends by itself is cleared up as often, and verdicts are compared.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 
 /// What the command line says; it wins over the file.
@@ -39,30 +48,41 @@ pub struct Options {
     pub config: Option<PathBuf>,
     /// The control socket; the file's if not named.
     pub socket: Option<PathBuf>,
+    /// Whether the kernel part goes on when the daemon ends, whatever the file says.
+    pub keep: bool,
     /// Whether log lines may be coloured.
     pub color: bool,
     /// Whether to log JSON, whatever the file says.
     pub json: bool,
 }
 
+impl Options {
+    /// Reads the file and adds what the command line says.
+    pub(super) fn load(&self) -> Result<file::Loaded, file::LoadError> {
+        let Self { interfaces, config, socket, keep, color: _, json } = self;
+        let mut loaded = file::load(config.as_deref())?;
+        if !interfaces.is_empty() {
+            loaded.config.interfaces.clone_from(interfaces);
+        }
+        if let Some(socket) = socket {
+            loaded.config.control_socket.clone_from(socket);
+        }
+        loaded.config.keep |= keep;
+        if *json {
+            loaded.config.log.format = LogFormat::Json;
+        }
+        Ok(loaded)
+    }
+}
+
 /// Runs the daemon until a signal asks it to stop.
 ///
 /// # Errors
-/// With the exit code for what went wrong. Nothing stays attached.
+/// With the exit code for what went wrong. Nothing stays attached, unless it is to be kept.
 pub fn run(options: Options) -> Result<ExitStatus, Failure> {
-    let Options { interfaces, config, socket, color, json } = options;
     start::preflight()?;
-    let file::Loaded { mut config, file } = file::load(config.as_deref()).or_exit(ExitStatus::Usage)?;
-    if !interfaces.is_empty() {
-        config.interfaces = interfaces;
-    }
-    if let Some(socket) = socket {
-        config.control_socket = socket;
-    }
-    if json {
-        config.log.format = LogFormat::Json;
-    }
-    logging::start(&config.log, color)?;
+    let file::Loaded { config, file } = options.load().or_exit(ExitStatus::Usage)?;
+    logging::start(&config.log, options.color)?;
     match file {
         Some(file) => info!(file = %file.display(), "configuration read"),
         None => info!("there is no {}: the defaults hold", file::DEFAULT_FILE),
@@ -72,86 +92,237 @@ pub fn run(options: Options) -> Result<ExitStatus, Failure> {
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    runtime.block_on(daemon(&config))?;
+    runtime.block_on(daemon(config, options))?;
     Ok(ExitStatus::Done)
 }
 
-/// Held for as long as the daemon runs. Fields are dropped in this order: nobody can ask any more, then the kernel part
-/// goes, and then the socket is free for the next one.
-struct Running {
+/// Everything that the main loop owns. Fields are dropped in this order: nobody can ask any more, then the kernel part goes, and then the
+/// socket is free for the next one.
+struct Daemon {
     tasks: JoinSet<&'static str>,
-    datapath: Datapath,
+    jobs: mpsc::Receiver<Job>,
+    desk: Desk,
+    program: Program,
+    decider: Decider,
+    ports: PortWatch,
+    addresses: OwnAddresses,
+    interfaces: Interfaces,
+    config: Config,
+    options: Options,
+    live: Live,
+    /// The score of a block.
+    cap: Arc<AtomicU32>,
     socket_file: SocketFile,
 }
 
-async fn daemon(config: &Config) -> Result<(), Failure> {
-    let mut stop = StopSignals::listen().context("cannot listen for signals")?;
+async fn daemon(config: Config, options: Options) -> Result<(), Failure> {
+    let mut signals = Signals::listen().context("cannot listen for signals")?;
     // The socket comes first: it tells whether another daemon runs, before anything is loaded.
     let (control_listener, socket_file) = socket::claim(&config.control_socket).or_exit(ExitStatus::Failed)?;
-    let metrics_listener = metrics_listener(config).await?;
-    let interfaces = start::interfaces(&config.interfaces).await?;
-    let (mut datapath, addresses, mut ports) = start::load(config).await?;
-    let events = datapath.take_events().context("cannot follow the kernel part's events")?;
-    let guarded = start::attach(&mut datapath, &interfaces, config).await?;
+    let metrics_listener = metrics_listener(&config).await?;
+    let names = start::interfaces(&config.interfaces).await?;
+    let Loaded { mut program, desk, events, ports, addresses, taken_over } = start::load(&config).await?;
+    let guarded = match start::attach(&mut program, &names, &config).await {
+        Ok(guarded) => guarded,
+        Err(failure) => {
+            // What an earlier daemon left goes on as it was; what this one pinned is of no use to anybody.
+            if !taken_over && let Err(error) = program.unpin() {
+                warn!(%error, "pins are left behind: `scanguard detach` removes them");
+            }
+            return Err(failure);
+        }
+    };
+    let interfaces = Interfaces::follow(&config.interfaces, config.attach, guarded)?;
 
-    let view = Arc::new(View {
-        mode: config.mode,
+    let live = Live::new(State {
+        mode: desk.mode_now(),
+        reverts: desk.reverts(),
         keys: config.key_rules(),
         rules: config.score.rules(),
+        safety: config.safety,
+        guarded: interfaces.guarded().to_vec(),
+        drift: 0,
+        forgets: desk.forgets(),
+        breaker_open: false,
+        decisions: std::collections::BTreeMap::new(),
+    })?;
+    let decider = Decider::start(&desk, config.blocks, live.clone());
+    let (memory, cap) = (Memory::default(), Arc::new(AtomicU32::new(config.score.rules().cap)));
+    let (ask, jobs) = Jobs::new();
+    let readings = desk.read_tables().readings();
+    let view = Arc::new(View {
+        live: live.clone(),
+        jobs: Some(ask),
+        memory: memory.clone(),
         forwards: ports.forwards(),
-        guarded,
+        kept: config.keep,
         started: Instant::now(),
-        kernel: kernel_release(),
-        readings: datapath.readings(),
-        census: Census::new(datapath.readings()),
+        kernel: super::view::kernel_release(),
+        census: Census::new(readings.clone()),
+        readings,
     });
+    let hearers = Hearers {
+        keys: config.key_rules(),
+        sightings: ports.sightings(),
+        memory,
+        informant: decider.informant(),
+        cap: Arc::clone(&cap),
+    };
     let mut tasks = JoinSet::new();
-    tasks.spawn(named("events", events::drain(events, config.key_rules(), ports.sightings())));
+    tasks.spawn(named("events", events::drain(events, hearers)));
     tasks.spawn(named("control", serve_control(control_listener, Arc::clone(&view))));
     if let Some(listener) = metrics_listener {
         tasks.spawn(named("metrics", http::serve(listener, metrics::server::router(view))));
     }
-    info!(mode = config.mode.label(), socket = %config.control_socket.display(), "ready");
+    info!(mode = desk.mode_now().label(), socket = %config.control_socket.display(), keep = config.keep, "ready");
     notify(NotifyState::Ready);
 
-    let mut running = Running { tasks, datapath, socket_file };
-    let outcome = until_stopped(&mut running, addresses, &mut ports, &mut stop).await;
+    let mut daemon = Daemon {
+        tasks,
+        jobs,
+        desk,
+        program,
+        decider,
+        ports,
+        addresses,
+        interfaces,
+        config,
+        options,
+        live,
+        cap,
+        socket_file,
+    };
+    daemon.lease().await;
+    let outcome = daemon.until_stopped(&mut signals).await;
     notify(NotifyState::Stopping);
-    let Running { mut tasks, datapath, socket_file } = running;
-    tasks.shutdown().await;
-    drop(datapath);
-    ports.stop().await;
-    drop(socket_file);
-    info!("stopped; nothing stays attached");
+    daemon.stop().await;
     Ok(outcome?)
 }
 
-/// Keeps the kernel part alive, follows addresses and ports until a signal comes, or a task ends that should not.
-async fn until_stopped(
-    running: &mut Running,
-    mut addresses: OwnAddresses,
-    ports: &mut PortWatch,
-    stop: &mut StopSignals,
-) -> Result<()> {
-    let mut heartbeat = interval(HEARTBEAT);
-    heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            signal = stop.next() => {
-                info!(signal, "stopping");
-                return Ok(());
+impl Daemon {
+    /// Keeps the kernel part alive and true until a signal comes, or a task ends that should not.
+    async fn until_stopped(&mut self, signals: &mut Signals) -> Result<()> {
+        let mut heartbeat = interval(HEARTBEAT);
+        heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                signal = signals.next() => match signal {
+                    Signal::Stop(name) => {
+                        info!(signal = name, "stopping");
+                        return Ok(());
+                    }
+                    Signal::Reload => match self.reload().await {
+                        Ok(reloaded) => reload::tell(&reloaded),
+                        Err(error) => error!(%error, "the configuration was not read anew: what was in force stays"),
+                    },
+                },
+                _ = heartbeat.tick() => self.beat().await,
+                Some(job) = self.jobs.recv() => self.work(job).await,
+                Some(told) = self.decider.next() => block_in_place(|| self.decider.decide(told, &mut self.desk)),
+                () = self.addresses.changed() => self.addresses.refresh(self.desk.tables()).await,
+                () = self.ports.changed() => self.ports.refresh(self.desk.tables()).await,
+                () = self.interfaces.changed() => {
+                    self.interfaces.refresh(&mut self.program).await;
+                    self.publish();
+                }
+                Some(ended) = self.tasks.join_next() => {
+                    return Err(match ended {
+                        Ok(task) => anyhow!("the task for {task} ended by itself"),
+                        Err(error) => anyhow!("a task of the daemon failed: {error}"),
+                    });
+                }
             }
-            _ = heartbeat.tick() => if let Err(error) = running.datapath.beat() {
-                warn!(%error, "cannot tell the kernel part that the daemon lives: it will suspect nobody");
-            },
-            () = addresses.changed() => addresses.refresh(&mut running.datapath).await,
-            () = ports.changed() => ports.refresh(&mut running.datapath).await,
-            Some(ended) = running.tasks.join_next() => {
-                return Err(match ended {
-                    Ok(task) => anyhow!("the task for {task} ended by itself"),
-                    Err(error) => anyhow!("a task of the daemon failed: {error}"),
-                });
+        }
+    }
+
+    /// What is due every few seconds.
+    async fn beat(&mut self) {
+        if let Err(error) = self.desk.tables().beat() {
+            warn!(%error, "cannot tell the kernel part that the daemon lives: it will suspect nobody");
+        }
+        let now = SystemTime::now();
+        block_in_place(|| {
+            if let Err(error) = self.desk.expire(now) {
+                warn!(%error, "what is over could not be cleared up; the kernel part keeps to its time all the same");
             }
+            self.decider.catch_up(&mut self.desk, now);
+            match self.desk.reconcile() {
+                Ok(found) => self.live.change(|state| state.drift = found.missing + found.foreign),
+                Err(error) => warn!(%error, "cannot compare the kernel's verdicts with those that are wanted"),
+            }
+        });
+        self.lease().await;
+        self.publish();
+    }
+
+    /// Puts those who are logged in on the allowlist meanwhile.
+    async fn lease(&mut self) {
+        if !self.config.safety.leases {
+            return;
+        }
+        let logged_in = spawn_blocking(logins::remote).await.unwrap_or_default();
+        let leases: Vec<_> =
+            logged_in.into_iter().map(|login| (self.desk.lease_prefix(login.address), login.user)).collect();
+        let until = SystemTime::now() + self.config.safety.lease;
+        if let Err(error) = block_in_place(|| self.desk.lease(&leases, until)) {
+            warn!(%error, "those who are logged in could not be put on the allowlist");
+        }
+    }
+
+    async fn work(&mut self, job: Job) {
+        match job {
+            Job::Work(work) => {
+                block_in_place(|| work(Hands { desk: &mut self.desk, decider: &self.decider }));
+                self.decider.catch_up(&mut self.desk, SystemTime::now());
+                self.publish();
+            }
+            Job::Reload(asked) => {
+                let reloaded = self.reload().await;
+                if let Ok(reloaded) = &reloaded {
+                    reload::tell(reloaded);
+                }
+                let _ = asked.send(reloaded); // Whoever asked may be gone.
+            }
+        }
+    }
+
+    async fn reload(&mut self) -> Result<crate::api::Reloaded, crate::operator::OperatorError> {
+        let Self { desk, decider, ports, config, options, cap, .. } = self;
+        let reloaded = block_in_place(|| reload::reload(options, config, desk))?;
+        decider.set(config.blocks);
+        ports.set(&config.ports);
+        ports.refresh(desk.tables()).await;
+        cap.store(config.score.rules().cap, Ordering::Relaxed);
+        self.publish();
+        Ok(reloaded)
+    }
+
+    /// Shows the listeners what there is now.
+    fn publish(&self) {
+        self.live.change(|state| {
+            state.mode = self.desk.mode_now();
+            state.reverts = self.desk.reverts();
+            state.forgets = self.desk.forgets();
+            state.rules = self.config.score.rules();
+            state.keys = self.config.key_rules();
+            state.safety = self.config.safety;
+            state.guarded = self.interfaces.guarded().to_vec();
+        });
+    }
+
+    async fn stop(self) {
+        let Self { mut tasks, desk, program, ports, config, socket_file, .. } = self;
+        tasks.shutdown().await;
+        drop((program, desk));
+        ports.stop().await;
+        drop(socket_file);
+        if config.keep {
+            info!(
+                pins = %config.pins.display(),
+                "stopped; the kernel part goes on with what it has. `scanguard detach` ends it, a new daemon takes over"
+            );
+        } else {
+            info!("stopped; nothing stays attached");
         }
     }
 }
@@ -178,40 +349,9 @@ async fn metrics_listener(config: &Config) -> Result<Option<TcpListener>> {
     Ok(Some(listener))
 }
 
-fn kernel_release() -> String {
-    nix::sys::utsname::uname().map_or_else(|_| "unknown".into(), |name| name.release().to_string_lossy().into_owned())
-}
-
 /// Tells systemd, if it started us and wants to know.
 fn notify(state: NotifyState<'_>) {
     if let Err(error) = sd_notify::notify(&[state]) {
         warn!(%error, "cannot tell the service manager");
-    }
-}
-
-/// The signals that ask to stop. A closed terminal is one of them: a daemon that nobody sees any more should not go on
-/// unasked.
-struct StopSignals {
-    signals: [(&'static str, Signal); 3],
-}
-
-impl StopSignals {
-    fn listen() -> io::Result<Self> {
-        let kinds = [
-            ("SIGINT", SignalKind::interrupt()),
-            ("SIGTERM", SignalKind::terminate()),
-            ("SIGHUP", SignalKind::hangup()),
-        ];
-        let [interrupt, terminate, hangup] = kinds.map(|(name, kind)| signal(kind).map(|signal| (name, signal)));
-        Ok(Self { signals: [interrupt?, terminate?, hangup?] })
-    }
-
-    async fn next(&mut self) -> &'static str {
-        let [(interrupt_name, interrupt), (terminate_name, terminate), (hangup_name, hangup)] = &mut self.signals;
-        tokio::select! {
-            _ = interrupt.recv() => interrupt_name,
-            _ = terminate.recv() => terminate_name,
-            _ = hangup.recv() => hangup_name,
-        }
     }
 }

@@ -1,17 +1,23 @@
 //! Loads, sets up and attaches the kernel part.
 
-use anyhow::{Context as _, Result, anyhow};
+use std::time::SystemTime;
+
+use anyhow::{Context as _, anyhow};
+use tracing::info;
 
 use super::addresses::OwnAddresses;
-use super::ports::PortWatch;
+use super::keeper::Keeper;
+use super::ports::{self, PortWatch};
 use crate::config::Config;
 use crate::exit::{ExitStatus, Failure, OrExit as _};
+use crate::kernel::pins::Pins;
 use crate::kernel::preflight::{self, Missing};
-use crate::kernel::{Attachment, Datapath, KernelError, NEVER_NS};
+use crate::kernel::{Attachment, Datapath, EventStream, KernelError, Program};
 use crate::net::default_route_interfaces;
+use crate::operator::Desk;
 
 /// The name that stands for every interface with a default route.
-const AUTO: &str = "auto";
+pub(super) const AUTO: &str = "auto";
 
 /// One message with everything that is missing here and how to get it.
 pub(super) fn preflight() -> Result<(), Failure> {
@@ -63,34 +69,64 @@ pub(super) async fn interfaces(wanted: &[String]) -> Result<Vec<String>, Failure
     Ok(interfaces)
 }
 
-/// Loads the kernel part and tells it everything, so that it is right from the first packet on.
-pub(super) async fn load(config: &Config) -> Result<(Datapath, OwnAddresses, PortWatch)> {
-    let mut datapath = Datapath::load(&config.load_options())?;
-    let contact_key =
-        [getrandom::u64(), getrandom::u64()].map(|word| word.context("cannot get randomness from the kernel"));
-    let [first, second] = contact_key;
-    datapath.set_config(&config.kernel_config([first?, second?]))?;
-    let allowed: Vec<_> = config.allow.iter().map(|network| (*network, NEVER_NS)).collect();
-    datapath.set_allowed(&allowed)?;
-    datapath.beat()?;
-    let ports = PortWatch::follow(config, &mut datapath).await?;
-    let addresses = OwnAddresses::follow(&mut datapath).await?;
-    Ok((datapath, addresses, ports))
+/// The kernel part, told everything, so that it is right from the first packet on; nothing is attached yet.
+pub(super) struct Loaded {
+    pub(super) program: Program,
+    pub(super) desk: Desk,
+    pub(super) events: EventStream,
+    pub(super) ports: PortWatch,
+    pub(super) addresses: OwnAddresses,
+    /// Whether an earlier daemon's state was found.
+    pub(super) taken_over: bool,
 }
 
-/// Attaches to every interface, or to none: what was attached before a failure goes when the datapath is dropped.
+/// Loads it: anew, or over what an earlier daemon left pinned.
+pub(super) async fn load(config: &Config) -> Result<Loaded, Failure> {
+    let pins = Pins::open(&config.pins, config.keep).map_err(refused)?;
+    let taken_over = pins.as_ref().is_some_and(Pins::hold_state);
+    if taken_over {
+        info!(pins = %config.pins.display(), "an earlier daemon left the kernel part at work: it is taken over");
+    }
+    let datapath = Datapath::load_with(&config.load_options(), pins).map_err(refused)?;
+    let (program, tables, events) = datapath.into_parts();
+    let events = events.context("the events are there only once")?;
+    let kept = Keeper::open(&config.state, ports::now()).await;
+    let mut desk = Desk::start(tables, config, kept.0.store(), SystemTime::now())?;
+    let ports = PortWatch::follow(config, kept, desk.tables()).await?;
+    let addresses = OwnAddresses::follow(desk.tables()).await?;
+    Ok(Loaded { program, desk, events, ports, addresses, taken_over })
+}
+
+/// What another version left is refused, with a way out; everything else failed.
+fn refused(error: KernelError) -> Failure {
+    let status = match &error {
+        KernelError::StalePins { .. } => ExitStatus::Refused,
+        _ => ExitStatus::Failed,
+    };
+    Failure::new(status, error)
+}
+
+/// Attaches to every interface, or to none: what was attached before a failure goes when the program is dropped. Then nothing of an earlier
+/// daemon is left anywhere else.
 pub(super) async fn attach(
-    datapath: &mut Datapath,
+    program: &mut Program,
     interfaces: &[String],
     config: &Config,
 ) -> Result<Vec<Attachment>, Failure> {
     let mut guarded = Vec::with_capacity(interfaces.len());
     for interface in interfaces {
-        let attachment = match datapath.attach(interface, config.attach).await {
+        let attachment = match program.attach(interface, config.attach).await {
             Err(error @ KernelError::NoInterface { .. }) => return Err(error).or_exit(ExitStatus::Usage),
             attached => attached.or_exit(ExitStatus::Failed)?,
         };
         guarded.push(attachment);
+    }
+    let left = program.forget_other_links(&guarded).or_exit(ExitStatus::Failed)?;
+    if !left.is_empty() {
+        info!(?left, "interfaces that an earlier daemon guarded and this one does not are free");
+    }
+    if !config.keep {
+        program.unpin().or_exit(ExitStatus::Failed)?;
     }
     Ok(guarded)
 }

@@ -5,41 +5,55 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use scanguard_common::contact::Outcome;
 use scanguard_common::counter::{Counter, CounterIndex, Loss};
 use scanguard_common::reason::{Level, Mode, Reason};
 use scanguard_common::record::SourceRecord;
 use scanguard_common::score::{ScoreRules, UNITS_PER_NAT};
-use scanguard_common::source::KeyRules;
+use scanguard_common::source::{KeyRules, SourceKey};
 use scanguard_common::verdict::Scope;
 
 use super::census::{Census, Snapshot};
 use super::health::{Facts, warnings};
+use super::interfaces::Guarded;
+use super::jobs::{Hands, Jobs};
+use super::live::Live;
+use super::memory::Memory;
 use crate::api::{
-    Interface, MapFill, Packets, SCHEMA_VERSION, Source, SourceList, SourceOrder, SourcesQuery, Status, VerdictCounts,
-    Warning, timestamp,
+    BlockEntry, Interface, MapFill, Packets, Reloaded, SCHEMA_VERSION, Source, SourceList, SourceOrder, SourcesQuery,
+    Status, VerdictCounts, Warning, timestamp,
 };
 use crate::control::server::Answers;
-use crate::kernel::{Attachment, Counters, MapUse, Readings, clock, link};
+use crate::kernel::{Counters, MapUse, Readings, clock, link};
 use crate::metrics::sample::Sample;
 use crate::metrics::server::Sampler;
+use crate::operator::wish::{Around, Needs, Wish};
+use crate::operator::{OperatorError, Remembered, facts};
+use crate::prefix;
+use crate::prefix_map::{Prefix, PrefixMap};
 
 /// How long a scrape waits for the table of sources to be read anew before it takes the last reading.
 const SCRAPE_PATIENCE: Duration = Duration::from_millis(50);
 
 /// Everything there is to show.
 pub(super) struct View {
-    pub(super) mode: Mode,
-    pub(super) keys: KeyRules,
-    pub(super) rules: ScoreRules,
+    pub(super) live: Live,
+    /// The way to the desk; none without a daemon.
+    pub(super) jobs: Option<Jobs>,
+    pub(super) memory: Memory,
     /// Whether this host forwards packets for others.
     pub(super) forwards: Arc<AtomicBool>,
-    pub(super) guarded: Vec<Attachment>,
+    /// Whether the kernel part goes on without a daemon.
+    pub(super) kept: bool,
     pub(super) started: Instant,
     pub(super) kernel: String,
     pub(super) readings: Readings,
     pub(super) census: Arc<Census>,
+}
+
+pub(super) fn kernel_release() -> String {
+    nix::sys::utsname::uname().map_or_else(|_| "unknown".into(), |name| name.release().to_string_lossy().into_owned())
 }
 
 impl View {
@@ -49,14 +63,19 @@ impl View {
     }
 
     async fn interfaces(&self) -> Vec<Interface> {
-        let mut interfaces = Vec::with_capacity(self.guarded.len());
-        for attachment in &self.guarded {
+        let guarded = self.live.read().guarded.clone();
+        let mut interfaces = Vec::with_capacity(guarded.len());
+        for Guarded { name, attachment } in guarded {
+            let Some(attachment) = attachment else {
+                interfaces.push(Interface { name, driver_mode: "none".to_owned(), attached: false });
+                continue;
+            };
             let attached = link::describe(&attachment.interface).await.is_ok_and(|facts| {
                 let ours = facts.xdp.is_some_and(|(_, id)| id == attachment.program_id);
                 facts.index == attachment.index && ours
             });
             let driver_mode = attachment.driver_mode.label().to_owned();
-            interfaces.push(Interface { name: attachment.interface.clone(), driver_mode, attached });
+            interfaces.push(Interface { name, driver_mode, attached });
         }
         interfaces
     }
@@ -65,15 +84,33 @@ impl View {
         let maps = fills(&snapshot.maps);
         let now_ns = clock::monotonic_coarse_ns();
         let oldest_ns = snapshot.records.iter().map(|record| record.last_seen_ns).min();
+        let state = self.live.read();
         warnings(&Facts {
+            daemon: self.jobs.is_some(),
+            heartbeat: self.readings.heartbeat_age(),
             interfaces,
-            sources: maps.iter().find(|map| map.name == "SOURCES"),
+            maps: &maps,
             oldest: oldest_ns.map(|oldest_ns| Duration::from_nanos(now_ns.saturating_sub(oldest_ns))),
-            uncounted: counters.get(CounterIndex::verdict(Level::None, Reason::SourcesFull, self.mode)).packets,
+            uncounted: counters.get(CounterIndex::verdict(Level::None, Reason::SourcesFull, state.mode)).packets,
             ring_lost: counters.get(CounterIndex::loss(Loss::Events)).packets,
             storm: snapshot.storm,
             forwards: self.forwards.load(Ordering::Relaxed),
+            reverts: state.reverts,
+            forgets: state.forgets,
+            drift: state.drift,
+            breaker_open: state.breaker_open,
         })
+    }
+
+    /// What must be known besides for a wish.
+    async fn around<W: Wish>(&self, wish: &W) -> Around {
+        let mut around = Around::now();
+        if W::NEEDS == Needs::Facts {
+            let also: Vec<_> = wish.logged_in_from().iter().filter_map(|address| address.parse().ok()).collect();
+            let safety = self.live.read().safety;
+            around.facts = facts::gather(&safety, &also).await;
+        }
+        around
     }
 }
 
@@ -83,10 +120,14 @@ impl Answers for View {
         let snapshot = self.census.take().await?;
         let interfaces = self.interfaces().await;
         let warnings = self.warnings(&interfaces, &counters, &snapshot);
+        let state = self.live.read();
         Ok(Status {
             schema_version: SCHEMA_VERSION,
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            mode: self.mode.label().to_owned(),
+            mode: state.mode.label().to_owned(),
+            mode_reverts_at: state.reverts.map(timestamp),
+            daemon: self.jobs.is_some(),
+            kept: self.kept,
             interfaces,
             uptime_s: self.started.elapsed().as_secs(),
             kernel: self.kernel.clone(),
@@ -97,8 +138,7 @@ impl Answers for View {
                 conceal: snapshot.suspects,
                 block: [Scope::Private, Scope::All].map(|scope| self.readings.blocks(scope)).iter().sum(),
             },
-            // Concealing is the kernel's own doing, and blocks are written through to it: nothing can be adrift yet.
-            drift: 0,
+            drift: state.drift,
             ring_lost: counters.get(CounterIndex::loss(Loss::Events)).packets,
             maps: fills(&snapshot.maps),
             healthy: !warnings.iter().any(|warning| warning.unhealthy),
@@ -108,8 +148,44 @@ impl Answers for View {
 
     async fn sources(&self, query: SourcesQuery) -> Result<SourceList> {
         let snapshot = self.census.take().await?;
-        let (keys, rules) = (self.keys, self.rules);
-        Ok(tokio::task::spawn_blocking(move || list(&snapshot, query, &keys, &rules)).await?)
+        let (keys, rules) = {
+            let state = self.live.read();
+            (state.keys, state.rules)
+        };
+        let blocked = match &self.jobs {
+            Some(jobs) => jobs.ask(|hands| Ok(hands.desk.block_list().entries)).await?,
+            None => Vec::new(),
+        };
+        Ok(tokio::task::spawn_blocking(move || list(&snapshot, query, &keys, &rules, &blocked)).await?)
+    }
+
+    async fn operate<W: Wish>(&self, wish: W) -> Result<W::Answer, OperatorError> {
+        let Some(jobs) = &self.jobs else {
+            return Err(OperatorError::Failed(anyhow!("no daemon runs")));
+        };
+        let mut around = self.around(&wish).await;
+        let memory = self.memory.clone();
+        jobs.ask(move |Hands { desk, decider }| {
+            if W::NEEDS == Needs::Memory
+                && let Some(address) = wish.address()
+            {
+                let source = desk.source_named(address)?;
+                around.remembered = Remembered {
+                    evidence: memory.of(&source),
+                    is_watched: true,
+                    policy: decider.explain(desk, &source),
+                };
+            }
+            wish.carry_out(desk, around)
+        })
+        .await
+    }
+
+    async fn reload(&self) -> Result<Reloaded, OperatorError> {
+        match &self.jobs {
+            Some(jobs) => jobs.reload().await,
+            None => Err(OperatorError::Failed(anyhow!("no daemon runs"))),
+        }
     }
 }
 
@@ -117,14 +193,20 @@ impl Sampler for View {
     async fn sample(&self) -> Result<Sample> {
         let counters = self.counters().await?;
         let snapshot = self.census.take_within(SCRAPE_PATIENCE).await?;
+        let interfaces = self.interfaces().await;
+        let state = self.live.read().clone();
         Ok(Sample {
+            decisions: state.decisions.into_iter().collect(),
+            decision_seconds: Some(self.live.decision_seconds()),
+            drift: state.drift,
+            breaker_open: state.breaker_open,
             sources: snapshot.records.len() as u64,
             suspects: snapshot.suspects,
             blocks: [Scope::Private, Scope::All].map(|scope| (scope, self.readings.blocks(scope))),
             heartbeat: self.readings.heartbeat_age(),
             maps: fills(&snapshot.maps),
-            interfaces: self.interfaces().await,
-            ..Sample::of(&counters, self.mode)
+            interfaces,
+            ..Sample::of(&counters, state.mode)
         })
     }
 
@@ -160,9 +242,21 @@ fn packets(verdicts: impl Iterator<Item = (Level, Reason, Mode, Counter)>) -> Pa
     packets
 }
 
-fn list(snapshot: &Snapshot, query: SourcesQuery, keys: &KeyRules, rules: &ScoreRules) -> SourceList {
+fn list(
+    snapshot: &Snapshot,
+    query: SourcesQuery,
+    keys: &KeyRules,
+    rules: &ScoreRules,
+    blocked: &[BlockEntry],
+) -> SourceList {
     let SourcesQuery { sort, limit } = query;
     let now_ns = clock::monotonic_coarse_ns();
+    let mut blocks: PrefixMap<&BlockEntry> = PrefixMap::default();
+    for block in blocked {
+        if let Ok(network) = prefix::parse(&block.source) {
+            blocks.insert(network.into(), block);
+        }
+    }
     let mut records: Vec<&SourceRecord> = snapshot.records.iter().collect();
     // The key decides between equals, so that the same table makes the same list.
     let rank = |record: &&SourceRecord| {
@@ -183,7 +277,35 @@ fn list(snapshot: &Snapshot, query: SourcesQuery, keys: &KeyRules, rules: &Score
         schema_version: SCHEMA_VERSION,
         as_of: timestamp(snapshot.as_of),
         total: snapshot.records.len() as u64,
-        sources: records.into_iter().map(|record| source(record, keys, rules, now_ns)).collect(),
+        sources: records
+            .into_iter()
+            .map(|record| {
+                let source = source(record, keys, rules, now_ns);
+                match blocks.covering(prefix_of(keys, &record.source)).next() {
+                    Some((_, block)) => with_block(source, block),
+                    None => source,
+                }
+            })
+            .collect(),
+    }
+}
+
+/// The prefix that a source stands for.
+fn prefix_of(keys: &KeyRules, source: &SourceKey) -> Prefix {
+    let (address, length) = keys.prefix(*source);
+    let (address, bits) = scanguard_common::address::prefix(address, length);
+    Prefix::around(&address, bits)
+}
+
+/// A block comes before suspicion.
+fn with_block(source: Source, block: &BlockEntry) -> Source {
+    Source {
+        level: block.level.clone(),
+        scope: Some(block.scope.clone()),
+        reason: block.reason.clone(),
+        since: Some(block.since.clone()),
+        expires: block.expires.clone(),
+        ..source
     }
 }
 
@@ -214,8 +336,6 @@ fn source(record: &SourceRecord, keys: &KeyRules, rules: &ScoreRules, now_ns: u6
 mod tests {
     use std::net::IpAddr;
     use std::time::SystemTime;
-
-    use scanguard_common::source::SourceKey;
 
     use super::*;
 
@@ -257,7 +377,7 @@ mod tests {
     #[test]
     fn sources_are_listed_in_the_order_asked_for_and_as_many() {
         let names = |sort, limit| -> Vec<String> {
-            let listed = list(&snapshot(), SourcesQuery { sort, limit }, &KeyRules::new(), &ScoreRules::new());
+            let listed = list(&snapshot(), SourcesQuery { sort, limit }, &KeyRules::new(), &ScoreRules::new(), &[]);
             assert_eq!(listed.total, 4);
             listed.sources.into_iter().map(|source| source.source).collect()
         };
@@ -275,6 +395,7 @@ mod tests {
             SourcesQuery { sort: SourceOrder::Score, limit: 1 },
             &KeyRules::new(),
             &ScoreRules::new(),
+            &[],
         );
         assert!((listed.sources[0].score - 2.0).abs() < f64::EPSILON);
     }

@@ -12,6 +12,12 @@ pub fn monotonic_coarse_ns() -> u64 {
     nanoseconds(ClockId::CLOCK_MONOTONIC_COARSE)
 }
 
+/// Now, in nanoseconds of `CLOCK_MONOTONIC`, which the coarse clock follows by up to 10 ms.
+#[must_use]
+pub fn monotonic_ns() -> u64 {
+    nanoseconds(ClockId::CLOCK_MONOTONIC)
+}
+
 /// Wall-clock time of a moment of the kernel's clock. Exact as long as the wall clock was not stepped since.
 #[must_use]
 pub fn monotonic_to_system(ns: u64) -> SystemTime {

@@ -46,8 +46,20 @@ impl Collector for Families {
 type Labels<'l> = Vec<(&'static str, &'l str)>;
 
 fn read(sample: &Sample) -> Vec<MetricFamily> {
-    let Sample { verdicts, contacts, attempts, events_lost, sources, suspects, blocks, heartbeat, maps, interfaces } =
-        sample;
+    let Sample {
+        verdicts,
+        contacts,
+        attempts,
+        events_lost,
+        sources,
+        suspects,
+        blocks,
+        heartbeat,
+        maps,
+        interfaces,
+        ..
+    } = sample;
+    let Sample { decisions, decision_seconds, drift, breaker_open, .. } = sample;
     let verdict_labels = || {
         verdicts.iter().map(|(level, reason, mode, count)| {
             (vec![("level", level.label()), ("reason", reason.label()), ("mode", mode.label())], count)
@@ -59,7 +71,7 @@ fn read(sample: &Sample) -> Vec<MetricFamily> {
             (vec![("interface", interface.name.as_str()), ("mode", mode.label())], u64::from(now))
         })
     });
-    vec![
+    let mut families = vec![
         counter(
             "packets_total",
             "Packets by what was done with them, why, and in which mode. Each packet is counted once.",
@@ -116,7 +128,24 @@ fn read(sample: &Sample) -> Vec<MetricFamily> {
             maps.iter().map(|map| (vec![("map", map.name.as_str())], map.capacity)),
         ),
         gauge("attach_mode", "1 for the mode in which the program runs on an interface now, else 0.", attach_modes),
-    ]
+        counter(
+            "decisions_total",
+            "What the policy decided, by action and reason.",
+            decisions.iter().map(|((action, reason), count)| (vec![("action", *action), ("reason", *reason)], *count)),
+        ),
+        gauge(
+            "enforcement_drift",
+            "Verdicts in the kernel that differed from those wanted when last compared.",
+            [(Vec::new(), *drift)],
+        ),
+        gauge(
+            "breaker_open",
+            "1 while the budget of automatic blocks is used up, else 0.",
+            [(Vec::new(), u64::from(*breaker_open))],
+        ),
+    ];
+    families.extend(decision_seconds.iter().flat_map(Collector::collect));
+    families
 }
 
 fn counter<'l>(name: &str, help: &str, values: impl IntoIterator<Item = (Labels<'l>, u64)>) -> MetricFamily {

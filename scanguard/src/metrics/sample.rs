@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use prometheus::Histogram;
 use scanguard_common::class::{PortClass, Protocol};
 use scanguard_common::contact::Outcome;
 use scanguard_common::counter::{Counter, CounterIndex, Loss};
@@ -29,6 +30,14 @@ pub struct Sample {
     pub suspects: u64,
     /// Sources that are blocked, by scope.
     pub blocks: [(Scope, u64); 2],
+    /// Decisions by action and reason.
+    pub decisions: Vec<((&'static str, &'static str), u64)>,
+    /// From the packet that gave the reason to the decision in force.
+    pub decision_seconds: Option<Histogram>,
+    /// Verdicts that differ from those that are wanted.
+    pub drift: u64,
+    /// Whether no more automatic blocks are made now.
+    pub breaker_open: bool,
     /// How long ago the daemon told the kernel part that it lives.
     pub heartbeat: Duration,
     /// How full the tables are.
@@ -62,6 +71,10 @@ impl Sample {
             sources: 0,
             suspects: 0,
             blocks: [(Scope::Private, 0), (Scope::All, 0)],
+            decisions: Vec::new(),
+            decision_seconds: None,
+            drift: 0,
+            breaker_open: false,
             heartbeat: Duration::ZERO,
             maps: Vec::new(),
             interfaces: Vec::new(),

@@ -97,6 +97,10 @@ mod tests {
             sources: 7,
             suspects: 0,
             blocks: [(scanguard_common::verdict::Scope::Private, 3), (scanguard_common::verdict::Scope::All, 4)],
+            decisions: vec![(("block", "proven"), 1), (("defer", "unproven"), 5)],
+            decision_seconds: None,
+            drift: 0,
+            breaker_open: true,
             heartbeat: std::time::Duration::from_millis(2500),
             maps: vec![MapFill { name: "SOURCES".into(), entries: 7, capacity: 262_144, bytes: 50_000_000 }],
             interfaces: vec![

@@ -72,12 +72,7 @@ impl Desk {
 
     /// Takes note of blocks that an entry of the allowlist ended; returns their names.
     pub(super) fn forget_freed(&mut self, freed: &Freed) -> Vec<String> {
-        let keys = self.keys();
-        let sources = freed.sources.iter().map(|source| {
-            let (address, length) = keys.prefix(*source);
-            let (address, bits) = scanguard_common::address::prefix(address, length);
-            Prefix::around(&address, bits)
-        });
+        let sources = freed.sources.iter().map(|source| self.prefix_of(source));
         let prefixes: Vec<Prefix> = sources.chain(freed.prefixes.iter().copied()).collect();
         let gone: Vec<String> =
             prefixes.iter().filter(|prefix| self.blocks.remove(prefix).is_some()).map(shown).collect();

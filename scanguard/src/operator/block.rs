@@ -29,6 +29,19 @@ pub struct NewBlock {
     pub reason: String,
 }
 
+/// A block of the policy that is in force.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct AutomaticBlock {
+    /// Whom.
+    pub source: SourceKey,
+    /// Since when.
+    pub since: SystemTime,
+    /// Until when.
+    pub until: SystemTime,
+    /// Why; unknown where it was found in the kernel alone.
+    pub reason: Option<String>,
+}
+
 /// How the kernel part's verdicts differ from those that are wanted.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct Verdicts {
@@ -85,9 +98,7 @@ impl Desk {
     /// When the kernel takes no more.
     pub fn block_by_policy(&mut self, wanted: NewBlock, now: SystemTime) -> Result<bool, OperatorError> {
         let NewBlock { source, scope, until, reason } = wanted;
-        let (address, length) = self.keys().prefix(source);
-        let (address, bits) = scanguard_common::address::prefix(address, length);
-        let prefix = Prefix::around(&address, bits);
+        let prefix = self.prefix_of(&source);
         let by_operator = |block: &Block| block.origin == Origin::Operator;
         if self.allow.meets(prefix) || self.blocks.covering(prefix).any(|(_, block)| by_operator(block)) {
             return Ok(false);
@@ -149,9 +160,7 @@ impl Desk {
         }
         let sources: Vec<SourceKey> = self.tables.decided().verdicts().map(|(source, _)| source).collect();
         for source in sources {
-            let (address, length) = self.keys().prefix(source);
-            let (address, bits) = scanguard_common::address::prefix(address, length);
-            if self.blocks.get(&Prefix::around(&address, bits)).is_none() {
+            if self.blocks.get(&self.prefix_of(&source)).is_none() {
                 self.tables.remove_verdict(source)?;
             }
         }
@@ -201,6 +210,42 @@ impl Desk {
         let is_whole = keys.prefix(SourceKey(address)).1 == WHOLE;
         let bits = keys.ipv6_prefix();
         if address.is_mapped() || is_whole || bits > prefix.bits { prefix } else { Prefix::around(&address, bits) }
+    }
+
+    /// Blocks that the policy made.
+    #[must_use]
+    pub fn automatic_blocks(&self) -> Vec<AutomaticBlock> {
+        let automatic = self.blocks.iter().filter(|(_, block)| block.origin == Origin::Controller);
+        let made = automatic.filter_map(|(prefix, block)| {
+            let (source, reason) = (self.as_source(*prefix)?, block.reason.clone());
+            Some(AutomaticBlock { source, since: block.since, until: block.expires?, reason })
+        });
+        made.collect()
+    }
+
+    /// Whether the allowlist spares a source, in whole or in part.
+    #[must_use]
+    pub fn spares(&self, source: &SourceKey) -> bool {
+        self.allow.meets(self.prefix_of(source))
+    }
+
+    /// A source as people write it.
+    #[must_use]
+    pub fn named(&self, source: SourceKey) -> String {
+        self.keys().display(source).to_string()
+    }
+
+    /// The prefix that a source stands for.
+    pub(super) fn prefix_of(&self, source: &SourceKey) -> Prefix {
+        let (address, length) = self.keys().prefix(*source);
+        let (address, bits) = scanguard_common::address::prefix(address, length);
+        Prefix::around(&address, bits)
+    }
+
+    /// The prefix of the source that an address is of, to lease it.
+    #[must_use]
+    pub fn lease_prefix(&self, address: std::net::IpAddr) -> Prefix {
+        self.source_of(IpNetwork::from(address).into())
     }
 
     /// All blocks.

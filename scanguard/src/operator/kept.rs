@@ -13,7 +13,7 @@ use super::mode::ModeNow;
 use crate::config::Config;
 use crate::prefix;
 use crate::prefix_map::{Prefix, PrefixMap};
-use crate::store::{KeptAllow, KeptBlock, KeptMode, Store, StoreError};
+use crate::store::{KeptAllow, KeptBlock, KeptMode, KeptRecurrence, Store, StoreError};
 
 /// Milliseconds since 1970.
 pub(super) fn milliseconds(time: SystemTime) -> u64 {
@@ -174,6 +174,21 @@ impl Desk {
         self.keep(|store| store.save_blocks(&[kept]));
     }
 
+    /// How often sources were blocked, as it was kept.
+    #[must_use]
+    pub fn recurrences(&self) -> Vec<KeptRecurrence> {
+        let Some(store) = &self.store else { return Vec::new() };
+        store.lock().unwrap_or_else(PoisonError::into_inner).load_recurrences().unwrap_or_else(|error| {
+            error!(%error, "how often sources were blocked is lost");
+            Vec::new()
+        })
+    }
+
+    /// Keeps how often sources were blocked.
+    pub fn keep_recurrences(&mut self, recurrences: &[KeptRecurrence]) {
+        self.keep(|store| store.save_recurrences(recurrences));
+    }
+
     pub(super) fn keep_mode(&mut self) {
         let ModeNow { mode, configured, reverts } = self.mode;
         let kept = (mode != configured || reverts.is_some()).then(|| KeptMode {
@@ -186,12 +201,7 @@ impl Desk {
 
     /// Blocks that the kernel has and the store does not: the store could not be written when they were made. They go on.
     pub(super) fn adopt_unknown_blocks(&mut self, now: SystemTime) {
-        let keys = self.keys();
-        let sources = self.tables.decided().verdicts().map(|(source, verdict)| {
-            let (address, length) = keys.prefix(source);
-            let (address, bits) = scanguard_common::address::prefix(address, length);
-            (Prefix::around(&address, bits), verdict)
-        });
+        let sources = self.tables.decided().verdicts().map(|(source, verdict)| (self.prefix_of(&source), verdict));
         let all: Vec<_> = sources.chain(self.tables.decided().prefix_verdicts()).collect();
         let now_ns = crate::kernel::clock::monotonic_coarse_ns();
         let known: HashSet<Prefix> = self.blocks.iter().map(|(prefix, _)| *prefix).collect();

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`Desk`] | holds the kernel part's maps and the store, and does what is asked |
 //! | `allow`, `block`, `mode`, `why` | what can be asked |
+//! | [`wish`] | the same as types: route, question, answer |
 //! | `expiry` | what ends by itself |
 //! | `kept` | reads and writes the store |
 //! | [`facts`] | what must be known of the host before something is blocked |
@@ -20,8 +21,9 @@ mod kept;
 mod mode;
 pub mod offline;
 mod why;
+pub mod wish;
 
-pub use block::{NewBlock, Verdicts};
+pub use block::{AutomaticBlock, NewBlock, Verdicts};
 pub use desk::{Desk, SharedStore};
 pub use error::OperatorError;
 pub use why::Remembered;

@@ -96,7 +96,10 @@ impl Desk {
             why.known.sessions = why.known.sessions.max(1);
             why.arithmetic.push("It has worked on a restricted port lately: those stay open to it.".to_owned());
         }
-        why.arithmetic.extend(remembered.policy);
+        let is_settled = why.allow.matched || why.verdict.origin.as_deref() == Some("operator");
+        if !is_settled {
+            why.arithmetic.extend(remembered.policy);
+        }
         why.next_step = next_step(&why, self.mode.mode, remembered.is_watched);
         Ok(why)
     }

@@ -1,331 +1,229 @@
-//! What is done about sources without a person: a pure function of (state, event, clock) to (state, decision).
+//! The policy: what is decided about sources, as a pure function of what it knows, an event and a clock.
 //!
-//! Concealing is the kernel part's own doing. A block is deliberate, temporary and budgeted: it takes proof (or an operator who does without), lasts longer
-//! each time a source comes back, and no more of them are made than a person can look through. Nothing here does I/O or knows the time.
+//! Nothing here reads a clock, a file or a map, or waits: [`Policy::step`] takes what happened and when, and says what is to be
+//! done. Who calls it does that, in the kernel and in the store.
 //!
-//! | module | does |
-//! |---|---|
-//! | `budget` | how many blocks are made |
-//! | `tests` | the promises as properties, against a model that is small enough to read |
+//! The kernel part conceals suspects by itself; the policy decides on blocks. It blocks on proof, from private ports, for a
+//! while that grows with each recurrence ([`recurrence`]), and within a budget that is counted per network ([`budget`]), so
+//! that whoever holds many addresses of one network cannot use up what protects from all others. What it does not do, it says
+//! ([`Deferral`]): the source stays concealed, and its next event is judged anew.
+//!
+//! Blocks from public ports need proof of harm. That will be an event of its own and one more [`BlockReason`], whose
+//! [`scope`](BlockReason::scope) and [`level`](BlockReason::level) say that it is more; everything after that is the same for
+//! both.
 
-mod budget;
+mod aged;
+pub mod budget;
+pub mod clock;
+pub mod event;
+mod explain;
+mod keep;
+pub mod recurrence;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use scanguard_common::source::SourceKey;
-use scanguard_common::verdict::Scope;
 
-use crate::config::{AutoLevel, Blocks};
-use crate::duration;
+use crate::config::Blocks;
+use aged::Aged;
 use budget::Budget;
+use clock::{Moment, Timeline};
 
-/// Sources whose earlier blocks are remembered; the longest past are forgotten first.
-const MOST_REMEMBERED: usize = 100_000;
+pub use clock::Clock;
+pub use event::{Action, BlockReason, Deferral, Ending, Event, Lifter};
+pub use explain::Explanation;
+pub use keep::{KeptEnd, RunningBlock};
 
-/// Unix time in milliseconds. Blocks outlive the daemon, so it is the wall clock's; that it may be set back harms nobody.
-#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
-pub struct Clock(pub u64);
+/// Sources whose finished blocks are remembered; those whose last block ended first are forgotten first.
+pub const MOST_REMEMBERED: usize = 100_000;
 
-impl Clock {
-    /// So much later.
-    #[must_use]
-    pub fn after(self, span: Duration) -> Self {
-        Self(self.0.saturating_add(u64::try_from(span.as_millis()).unwrap_or(u64::MAX)))
-    }
-}
-
-/// Something that happened.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Event {
-    /// A source became a suspect; the kernel conceals it already.
-    Suspect(SourceKey),
-    /// Its score reached that of a block, by evidence that can be forged.
-    Eligible(SourceKey),
-    /// It has proven that it is really there and scans.
-    Proven(SourceKey),
-    /// Its block has ended by itself.
-    Ended(SourceKey),
-    /// A person, or the allowlist, lifted its block: it was a mistake.
-    Lifted(SourceKey),
-}
-
-/// Why a source is blocked.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub enum BlockReason {
-    /// It has proven that it is there.
-    Proven,
-    /// Its score is that of a block, and the operator does without proof.
-    Unproven,
-}
-
-impl BlockReason {
-    /// The label in metrics.
-    #[must_use]
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Proven => "proven",
-            Self::Unproven => "unproven",
-        }
-    }
-}
-
-/// Why nothing is done.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub enum Deferral {
-    /// It is on the allowlist.
-    Allowlisted,
-    /// It is blocked already.
-    Blocked,
-    /// The operator's settings do not let it go so far.
-    Level,
-    /// Nothing proves that the address is real.
-    NoProof,
-    /// Concealing is enough.
-    Concealed,
-    /// Too many new blocks in a minute.
-    PerMinute,
-    /// Too many blocks at once.
-    AtOnce,
-}
-
-impl Deferral {
-    /// The label in metrics.
-    #[must_use]
-    pub const fn label(self) -> &'static str {
-        match self {
-            Self::Allowlisted => "allowlisted",
-            Self::Blocked => "blocked_already",
-            Self::Level => "max_auto_level",
-            Self::NoProof => "no_proof",
-            Self::Concealed => "concealed",
-            Self::PerMinute => "budget_per_minute",
-            Self::AtOnce => "budget_at_once",
-        }
-    }
-}
-
-/// What is decided.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Decision {
-    /// Block a source.
-    Block {
-        /// Whom.
-        source: SourceKey,
-        /// From what.
-        scope: Scope,
-        /// Until when.
-        until: Clock,
-        /// Why.
-        reason: BlockReason,
-        /// Earlier blocks that count.
-        earlier: u32,
-    },
-    /// Nothing, and why.
-    Nothing(Deferral),
-    /// The event was one to take note of.
-    Noted,
-}
-
-impl Decision {
-    /// Labels in metrics: action and reason; none for what decides nothing.
-    #[must_use]
-    pub const fn labels(&self) -> Option<(&'static str, &'static str)> {
-        match self {
-            Self::Block { reason, .. } => Some(("block_private", reason.label())),
-            Self::Nothing(deferral) => Some(("none", deferral.label())),
-            Self::Noted => None,
-        }
-    }
-}
-
-/// A block under way.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-struct Running {
-    until: Clock,
-    earlier: u32,
-}
-
-/// Blocks that are over.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct Past {
-    /// When the latest ended.
-    pub ended: Clock,
-    /// How many.
-    pub times: u32,
-}
-
-/// The state.
+/// What is decided about sources.
 #[derive(Clone, Debug, Default)]
 pub struct Policy {
-    running: HashMap<SourceKey, Running>,
-    past: HashMap<SourceKey, Past>,
-    /// The same by time, to forget the oldest.
-    by_end: BTreeMap<(Clock, [u8; 16]), SourceKey>,
+    timeline: Timeline,
+    /// Blocks in force, by when they end.
+    running: Aged<Running>,
+    /// Blocks that have ended, by when the last one of a source did.
+    finished: Aged<Finished>,
     budget: Budget,
+    tally: Tally,
+}
+
+/// A block in force.
+#[derive(Clone, Copy, Debug)]
+struct Running {
+    since: Moment,
+    reason: BlockReason,
+    /// What was remembered of the source when it began.
+    before: Option<(Moment, Finished)>,
+}
+
+impl Running {
+    /// How many blocks came before it and made it longer.
+    fn earlier(&self) -> u32 {
+        self.before.map_or(0, |(_, finished)| finished.times)
+    }
+}
+
+/// What is remembered of a source that is not blocked.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+struct Finished {
+    /// Blocks, each begun while the one before it counted.
+    times: u32,
+}
+
+/// How often something was heard, since the start.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Tally {
+    /// [`Event::Suspect`].
+    pub suspects: u64,
+    /// [`Event::Eligible`].
+    pub eligible: u64,
+    /// [`Event::Proven`].
+    pub proven: u64,
 }
 
 impl Policy {
-    /// The state of earlier: blocks that are over, and blocks under way with their ends.
-    #[must_use]
-    pub fn restore(
-        past: impl IntoIterator<Item = (SourceKey, Past)>,
-        running: impl IntoIterator<Item = (SourceKey, Clock)>,
-    ) -> Self {
-        let mut policy = Self::default();
-        for (source, past) in past {
-            policy.remember(source, past);
-        }
-        for (source, until) in running {
-            let earlier = policy.past.get(&source).map_or(0, |past| past.times);
-            policy.running.insert(source, Running { until, earlier });
-            policy.budget.occupy(source);
-        }
-        policy
-    }
-
-    /// Blocks that are over, in no order.
-    pub fn past(&self) -> impl Iterator<Item = (SourceKey, Past)> {
-        self.past.iter().map(|(source, past)| (*source, *past))
-    }
-
-    /// Blocks under way, in no order.
-    pub fn running(&self) -> impl Iterator<Item = (SourceKey, Clock)> {
-        self.running.iter().map(|(source, running)| (*source, running.until))
-    }
-
-    /// Whether there is room for no more new blocks now, whoever they are for.
-    #[must_use]
-    pub fn is_exhausted(&mut self, settings: &Blocks, now: Clock) -> bool {
-        self.budget.is_exhausted(settings, now)
-    }
-
-    /// Takes an event in and decides.
+    /// Says what is to be done now that something happened. `allowed` tells whether a source is on the allowlist.
+    ///
+    /// Blocks whose time is over end with any event, so that [`Event::Tick`] is needed only where nothing else happens.
     pub fn step(
         &mut self,
         settings: &Blocks,
-        is_allowed: impl FnOnce(&SourceKey) -> bool,
+        allowed: &dyn Fn(&SourceKey) -> bool,
         event: Event,
         now: Clock,
-    ) -> Decision {
+    ) -> Vec<Action> {
+        let now = self.timeline.advance(now);
+        let mut actions = self.settle(settings, now);
         match event {
-            Event::Suspect(_) => Decision::Nothing(Deferral::Concealed),
-            Event::Ended(source) => {
-                if let Some(Running { until, earlier }) = self.running.remove(&source) {
-                    self.budget.release(source);
-                    self.remember(source, Past { ended: until.min(now), times: earlier.saturating_add(1) });
-                }
-                Decision::Noted
+            Event::Suspect { .. } => self.tally.suspects += 1,
+            Event::Eligible { source } => {
+                self.tally.eligible += 1;
+                actions.extend(self.judge(settings, allowed(&source), source, BlockReason::Score, now));
             }
-            Event::Lifted(source) => {
-                if self.running.remove(&source).is_some() {
-                    self.budget.release(source);
-                }
-                self.forget(&source);
-                Decision::Noted
+            Event::Proven { source } => {
+                self.tally.proven += 1;
+                actions.extend(self.judge(settings, allowed(&source), source, BlockReason::Proven, now));
             }
-            Event::Eligible(_) if settings.max_auto_level < AutoLevel::BlockPrivate => {
-                Decision::Nothing(Deferral::Level)
-            }
-            Event::Eligible(_) if !settings.unproven => Decision::Nothing(Deferral::NoProof),
-            Event::Eligible(source) => self.block(settings, is_allowed, source, BlockReason::Unproven, now),
-            Event::Proven(_) if settings.max_auto_level < AutoLevel::BlockPrivate => Decision::Nothing(Deferral::Level),
-            Event::Proven(source) => self.block(settings, is_allowed, source, BlockReason::Proven, now),
+            Event::Expired { source } => actions.extend(self.expire(source, now)),
+            Event::Lifted { source, by } => actions.extend(self.lift(source, by)),
+            Event::Tick => {}
         }
+        actions
     }
 
-    fn block(
+    /// How often something was heard.
+    #[must_use]
+    pub const fn tally(&self) -> Tally {
+        self.tally
+    }
+
+    /// Whether a source is under an automatic block, as of the last step.
+    #[must_use]
+    pub fn is_blocked(&self, source: &SourceKey) -> bool {
+        self.running.get(source).is_some()
+    }
+
+    /// Whether no source of a network that has no block yet could be blocked now.
+    #[must_use]
+    pub fn breaker_open(&self, settings: &Blocks, now: Clock) -> bool {
+        let now = self.timeline.moment(now);
+        let in_force = self.running.iter().filter(|(_, until, _)| *until > now).map(|(source, ..)| source);
+        self.budget.is_exhausted(settings, now, in_force)
+    }
+
+    /// Ends what is over and forgets what is too old to count.
+    fn settle(&mut self, settings: &Blocks, now: Moment) -> Vec<Action> {
+        let mut actions = Vec::new();
+        while let Some((source, until, running)) = self.running.pop_until(now) {
+            actions.push(self.finish(source, running, until));
+        }
+        if let Some(oldest) = now.before(settings.recurrence) {
+            while self.finished.pop_until(oldest).is_some() {}
+        }
+        self.budget.forget(now);
+        actions
+    }
+
+    fn judge(
         &mut self,
         settings: &Blocks,
-        is_allowed: impl FnOnce(&SourceKey) -> bool,
+        allowed: bool,
         source: SourceKey,
         reason: BlockReason,
-        now: Clock,
-    ) -> Decision {
-        if is_allowed(&source) {
-            return Decision::Nothing(Deferral::Allowlisted);
+        now: Moment,
+    ) -> Option<Action> {
+        if !allowed && self.running.get(&source).is_some() {
+            return None; // Its block is running.
         }
-        if self.running.contains_key(&source) {
-            return Decision::Nothing(Deferral::Blocked);
+        if let Err(why) = self.may_block(settings, allowed, &source, reason) {
+            return Some(Action::Deferred { source, why });
         }
-        if let Err(deferral) = self.budget.charge(settings, source, now) {
-            return Decision::Nothing(deferral);
-        }
-        let earlier = self.earlier(settings, &source, now);
-        let until = now.after(length(settings, earlier));
-        self.running.insert(source, Running { until, earlier });
-        // Block all takes proof of harm, which nothing gives yet: every block is of private ports.
-        Decision::Block { source, scope: Scope::Private, until, reason, earlier }
+        let before = self.finished.remove(&source);
+        let recurrence = before.map_or(0, |(_, finished)| finished.times);
+        let until = now.after(recurrence::length(settings, recurrence));
+        self.running.insert(source, until, Running { since: now, reason, before });
+        self.budget.begin(&source, now);
+        Some(Action::Block {
+            source,
+            scope: reason.scope(),
+            lasts: Duration::from_millis(until.since(now)),
+            until: self.timeline.clock(until),
+            reason,
+            recurrence,
+        })
     }
 
-    /// Earlier blocks that count.
-    fn earlier(&mut self, settings: &Blocks, source: &SourceKey, now: Clock) -> u32 {
-        let Some(past) = self.past.get(source).copied() else { return 0 };
-        if now > past.ended.after(settings.recurrence) {
-            self.forget(source);
-            return 0;
+    /// Whether a source that is not blocked may be.
+    fn may_block(
+        &self,
+        settings: &Blocks,
+        allowed: bool,
+        source: &SourceKey,
+        reason: BlockReason,
+    ) -> Result<(), Deferral> {
+        if allowed {
+            return Err(Deferral::Allowed);
         }
-        past.times
+        if reason.level() > settings.max_auto_level {
+            return Err(Deferral::MaxAutoLevel);
+        }
+        if reason == BlockReason::Score && !settings.unproven {
+            return Err(Deferral::Unproven);
+        }
+        self.budget.room(settings, source)
     }
 
-    /// What the policy has to say of a source: sentences for people.
-    #[must_use]
-    pub fn explain(&self, settings: &Blocks, source: &SourceKey, now: Clock) -> Vec<String> {
-        let mut sentences = Vec::new();
-        let arithmetic = |earlier: u32| {
-            let [first, lasts] = [settings.first, length(settings, earlier)].map(duration::format);
-            match earlier {
-                0 => format!("{first}, its first"),
-                _ => format!(
-                    "{first} x {}^{earlier} = {lasts} ({earlier} earlier within {}, at most {})",
-                    settings.factor,
-                    duration::format(settings.recurrence),
-                    duration::format(settings.longest)
-                ),
-            }
-        };
-        if let Some(running) = self.running.get(source) {
-            sentences.push(format!("Its block lasts {}.", arithmetic(running.earlier)));
-            sentences.push(format!("The next one would last {}.", arithmetic(running.earlier.saturating_add(1))));
-        } else if let Some(past) = self.past.get(source)
-            && now <= past.ended.after(settings.recurrence)
-        {
-            sentences.push(format!(
-                "It was blocked {} times; the next block lasts {}.",
-                past.times,
-                arithmetic(past.times)
-            ));
-        }
-        sentences
+    /// Ends a block that ended in the kernel, whatever the clock says.
+    fn expire(&mut self, source: SourceKey, now: Moment) -> Option<Action> {
+        let (_, running) = self.running.remove(&source)?;
+        Some(self.finish(source, running, now))
     }
 
-    fn remember(&mut self, source: SourceKey, past: Past) {
-        self.forget(&source);
-        self.past.insert(source, past);
-        self.by_end.insert((past.ended, source.0.bytes()), source);
-        while self.past.len() > MOST_REMEMBERED {
-            let Some((_, oldest)) = self.by_end.pop_first() else { return };
-            self.past.remove(&oldest);
-        }
+    fn finish(&mut self, source: SourceKey, running: Running, ended: Moment) -> Action {
+        let times = running.earlier().saturating_add(1);
+        self.budget.end(&source);
+        self.remember(source, ended, Finished { times });
+        Action::Ended { source, why: Ending::Expired }
     }
 
-    fn forget(&mut self, source: &SourceKey) {
-        if let Some(past) = self.past.remove(source) {
-            self.by_end.remove(&(past.ended, source.0.bytes()));
+    /// Ends a block that somebody took back. It counts as none: a person said that it was wrong.
+    fn lift(&mut self, source: SourceKey, by: Lifter) -> Option<Action> {
+        let (_, running) = self.running.remove(&source)?;
+        self.budget.end(&source);
+        if let Some((ended, finished)) = running.before {
+            self.remember(source, ended, finished);
         }
+        Some(Action::Ended { source, why: Ending::Lifted(by) })
     }
-}
 
-/// How long a block lasts: the first time `first`, then `factor` times as long each time, at most `longest`.
-fn length(settings: &Blocks, earlier: u32) -> Duration {
-    let mut length = settings.first.min(settings.longest);
-    for _ in 0..earlier {
-        if length >= settings.longest || settings.factor <= 1 {
-            break;
+    fn remember(&mut self, source: SourceKey, ended: Moment, finished: Finished) {
+        self.finished.insert(source, ended, finished);
+        if self.finished.len() > MOST_REMEMBERED {
+            self.finished.pop_first();
         }
-        length = length.saturating_mul(settings.factor).min(settings.longest);
     }
-    length
 }

@@ -20,6 +20,11 @@ impl PortMemory {
         Self { last_seen: HashMap::new(), span }
     }
 
+    /// Remembers for this long from now on.
+    pub const fn set_span(&mut self, span: Duration) {
+        self.span = span;
+    }
+
     /// Remembers that a port was open at this time; says whether it was not remembered before. Older news changes nothing.
     pub fn saw(&mut self, protocol: Protocol, port: u16, time: u64) -> bool {
         let before = self.last_seen.len();

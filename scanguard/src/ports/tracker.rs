@@ -80,6 +80,14 @@ impl PortTracker {
         }
     }
 
+    /// Takes over another configuration. It counts from the next observation on.
+    pub fn set(&mut self, ports: &Ports) {
+        self.rules = PortRules::from(ports);
+        self.learning_span = ports.learning;
+        self.memory.set_span(ports.memory);
+        self.sighted = true;
+    }
+
     /// Takes note of an observation.
     pub fn observe(&mut self, observation: Observation, now: u64) -> Changes {
         let before = std::mem::replace(&mut self.seen, observation);

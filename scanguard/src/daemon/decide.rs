@@ -1,0 +1,160 @@
+//! Carries the policy out: events in, blocks at the desk.
+
+use std::collections::HashSet;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use scanguard_common::source::SourceKey;
+use tokio::sync::mpsc;
+use tracing::{info, warn};
+
+use super::live::Live;
+use crate::config::Blocks;
+use crate::duration;
+use crate::kernel::clock;
+use crate::operator::{AutomaticBlock, Desk, NewBlock};
+use crate::policy::{Action, BlockReason, Clock, Event, Explanation, KeptEnd, Lifter, Policy, RunningBlock};
+use crate::store::KeptRecurrence;
+
+/// Events that may wait. More of them are of sources that go on, and tell of themselves again.
+const QUEUE: usize = 4096;
+
+/// Something for the policy, and when the packet came that it is about.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Told {
+    pub(super) event: Event,
+    pub(super) time_ns: u64,
+}
+
+/// Tells the policy. Cheap to clone, never waits.
+#[derive(Clone)]
+pub(super) struct Informant(mpsc::Sender<Told>);
+
+impl Informant {
+    pub(super) fn tell(&self, event: Event, time_ns: u64) {
+        let _ = self.0.try_send(Told { event, time_ns });
+    }
+}
+
+/// The policy at work.
+pub(super) struct Decider {
+    policy: Policy,
+    settings: Blocks,
+    told: mpsc::Receiver<Told>,
+    informant: Informant,
+    live: Live,
+}
+
+impl Decider {
+    /// Takes up where an earlier daemon left.
+    pub(super) fn start(desk: &Desk, settings: Blocks, live: Live) -> Self {
+        let (sender, told) = mpsc::channel(QUEUE);
+        let history = desk.recurrences().into_iter().filter_map(|KeptRecurrence { source, ended, times }| {
+            Some(KeptEnd { source: desk.source_named(&source).ok()?, ended: Clock(ended), times })
+        });
+        let running = desk.automatic_blocks().into_iter().map(|block| {
+            let AutomaticBlock { source, since, until, reason } = block;
+            let reason = reason.and_then(|label| BlockReason::from_label(&label)).unwrap_or(BlockReason::Score);
+            RunningBlock { source, since: clock_of(since), until: clock_of(until), reason }
+        });
+        let policy = Policy::restore(&settings, history, running, clock_of(SystemTime::now()));
+        Self { policy, settings, told, informant: Informant(sender), live }
+    }
+
+    pub(super) fn informant(&self) -> Informant {
+        self.informant.clone()
+    }
+
+    pub(super) const fn set(&mut self, settings: Blocks) {
+        self.settings = settings;
+    }
+
+    /// Waits for something to decide. Cancel safe.
+    pub(super) async fn next(&mut self) -> Option<Told> {
+        self.told.recv().await
+    }
+
+    /// Decides.
+    pub(super) fn decide(&mut self, told: Told, desk: &mut Desk) {
+        let Told { event, time_ns } = told;
+        self.step(event, Some(time_ns), desk, SystemTime::now());
+    }
+
+    /// Takes note of blocks that are over, or were lifted, and of the time.
+    pub(super) fn catch_up(&mut self, desk: &mut Desk, now: SystemTime) {
+        self.step(Event::Tick, None, desk, now);
+        let in_force: HashSet<SourceKey> = desk.automatic_blocks().into_iter().map(|block| block.source).collect();
+        let lifted: Vec<SourceKey> =
+            self.policy.running().map(|block| block.source).filter(|source| !in_force.contains(source)).collect();
+        for source in lifted {
+            let by = if desk.spares(&source) { Lifter::Allowlist } else { Lifter::Operator };
+            self.step(Event::Lifted { source, by }, None, desk, now);
+        }
+        let breaker_open = self.policy.breaker_open(&self.settings, clock_of(now));
+        self.live.change(|state| state.breaker_open = breaker_open);
+    }
+
+    fn step(&mut self, event: Event, time_ns: Option<u64>, desk: &mut Desk, now: SystemTime) {
+        let actions = self.policy.step(&self.settings, &|source| desk.spares(source), event, clock_of(now));
+        let mut changed = false;
+        for action in actions {
+            self.live.decided(action.labels());
+            match action {
+                Action::Block { source, scope, lasts, reason, .. } => {
+                    let Some(until) = now.checked_add(lasts) else { continue };
+                    let block = NewBlock { source, scope, until, reason: reason.label().to_owned() };
+                    match desk.block_by_policy(block, now) {
+                        Ok(true) => {
+                            let (scope, lasts) = (scope.label(), duration::format(lasts));
+                            info!(source = desk.named(source), scope, reason = reason.label(), lasts, "blocked");
+                            if let Some(time_ns) = time_ns {
+                                self.live.took(clock::monotonic_ns().saturating_sub(time_ns));
+                            }
+                        }
+                        // An operator's block is in force already, or it came onto the allowlist meanwhile.
+                        Ok(false) => self.take_back(source, desk, now),
+                        Err(error) => {
+                            warn!(%error, source = desk.named(source), "cannot block");
+                            self.take_back(source, desk, now);
+                        }
+                    }
+                    changed = true;
+                }
+                Action::Ended { .. } => changed = true,
+                Action::Deferred { .. } => {}
+            }
+        }
+        if changed {
+            self.keep(desk);
+        }
+    }
+
+    /// The block did not come to be.
+    fn take_back(&mut self, source: SourceKey, desk: &Desk, now: SystemTime) {
+        let by = if desk.spares(&source) { Lifter::Allowlist } else { Lifter::Operator };
+        let _ = self.policy.step(&self.settings, &|_| false, Event::Lifted { source, by }, clock_of(now));
+    }
+
+    /// What the policy has to say of a source.
+    pub(super) fn explain(&self, desk: &Desk, source: &SourceKey) -> Vec<String> {
+        let now = clock_of(SystemTime::now());
+        let Explanation { mut arithmetic, next_step } =
+            self.policy.explain(&self.settings, desk.spares(source), source, now);
+        arithmetic.push(next_step);
+        arithmetic
+    }
+
+    fn keep(&self, desk: &mut Desk) {
+        let kept = self.policy.history().map(|KeptEnd { source, ended, times }| KeptRecurrence {
+            source: desk.named(source),
+            ended: ended.0,
+            times,
+        });
+        let kept: Vec<KeptRecurrence> = kept.collect();
+        desk.keep_recurrences(&kept);
+    }
+}
+
+fn clock_of(time: SystemTime) -> Clock {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    Clock(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}

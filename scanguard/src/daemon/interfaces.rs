@@ -1,0 +1,163 @@
+//! Keeps the program on the interfaces that are to be guarded, whatever becomes of them: gone, renamed, back again, a new default route.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
+use tracing::{info, warn};
+
+use super::start::AUTO;
+use crate::kernel::{AttachMode, Attachment, Program, link};
+use crate::net::{Changes, LinkInfo, default_route_interfaces, link_changes, links};
+
+/// How long to wait for more changes before looking: they come in flocks.
+const FLOCK: Duration = Duration::from_millis(50);
+/// How often to look unbidden.
+const UNBIDDEN: Duration = Duration::from_secs(30);
+
+/// An interface that is to be guarded.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) struct Guarded {
+    /// Its name now, or the last one it had.
+    pub(super) name: String,
+    /// Where the program is; none while there is no such interface, or it does not take the program.
+    pub(super) attachment: Option<Attachment>,
+}
+
+/// Follows the host's interfaces.
+pub(super) struct Interfaces {
+    /// Names asked for, `auto` among them or not.
+    wanted: Vec<String>,
+    mode: AttachMode,
+    guarded: Vec<Guarded>,
+    changes: Option<Changes>,
+    unbidden: Interval,
+    /// Names whose trouble was told already.
+    complained: HashSet<String>,
+}
+
+impl Interfaces {
+    /// Follows those that the program was attached to.
+    pub(super) fn follow(wanted: &[String], mode: AttachMode, attached: Vec<Attachment>) -> anyhow::Result<Self> {
+        let mut unbidden = interval(UNBIDDEN);
+        unbidden.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        unbidden.reset();
+        let guarded = attached
+            .into_iter()
+            .map(|attachment| Guarded { name: attachment.interface.clone(), attachment: Some(attachment) });
+        Ok(Self {
+            wanted: wanted.to_owned(),
+            mode,
+            guarded: guarded.collect(),
+            changes: Some(link_changes()?),
+            unbidden,
+            complained: HashSet::new(),
+        })
+    }
+
+    /// The interfaces, and where the program is.
+    pub(super) fn guarded(&self) -> &[Guarded] {
+        &self.guarded
+    }
+
+    /// Waits until something may have changed. Cancel safe.
+    pub(super) async fn changed(&mut self) {
+        let Some(changes) = &mut self.changes else {
+            self.unbidden.tick().await;
+            return;
+        };
+        tokio::select! {
+            subscribed = changes.next() => if !subscribed {
+                warn!("the kernel no longer tells of changed interfaces; asking every {UNBIDDEN:?} instead");
+                self.changes = None;
+            },
+            _ = self.unbidden.tick() => {}
+        }
+    }
+
+    /// Looks what is there and puts the program where it is missing. What fails is tried again at the next change.
+    pub(super) async fn refresh(&mut self, program: &mut Program) {
+        sleep(FLOCK).await;
+        let present = match links().await {
+            Ok(present) => present,
+            Err(error) => return warn!(%error, "cannot look which interfaces there are"),
+        };
+        self.follow_present(&present, program).await;
+        for name in self.wanted_names().await {
+            let is_guarded = |guarded: &Guarded| guarded.name == name && guarded.attachment.is_some();
+            if self.guarded.iter().any(is_guarded) || !present.iter().any(|link| link.name == name) {
+                continue;
+            }
+            match program.attach(&name, self.mode).await {
+                Ok(attachment) => {
+                    self.complained.remove(&name);
+                    info!(interface = name, "it is guarded now");
+                    self.put(name, attachment);
+                }
+                Err(error) => {
+                    if self.complained.insert(name.clone()) {
+                        warn!(interface = name, %error, "it cannot be guarded");
+                    }
+                    if !self.guarded.iter().any(|guarded| guarded.name == name) {
+                        self.guarded.push(Guarded { name, attachment: None });
+                    }
+                }
+            }
+        }
+    }
+
+    /// Sees what became of those that were guarded.
+    async fn follow_present(&mut self, present: &[LinkInfo], program: &mut Program) {
+        for guarded in &mut self.guarded {
+            let Some(attachment) = &mut guarded.attachment else { continue };
+            let Some(link) = present.iter().find(|link| link.index == attachment.index) else {
+                warn!(interface = guarded.name, "it is gone, and will be guarded again when it is back");
+                forget(program, attachment.index);
+                guarded.attachment = None;
+                continue;
+            };
+            if link.name != guarded.name {
+                info!(interface = guarded.name, name = link.name, "it was renamed, and is guarded under its new name");
+                guarded.name.clone_from(&link.name);
+                attachment.interface.clone_from(&link.name);
+            }
+            let ours = link::describe(&guarded.name)
+                .await
+                .is_ok_and(|facts| facts.xdp.is_some_and(|(_, program)| program == attachment.program_id));
+            if !ours {
+                warn!(interface = guarded.name, "somebody took our program off it");
+                forget(program, attachment.index);
+                guarded.attachment = None;
+            }
+        }
+    }
+
+    fn put(&mut self, name: String, attachment: Attachment) {
+        match self.guarded.iter_mut().find(|guarded| guarded.name == name) {
+            Some(guarded) => guarded.attachment = Some(attachment),
+            None => self.guarded.push(Guarded { name, attachment: Some(attachment) }),
+        }
+    }
+
+    /// Names to guard now: those asked for, those that were guarded and came back, and those with a default route where `auto` was asked for. An
+    /// interface that loses its default route stays guarded: it may only flap.
+    async fn wanted_names(&self) -> Vec<String> {
+        let mut names: Vec<String> = self.wanted.iter().filter(|name| *name != AUTO).cloned().collect();
+        names.extend(self.guarded.iter().map(|guarded| guarded.name.clone()));
+        if self.wanted.iter().any(|name| name == AUTO) {
+            match default_route_interfaces().await {
+                Ok(found) => names.extend(found),
+                Err(error) => warn!(%error, "cannot tell which interfaces have a default route"),
+            }
+        }
+        let mut seen = HashSet::new();
+        names.retain(|name| seen.insert(name.clone()));
+        names
+    }
+}
+
+fn forget(program: &mut Program, index: u32) {
+    if let Err(error) = program.detach(index) {
+        warn!(%error, "cannot let go of an interface that is gone");
+    }
+}

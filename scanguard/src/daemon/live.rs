@@ -1,0 +1,77 @@
+//! What the listeners show of the daemon itself. The main loop writes it, everybody reads it.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::time::{Duration, SystemTime};
+
+use prometheus::{Histogram, HistogramOpts};
+use scanguard_common::reason::Mode;
+use scanguard_common::score::ScoreRules;
+use scanguard_common::source::KeyRules;
+
+use super::interfaces::Guarded;
+use crate::config::Safety;
+
+/// Upper ends of the buckets of `decision_seconds`: a millisecond is the target.
+const BUCKETS: [f64; 10] = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0];
+
+/// Everything that changes while it runs.
+#[derive(Clone, Debug)]
+pub(super) struct State {
+    pub(super) mode: Mode,
+    /// When enforcing ends unless it is confirmed.
+    pub(super) reverts: Option<SystemTime>,
+    pub(super) keys: KeyRules,
+    pub(super) rules: ScoreRules,
+    pub(super) safety: Safety,
+    pub(super) guarded: Vec<Guarded>,
+    /// Verdicts that the kernel held and should not have, or the other way round, when it was last looked.
+    pub(super) drift: u64,
+    /// Whether what an operator decides is forgotten at a restart.
+    pub(super) forgets: bool,
+    /// Whether no more automatic blocks are made now.
+    pub(super) breaker_open: bool,
+    /// Decisions by action and reason.
+    pub(super) decisions: BTreeMap<(&'static str, &'static str), u64>,
+}
+
+/// A shared handle on it.
+#[derive(Clone)]
+pub(super) struct Live {
+    state: Arc<RwLock<State>>,
+    /// From the packet to what was decided about its source.
+    decision_seconds: Histogram,
+}
+
+impl Live {
+    pub(super) fn new(state: State) -> anyhow::Result<Self> {
+        let options = HistogramOpts::new(
+            "scanguard_decision_seconds",
+            "Seconds from the packet that gave the reason to the decision in force.",
+        );
+        let decision_seconds = Histogram::with_opts(options.buckets(BUCKETS.to_vec()))?;
+        Ok(Self { state: Arc::new(RwLock::new(state)), decision_seconds })
+    }
+
+    pub(super) fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn change(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.state.write().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Counts a decision by action and reason.
+    pub(super) fn decided(&self, labels: (&'static str, &'static str)) {
+        self.change(|state| *state.decisions.entry(labels).or_default() += 1);
+    }
+
+    /// Notes how long it took from the packet to the decision in force.
+    pub(super) fn took(&self, nanoseconds: u64) {
+        self.decision_seconds.observe(Duration::from_nanos(nanoseconds).as_secs_f64());
+    }
+
+    pub(super) fn decision_seconds(&self) -> Histogram {
+        self.decision_seconds.clone()
+    }
+}

@@ -1,0 +1,122 @@
+//! What the daemon remembers of the evidence against sources, for whoever asks why. The latest of each source, and the sources heard of last.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use scanguard_common::contact::{ContactKind, Outcome};
+use scanguard_common::event::Event;
+use scanguard_common::score::UNITS_PER_NAT;
+use scanguard_common::source::SourceKey;
+
+use crate::api::{Evidence, timestamp};
+use crate::kernel::clock;
+
+/// First contacts remembered of a source: many times what makes it a suspect.
+const MOST_OF_ONE: usize = 32;
+/// Sources remembered. With all that is of each some 20 MB.
+const MOST_SOURCES: usize = 8192;
+
+/// A shared handle on it.
+#[derive(Clone, Default)]
+pub(super) struct Memory {
+    inner: Arc<Mutex<Inner>>,
+}
+
+#[derive(Default)]
+struct Inner {
+    contacts: HashMap<SourceKey, VecDeque<Event>>,
+    /// Sources in the order in which they were first heard of.
+    order: VecDeque<SourceKey>,
+}
+
+impl Memory {
+    /// Remembers a first contact that counts.
+    pub(super) fn note(&self, event: &Event) {
+        if event.points == 0 {
+            return;
+        }
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let Inner { contacts, order } = &mut *inner;
+        let known = contacts.entry(event.source).or_insert_with(|| {
+            order.push_back(event.source);
+            VecDeque::new()
+        });
+        if known.len() == MOST_OF_ONE {
+            known.pop_front();
+        }
+        known.push_back(*event);
+        if order.len() > MOST_SOURCES
+            && let Some(oldest) = order.pop_front()
+        {
+            contacts.remove(&oldest);
+        }
+    }
+
+    /// What is remembered of a source, oldest first.
+    pub(super) fn of(&self, source: &SourceKey) -> Vec<Evidence> {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.contacts.get(source).into_iter().flatten().map(evidence).collect()
+    }
+}
+
+fn evidence(event: &Event) -> Evidence {
+    let nats = |units: u32| f64::from(units) / f64::from(UNITS_PER_NAT);
+    Evidence {
+        time: timestamp(clock::monotonic_to_system(event.time_ns)),
+        proto: ContactKind::from_u8(event.asked).map_or("unknown", ContactKind::label).to_owned(),
+        destination: IpAddr::from(event.destination).to_string(),
+        port: event.port,
+        outcome: Outcome::from_u8(event.outcome).map_or("unknown", Outcome::label).to_owned(),
+        step: nats(event.points),
+        score: nats(event.score),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use scanguard_common::address::Address;
+
+    use super::*;
+
+    fn event(source: u32, port: u16, points: u32) -> Event {
+        let address = Address::from(IpAddr::from(source.to_be_bytes()));
+        Event {
+            time_ns: 0,
+            source: SourceKey(address),
+            destination: address,
+            port,
+            kind: 1,
+            asked: ContactKind::Tcp as u8,
+            class: 0,
+            outcome: Outcome::Closed as u8,
+            tcp_flags: 2,
+            reserved: 0,
+            score: points,
+            points,
+        }
+    }
+
+    #[test]
+    fn the_latest_contacts_that_count_are_remembered() {
+        let memory = Memory::default();
+        for port in 1..=100 {
+            memory.note(&event(7, port, if port % 2 == 0 { 1420 } else { 0 }));
+        }
+        let found = memory.of(&event(7, 0, 0).source);
+        assert_eq!((found.len(), found[0].port, found[31].port), (MOST_OF_ONE, 38, 100));
+        assert_eq!(found[31].outcome, "closed");
+    }
+
+    #[test]
+    fn of_many_sources_those_heard_of_first_are_forgotten() {
+        let memory = Memory::default();
+        let sources = u32::try_from(MOST_SOURCES).expect("few enough");
+        for source in 0..sources + 10 {
+            memory.note(&event(source, 1, 1420));
+        }
+        assert!(memory.of(&event(9, 0, 0).source).is_empty());
+        assert_eq!(memory.of(&event(10, 0, 0).source).len(), 1);
+        assert_eq!(memory.inner.lock().expect("whole").contacts.len(), MOST_SOURCES);
+    }
+}

@@ -1,0 +1,44 @@
+//! Reads the configuration anew while the daemon runs: all of it or nothing.
+
+use std::time::SystemTime;
+
+use tracing::{error, info};
+
+use super::Options;
+use crate::api::{Change, Reloaded, SCHEMA_VERSION};
+use crate::config::changes::{changes, in_force};
+use crate::config::{Config, file};
+use crate::operator::{Desk, OperatorError};
+
+/// Reads it and puts it in force as far as that can be done without a restart; `config` says then what is in force.
+///
+/// # Errors
+/// When the file is wrong, or the kernel part does not take it: then everything is as it was.
+pub(super) fn reload(options: &Options, config: &mut Config, desk: &mut Desk) -> Result<Reloaded, OperatorError> {
+    let file::Loaded { config: wanted, file } =
+        options.load().map_err(|error| OperatorError::Usage(format!("nothing was changed: {error}")))?;
+    let changes = changes(config, &wanted);
+    let new = in_force(config, wanted);
+    let now = SystemTime::now();
+    if let Err(error) = desk.apply(config, &new, now) {
+        if let Err(again) = desk.apply(&new, config, now) {
+            error!(%again, "the configuration before could not be put back whole");
+        }
+        return Err(OperatorError::Failed(error.context("nothing was changed")));
+    }
+    *config = new;
+    let file = file.map(|file| file.display().to_string());
+    Ok(Reloaded { schema_version: SCHEMA_VERSION, file, changes })
+}
+
+/// Says what changed.
+pub(super) fn tell(reloaded: &Reloaded) {
+    info!(changes = reloaded.changes.len(), "the configuration was read anew");
+    for Change { key, old, new, applied } in &reloaded.changes {
+        if *applied {
+            info!(key, old, new, "changed");
+        } else {
+            info!(key, old, new, "changed, and in force only after a restart");
+        }
+    }
+}

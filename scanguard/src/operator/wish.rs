@@ -1,0 +1,141 @@
+//! What can be asked for, as types: each knows its route, its answer, and how it is carried out at a [`Desk`], with a daemon or without.
+
+use std::time::SystemTime;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::desk::Desk;
+use super::error::OperatorError;
+use super::why::Remembered;
+use crate::api::{
+    Address, AllowAdd, AllowAdded, AllowList, AllowRemove, AllowRemoved, AllowTest, BlockAdd, BlockAdded, BlockList,
+    BlockRemove, BlockRemoved, ModeSet, ModeState, Nothing, Why,
+};
+use crate::safety::Facts;
+
+/// Whether something is only read.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Kind {
+    /// `GET`, with what is asked for in the query.
+    Read,
+    /// `POST`, with a JSON body.
+    Change,
+}
+
+/// What must be known besides.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Needs {
+    /// Nothing.
+    Nothing,
+    /// The host: who is logged in, which addresses are its own.
+    Facts,
+    /// What the daemon remembers of a source.
+    Memory,
+}
+
+/// What is known besides.
+#[derive(Clone, Debug)]
+pub struct Around {
+    /// The time.
+    pub now: SystemTime,
+    /// The host, where that is needed.
+    pub facts: Facts,
+    /// What is remembered of the source asked for, where that is needed.
+    pub remembered: Remembered,
+}
+
+impl Around {
+    /// Now, and nothing else.
+    #[must_use]
+    pub fn now() -> Self {
+        Self { now: SystemTime::now(), facts: Facts::default(), remembered: Remembered::default() }
+    }
+}
+
+/// Something an operator asks for.
+pub trait Wish: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {
+    /// What he gets.
+    type Answer: Serialize + DeserializeOwned + Send + 'static;
+    /// Path of the route.
+    const PATH: &'static str;
+    /// Whether it is only read.
+    const KIND: Kind;
+    /// What must be known besides.
+    const NEEDS: Needs = Needs::Nothing;
+
+    /// Does it.
+    ///
+    /// # Errors
+    /// When it makes no sense, a safety rule forbids it, there is no such thing, or it fails.
+    fn carry_out(self, desk: &mut Desk, around: Around) -> Result<Self::Answer, OperatorError>;
+
+    /// Addresses from which whoever asks says he is logged in.
+    fn logged_in_from(&self) -> &[String] {
+        &[]
+    }
+
+    /// The address it is about, where [`Needs::Memory`].
+    fn address(&self) -> Option<&str> {
+        None
+    }
+}
+
+macro_rules! wishes {
+    ($($wish:ty => $answer:ty, $kind:ident $path:literal, $do:expr;)+) => {
+        $(impl Wish for $wish {
+            type Answer = $answer;
+            const PATH: &'static str = $path;
+            const KIND: Kind = Kind::$kind;
+
+            fn carry_out(self, desk: &mut Desk, around: Around) -> Result<$answer, OperatorError> {
+                let carry_out: fn(Self, &mut Desk, Around) -> Result<$answer, OperatorError> = $do;
+                carry_out(self, desk, around)
+            }
+        })+
+    };
+}
+
+wishes! {
+    AllowAdd => AllowAdded, Change "/v1/allow", |wish, desk, around| desk.allow_add(&wish, around.now);
+    AllowRemove => AllowRemoved, Change "/v1/allow/remove", |wish, desk, _| desk.allow_remove(&wish);
+    Nothing<AllowList> => AllowList, Read "/v1/allow", |_, desk, _| Ok(desk.allow_list());
+    Address<AllowTest> => AllowTest, Read "/v1/allow/test", |wish, desk, _| desk.allow_test(&wish.address);
+    BlockRemove => BlockRemoved, Change "/v1/block/remove", |wish, desk, _| desk.block_remove(&wish);
+    Nothing<BlockList> => BlockList, Read "/v1/block", |_, desk, _| Ok(desk.block_list());
+    Nothing<ModeState> => ModeState, Read "/v1/mode", |_, desk, _| Ok(desk.mode());
+    ModeSet => ModeState, Change "/v1/mode", |wish, desk, around| desk.set_mode(&wish, around.now);
+    Confirm => ModeState, Change "/v1/confirm", |_, desk, around| desk.confirm(around.now);
+}
+
+pub use crate::api::Confirm;
+
+impl Wish for BlockAdd {
+    type Answer = BlockAdded;
+    const PATH: &'static str = "/v1/block";
+    const KIND: Kind = Kind::Change;
+    const NEEDS: Needs = Needs::Facts;
+
+    fn carry_out(self, desk: &mut Desk, around: Around) -> Result<BlockAdded, OperatorError> {
+        desk.block_add(&self, &around.facts, around.now)
+    }
+
+    fn logged_in_from(&self) -> &[String] {
+        &self.logged_in_from
+    }
+}
+
+impl Wish for Address<Why> {
+    type Answer = Why;
+    const PATH: &'static str = "/v1/why";
+    const KIND: Kind = Kind::Read;
+    const NEEDS: Needs = Needs::Memory;
+
+    fn carry_out(self, desk: &mut Desk, around: Around) -> Result<Why, OperatorError> {
+        desk.why(&self.address, around.remembered)
+    }
+
+    fn address(&self) -> Option<&str> {
+        Some(&self.address)
+    }
+}

@@ -1,0 +1,128 @@
+//! What people are told: how a block came to its length, and what comes next.
+
+use std::time::Duration;
+
+use scanguard_common::source::SourceKey;
+
+use super::clock::{Moment, millis};
+use super::recurrence::{length, uncapped};
+use super::{BlockReason, Clock, Deferral, Policy};
+use crate::config::Blocks;
+use crate::duration::format;
+
+/// Why a source is blocked or not, for `why`.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Explanation {
+    /// How it came to what is done, a sentence each, with the numbers.
+    pub arithmetic: Vec<String>,
+    /// What comes next.
+    pub next_step: String,
+}
+
+impl Policy {
+    /// Explains what the policy does about a source. `allowed` tells whether it is on the allowlist.
+    #[must_use]
+    pub fn explain(&self, settings: &Blocks, allowed: bool, source: &SourceKey, now: Clock) -> Explanation {
+        let now = self.timeline.moment(now);
+        let in_force = self.running.get(source).filter(|(until, _)| *until > now);
+        let Some((until, running)) = in_force else {
+            let past = self.past(source).filter(|(ended, _)| now.since(*ended) < millis(settings.recurrence));
+            let arithmetic = past.map(|(ended, times)| past_sentence(settings, times, now.since(ended)));
+            let next_step = self.next_step(settings, allowed, source, past.map_or(0, |(_, times)| times));
+            return Explanation { arithmetic: arithmetic.into_iter().collect(), next_step };
+        };
+        let earlier = running.earlier();
+        let [lasts, left] = [until.since(running.since), until.since(now)].map(Duration::from_millis);
+        let arithmetic = vec![
+            running.reason.sentence().to_owned(),
+            block_sentence(settings, earlier, lasts),
+            format!("It ends by itself in {}.", format(rounded_up(left))),
+        ];
+        let next_step = if allowed {
+            Deferral::Allowed.sentence().to_owned()
+        } else {
+            let [recurrence, next] = [settings.recurrence, length(settings, earlier.saturating_add(1))].map(format);
+            format!("If it comes again within {recurrence} of its end, the next block lasts {next}.")
+        };
+        Explanation { arithmetic, next_step }
+    }
+
+    /// When the last block of a source that is not blocked ended, and how many there were.
+    fn past(&self, source: &SourceKey) -> Option<(Moment, u32)> {
+        match self.running.get(source) {
+            // Its time was over since the last step.
+            Some((until, running)) => Some((until, running.earlier().saturating_add(1))),
+            None => self.finished.get(source).map(|(ended, finished)| (ended, finished.times)),
+        }
+    }
+
+    /// What comes next for a source that is not blocked.
+    fn next_step(&self, settings: &Blocks, allowed: bool, source: &SourceKey, earlier: u32) -> String {
+        let lasts = format(length(settings, earlier));
+        let reason = if settings.unproven { BlockReason::Score } else { BlockReason::Proven };
+        match self.may_block(settings, allowed, source, reason) {
+            Ok(()) if settings.unproven => format!(
+                "Once its score is high enough, or it proves that it is really there, it is blocked from private ports \
+                 for {lasts}."
+            ),
+            Ok(()) => format!("Once it proves that it is really there, it is blocked from private ports for {lasts}."),
+            Err(Deferral::Allowed) => Deferral::Allowed.sentence().to_owned(),
+            Err(why) => format!("It would not be blocked now. {}", why.sentence()),
+        }
+    }
+}
+
+/// `2 earlier blocks count, the last ended 3h ago; each counts for 7d.`
+fn past_sentence(settings: &Blocks, times: u32, ago_ms: u64) -> String {
+    let blocks = if times == 1 { "1 earlier block counts" } else { &format!("{times} earlier blocks count") };
+    let ago = format(Duration::from_millis(ago_ms));
+    format!("{blocks}, the last ended {ago} ago; each counts for {}.", format(settings.recurrence))
+}
+
+/// How a block came to its length: `It is the second block within 7d: 10m x 4 = 40m.`
+fn block_sentence(settings: &Blocks, earlier: u32, lasts: Duration) -> String {
+    let recurrence = format(settings.recurrence);
+    let which = if earlier == 0 {
+        format!("It is the first block within {recurrence}")
+    } else {
+        format!("It is the {} block in a row, each within {recurrence} of the one before", ordinal(earlier))
+    };
+    if length(settings, earlier) != lasts {
+        return format!("{which}. It lasts {}, by the settings of when it began.", format(lasts));
+    }
+    if earlier == 0 {
+        return format!("{which}: it lasts {}.", format(lasts));
+    }
+    let product = match earlier {
+        1 => format!("{} x {}", format(settings.first), settings.factor),
+        _ => format!("{} x {}^{earlier}", format(settings.first), settings.factor),
+    };
+    match uncapped(settings, earlier) {
+        Some(whole) if whole <= settings.longest => format!("{which}: {product} = {}.", format(whole)),
+        Some(whole) => format!("{which}: {product} = {}, but {} at most.", format(whole), format(settings.longest)),
+        None => format!("{which}: {product}, but {} at most.", format(settings.longest)),
+    }
+}
+
+/// The place of what comes after so many others.
+fn ordinal(earlier: u32) -> String {
+    const WORDS: [&str; 6] = ["first", "second", "third", "fourth", "fifth", "sixth"];
+    let word = usize::try_from(earlier).ok().and_then(|position| WORDS.get(position));
+    let place = u64::from(earlier) + 1;
+    word.map_or_else(|| format!("{place}{}", suffix(place)), ToString::to_string)
+}
+
+const fn suffix(place: u64) -> &'static str {
+    match (place % 100, place % 10) {
+        (11..=13, _) => "th",
+        (_, 1) => "st",
+        (_, 2) => "nd",
+        (_, 3) => "rd",
+        _ => "th",
+    }
+}
+
+/// Whole seconds, so that nothing that is left is written as nothing.
+const fn rounded_up(left: Duration) -> Duration {
+    Duration::from_secs(left.as_millis().div_ceil(1000) as u64)
+}

@@ -1,0 +1,94 @@
+//! What people read.
+
+use super::*;
+use crate::policy::Explanation;
+
+/// Blocks a source so many times, an hour between two, and gives when the last began.
+fn blocked(policy: &mut Policy, settings: &Blocks, scanner: SourceKey, times: u32) -> Clock {
+    let mut now = START;
+    for time in 0..times {
+        let Some(Action::Block { until, .. }) = prove(policy, settings, scanner, now) else { panic!("no block") };
+        if time + 1 < times {
+            now = until.after(HOUR);
+        }
+    }
+    now
+}
+
+fn text(explanation: &Explanation) -> String {
+    format!("{} > {}", explanation.arithmetic.join(" "), explanation.next_step)
+}
+
+#[test]
+fn the_arithmetic_of_a_block_is_told() {
+    let (settings, scanner) = (Blocks::default(), source("203.0.113.9"));
+    let rows = [
+        (
+            1,
+            "It is the first block within 7d: it lasts 10m. It ends by itself in 9m. > If it comes again within 7d of its end, the next block lasts 40m.",
+        ),
+        (
+            2,
+            "It is the second block in a row, each within 7d of the one before: 10m x 4 = 40m. It ends by itself in 39m. > If it comes again within 7d of its end, the next block lasts 160m.",
+        ),
+        (
+            3,
+            "It is the third block in a row, each within 7d of the one before: 10m x 4^2 = 160m. It ends by itself in 159m. > If it comes again within 7d of its end, the next block lasts 640m.",
+        ),
+        (
+            5,
+            "It is the fifth block in a row, each within 7d of the one before: 10m x 4^4 = 2560m, but 24h at most. It ends by itself in 1439m. > If it comes again within 7d of its end, the next block lasts 24h.",
+        ),
+        (
+            21,
+            "It is the 21st block in a row, each within 7d of the one before: 10m x 4^20, but 24h at most. It ends by itself in 1439m. > If it comes again within 7d of its end, the next block lasts 24h.",
+        ),
+    ];
+    for (times, expected) in rows {
+        let mut policy = Policy::default();
+        let now = blocked(&mut policy, &settings, scanner, times).after(MINUTE);
+        let explanation = text(&policy.explain(&settings, false, &scanner, now));
+        assert_eq!(explanation, format!("{} {expected}", BlockReason::Proven.sentence()), "{times}");
+    }
+}
+
+#[test]
+fn settings_that_changed_since_are_told() {
+    let (mut policy, settings, scanner) = (Policy::default(), Blocks::default(), source("203.0.113.9"));
+    let now = blocked(&mut policy, &settings, scanner, 1);
+    let changed = Blocks { first: HOUR, ..settings };
+    let explanation = text(&policy.explain(&changed, false, &scanner, now));
+    assert!(explanation.contains("It lasts 10m, by the settings of when it began."), "{explanation}");
+}
+
+#[test]
+fn what_counts_after_a_block_is_told_until_it_does_not() {
+    let (mut policy, settings, scanner) = (Policy::default(), Blocks::default(), source("203.0.113.9"));
+    let ended = blocked(&mut policy, &settings, scanner, 2).after(40 * MINUTE);
+    let expected = "2 earlier blocks count, the last ended 3h ago; each counts for 7d. > \
+                    Once it proves that it is really there, it is blocked from private ports for 160m.";
+    let now = ended.after(3 * HOUR);
+    assert_eq!(text(&policy.explain(&settings, false, &scanner, now)), expected, "before the next step");
+    policy.step(&settings, &nobody, Event::Tick, now);
+    assert_eq!(text(&policy.explain(&settings, false, &scanner, now)), expected, "after it");
+    let forgotten = " > Once it proves that it is really there, it is blocked from private ports for 10m.";
+    assert_eq!(text(&policy.explain(&settings, false, &scanner, ended.after(7 * DAY))), forgotten);
+}
+
+#[test]
+fn why_nothing_would_be_done_is_told() {
+    let (policy, scanner) = (Policy::default(), source("203.0.113.9"));
+    let conceal = Blocks { max_auto_level: AutoLevel::Conceal, ..Blocks::default() };
+    let none = Blocks { per_minute: 0, ..Blocks::default() };
+    let unproven = Blocks { unproven: true, ..Blocks::default() };
+    let rows = [
+        (Blocks::default(), true, "allowlist"),
+        (conceal, false, "`block.max_auto_level`"),
+        (none, false, "`block.per_minute`"),
+        (unproven, false, "Once its score is high enough"),
+    ];
+    for (settings, allowed, expected) in rows {
+        let Explanation { arithmetic, next_step } = policy.explain(&settings, allowed, &scanner, START);
+        assert!(arithmetic.is_empty() && next_step.contains(expected), "{expected}: {next_step}");
+    }
+}

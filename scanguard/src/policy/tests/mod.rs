@@ -1,0 +1,106 @@
+//! The policy against what it promises.
+
+mod cases;
+mod explain;
+mod model;
+mod promises;
+mod restart;
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use scanguard_common::source::SourceKey;
+
+use super::{Action, BlockReason, Clock, Event, Lifter, Policy};
+use crate::config::{AutoLevel, Blocks};
+
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// Some day in 2026.
+const START: Clock = Clock(1_780_000_000_000);
+
+fn source(address: &str) -> SourceKey {
+    SourceKey(address.parse::<IpAddr>().expect("an address").into())
+}
+
+/// Many sources of one network, the /48 with this number.
+fn hostile(network: u16, host: u16) -> SourceKey {
+    source(&format!("2001:db8:{network:x}:{host:x}::"))
+}
+
+fn nobody(_: &SourceKey) -> bool {
+    false
+}
+
+/// What comes of a proof, the ends of earlier blocks left out.
+fn prove(policy: &mut Policy, settings: &Blocks, source: SourceKey, now: Clock) -> Option<Action> {
+    let mut actions = policy.step(settings, &nobody, Event::Proven { source }, now);
+    actions.retain(|action| !matches!(action, Action::Ended { .. }));
+    assert!(actions.len() <= 1, "{actions:?}");
+    actions.pop()
+}
+
+fn is_block(action: Option<&Action>) -> bool {
+    matches!(action, Some(Action::Block { .. }))
+}
+
+/// Sources of few networks, so that budgets are met: three to a /24, three to a /48, and on a link each its own.
+fn any_source() -> impl Strategy<Value = SourceKey> {
+    prop_oneof![
+        (0_u8..4, 1_u8..4).prop_map(|(network, host)| source(&format!("198.51.{network}.{host}"))),
+        (0_u16..3, 0_u16..3).prop_map(|(network, host)| hostile(network, host)),
+        (1_u16..4).prop_map(|host| source(&format!("fe80::{host:x}"))),
+    ]
+}
+
+fn any_event() -> impl Strategy<Value = Event> {
+    let lifter = prop_oneof![Just(Lifter::Allowlist), Just(Lifter::Operator)];
+    prop_oneof![
+        1 => any_source().prop_map(|source| Event::Suspect { source }),
+        4 => any_source().prop_map(|source| Event::Eligible { source }),
+        12 => any_source().prop_map(|source| Event::Proven { source }),
+        1 => any_source().prop_map(|source| Event::Expired { source }),
+        1 => (any_source(), lifter).prop_map(|(source, by)| Event::Lifted { source, by }),
+        1 => Just(Event::Tick),
+    ]
+}
+
+/// How much time goes by before an event, in milliseconds.
+fn any_pause() -> impl Strategy<Value = u64> {
+    prop_oneof![
+        6 => 0_u64..20_000,
+        2 => Just(60_000),
+        2 => Just(59_999),
+        2 => 0_u64..2_000_000,
+        1 => 0_u64..90_000_000,
+        1 => 500_000_000_u64..700_000_000,
+    ]
+}
+
+/// Events and how long after the one before each comes.
+fn any_story() -> impl Strategy<Value = Vec<(u64, Event)>> {
+    prop::collection::vec((any_pause(), any_event()), 1..120)
+}
+
+/// Settings whose budgets are small enough to be met.
+fn any_settings() -> impl Strategy<Value = Blocks> {
+    let level = prop_oneof![
+        1 => Just(AutoLevel::Conceal),
+        6 => Just(AutoLevel::BlockPrivate),
+        2 => Just(AutoLevel::BlockAll),
+    ];
+    (level, any::<bool>(), 1_u32..5, 0_u32..5, 0_u32..6, 1_u64..8).prop_map(
+        |(max_auto_level, unproven, factor, per_minute, most, days)| Blocks {
+            max_auto_level,
+            unproven,
+            factor,
+            per_minute,
+            most,
+            recurrence: Duration::from_secs(days * 86_400),
+            ..Blocks::default()
+        },
+    )
+}

@@ -1,0 +1,197 @@
+//! What is promised whatever happens in whatever order.
+
+use std::collections::{HashMap, HashSet};
+
+use proptest::prelude::*;
+use scanguard_common::source::{KeyRules, SourceKey};
+use scanguard_common::verdict::Scope;
+
+use super::model::Model;
+use super::*;
+use crate::policy::Deferral;
+
+/// Which sources are on the allowlist in these tests: every third host.
+fn listed(source: &SourceKey) -> bool {
+    source.0.bytes().iter().map(|byte| u32::from(*byte)).sum::<u32>().is_multiple_of(3)
+}
+
+/// Plays a story and gives each event with its time and what came of it, ends left out.
+fn play(settings: &Blocks, story: &[(u64, Event)]) -> Vec<(Clock, Event, Option<Action>)> {
+    let mut policy = Policy::default();
+    let mut now = START;
+    let mut played = Vec::new();
+    for (pause, event) in story {
+        now = Clock(now.0 + pause);
+        let mut actions = policy.step(settings, &listed, *event, now);
+        actions.retain(|action| !matches!(action, Action::Ended { .. }));
+        assert!(actions.len() <= 1, "{actions:?}");
+        played.push((now, *event, actions.pop()));
+    }
+    played
+}
+
+/// Sources of the most numerous network, and how many networks there are.
+fn crowd(sources: impl Iterator<Item = SourceKey>) -> (usize, usize) {
+    let mut networks: HashMap<SourceKey, usize> = HashMap::new();
+    for source in sources {
+        *networks.entry(KeyRules::network(&source).unwrap_or(source)).or_default() += 1;
+    }
+    (networks.values().copied().max().unwrap_or(0), networks.len())
+}
+
+proptest! {
+    #[test]
+    fn it_decides_as_the_model_does(settings in any_settings(), story in any_story()) {
+        let mut model = Model::default();
+        for (now, event, action) in play(&settings, &story) {
+            prop_assert_eq!(action, model.step(&settings, &listed, event, now), "{:?} at {:?}", event, now);
+        }
+    }
+
+    #[test]
+    fn no_source_of_the_allowlist_is_ever_blocked(settings in any_settings(), story in any_story()) {
+        for (_, event, action) in play(&settings, &story) {
+            if let Some(Action::Block { source, .. }) = action {
+                prop_assert!(!listed(&source), "{:?}", event);
+            }
+        }
+    }
+
+    #[test]
+    fn every_block_has_an_end_and_none_is_longer_than_the_longest(settings in any_settings(), story in any_story()) {
+        for (now, _, action) in play(&settings, &story) {
+            if let Some(Action::Block { lasts, until, .. }) = action {
+                prop_assert!(lasts >= settings.first && lasts <= settings.longest, "{:?}", lasts);
+                prop_assert_eq!(until, now.after(lasts));
+            }
+        }
+    }
+
+    #[test]
+    fn no_block_goes_beyond_what_the_operator_allows(settings in any_settings(), story in any_story()) {
+        for (_, event, action) in play(&settings, &story) {
+            if let Some(Action::Block { scope, reason, .. }) = action {
+                prop_assert!(settings.max_auto_level >= AutoLevel::BlockPrivate);
+                prop_assert_eq!(scope, Scope::Private);
+                prop_assert!(matches!(event, Event::Proven { .. }) || settings.unproven, "{:?}", event);
+                prop_assert_eq!(reason == BlockReason::Proven, matches!(event, Event::Proven { .. }));
+            }
+        }
+    }
+
+    #[test]
+    fn the_budgets_hold_in_every_minute_and_at_once(settings in any_settings(), story in any_story()) {
+        let mut begun: Vec<(Clock, SourceKey)> = Vec::new();
+        let mut standing: HashMap<SourceKey, Clock> = HashMap::new();
+        for (now, event, action) in play(&settings, &story) {
+            standing.retain(|_, until| *until > now);
+            if let Event::Expired { source } | Event::Lifted { source, .. } = event {
+                standing.remove(&source);
+            }
+            if let Some(Action::Block { source, until, .. }) = action {
+                begun.push((now, source));
+                standing.insert(source, until);
+            }
+            let (in_network, networks) = crowd(standing.keys().copied());
+            prop_assert!(in_network.max(networks) <= settings.most as usize, "at once");
+        }
+        for (start, _) in &begun {
+            let minute = begun.iter().filter(|(now, _)| now >= start && now.0 - start.0 < 60_000);
+            let (in_network, networks) = crowd(minute.map(|(_, source)| *source));
+            prop_assert!(in_network.max(networks) <= settings.per_minute as usize, "in a minute");
+        }
+    }
+
+    #[test]
+    fn the_budget_of_a_minute_refills(
+        story in any_story(), per_minute in 1_u32..5, clocks in prop::collection::vec(0_u64..60_000, 0..4),
+    ) {
+        let settings = Blocks { per_minute, ..Blocks::default() };
+        let mut policy = Policy::default();
+        let mut now = START;
+        for (pause, event) in story {
+            now = Clock(now.0 + pause);
+            policy.step(&settings, &nobody, event, now);
+        }
+        let end = now.after(MINUTE);
+        for pause in clocks {
+            policy.step(&settings, &nobody, Event::Tick, Clock(now.0 + pause));
+        }
+        prop_assert!(is_block(prove(&mut policy, &settings, source("192.0.2.1"), end).as_ref()));
+    }
+
+    #[test]
+    fn the_breaker_is_open_exactly_when_a_new_network_finds_no_room(
+        settings in any_settings(), story in any_story(), later in any_pause(),
+    ) {
+        let settings = Blocks { max_auto_level: AutoLevel::BlockPrivate, ..settings };
+        let mut policy = Policy::default();
+        let mut now = START;
+        for (pause, event) in story {
+            now = Clock(now.0 + pause);
+            policy.step(&settings, &nobody, event, now);
+        }
+        let later = Clock(now.0 + later);
+        let open = policy.breaker_open(&settings, later);
+        let action = prove(&mut policy, &settings, source("192.0.2.1"), later);
+        prop_assert_eq!(open, !is_block(action.as_ref()), "{:?}", action);
+    }
+
+    #[test]
+    fn ends_are_told_once_for_each_block(settings in any_settings(), story in any_story()) {
+        let mut policy = Policy::default();
+        let mut now = START;
+        let mut blocked = HashSet::new();
+        for (pause, event) in story {
+            now = Clock(now.0 + pause);
+            for action in policy.step(&settings, &listed, event, now) {
+                match action {
+                    Action::Block { source, .. } => prop_assert!(blocked.insert(source), "blocked twice"),
+                    Action::Ended { source, .. } => prop_assert!(blocked.remove(&source), "ended twice"),
+                    Action::Deferred { .. } => {}
+                }
+            }
+            prop_assert_eq!(policy.running().map(|block| block.source).collect::<HashSet<_>>(), blocked.clone());
+        }
+    }
+
+    #[test]
+    fn no_setting_of_the_clock_harms_anybody(
+        settings in any_settings(),
+        story in prop::collection::vec((prop_oneof![any::<u64>(), 0_u64..10_000_000, START.0..START.0 + 10_000_000], any_event()), 1..60),
+        quiet in START.0..START.0 + 1_000_000_000,
+    ) {
+        let mut policy = Policy::default();
+        for (clock, event) in story {
+            for action in policy.step(&settings, &listed, event, Clock(clock)) {
+                match action {
+                    Action::Block { source, lasts, .. } => prop_assert!(lasts <= settings.longest && !listed(&source)),
+                    Action::Deferred { .. } | Action::Ended { .. } => {}
+                }
+            }
+        }
+        policy.step(&settings, &listed, Event::Tick, Clock(quiet));
+        for block in policy.running() {
+            prop_assert!(block.until <= Clock(quiet).after(settings.longest), "{:?}", block);
+        }
+        policy.step(&settings, &listed, Event::Tick, Clock(quiet).after(settings.longest));
+        prop_assert_eq!(policy.running().count(), 0, "all have ended");
+    }
+}
+
+#[test]
+fn stories_meet_every_deferral_that_small_settings_can() {
+    use proptest::strategy::ValueTree as _;
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    let mut met = HashSet::new();
+    for _ in 0..300 {
+        let settings = any_settings().new_tree(&mut runner).expect("settings").current();
+        let story = any_story().new_tree(&mut runner).expect("a story").current();
+        met.extend(play(&settings, &story).into_iter().filter_map(|(_, _, action)| match action? {
+            Action::Deferred { why, .. } => Some(why),
+            Action::Block { .. } | Action::Ended { .. } => None,
+        }));
+    }
+    let missing: Vec<Deferral> = Deferral::ALL.into_iter().filter(|why| !met.contains(why)).collect();
+    assert_eq!(missing, [Deferral::Full]);
+}
