@@ -4,60 +4,22 @@
 //! at collisions. Ports of one service family are one contact, because clients try them in turn on their own.
 
 use crate::address::Address;
+use crate::labelled::labelled;
 
-macro_rules! outcomes {
-    ($($(#[$doc:meta])* $name:ident = $number:literal, $label:literal;)+) => {
-        /// What became of a contact. Numbers and labels are append-only, like those of [`crate::reason::Reason`].
-        #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
-        #[repr(u8)]
-        pub enum Outcome {
-            $($(#[$doc])* $name = $number,)+
-        }
-
-        impl Outcome {
-            /// All outcomes, in the order of their numbers.
-            pub const ALL: &[Self] = &[$(Self::$name,)+];
-
-            /// The outcome with this number.
-            #[must_use]
-            pub const fn from_u8(number: u8) -> Option<Self> {
-                match number {
-                    $($number => Some(Self::$name),)+
-                    _ => None,
-                }
-            }
-
-            /// The name in metrics and JSON.
-            #[must_use]
-            pub const fn label(self) -> &'static str {
-                match self { $(Self::$name => $label,)+ }
-            }
-        }
-    };
-}
-
-outcomes! {
-    /// Nothing is known of the port, or it is not closed for certain: neutral.
+labelled! {
+    /// What became of a contact.
+    Outcome;
     #[default]
-    Unknown = 0, "unknown";
-    /// A public port.
-    Public = 1, "public";
-    /// A restricted port.
-    Restricted = 2, "restricted";
-    /// A canary port, verified to be closed.
-    Canary = 3, "canary";
-    /// A port verified to be closed.
-    Closed = 4, "closed";
-    /// TCP flags that no stack sends, to any port of ours.
-    IllegalFlags = 5, "illegal_flags";
-    /// TCP cut so that its flags hide.
-    TinyFragment = 6, "tiny_fragment";
-    /// More IPv6 extension headers than anyone needs.
-    LongChain = 7, "long_chain";
-    /// TCP with ACK that belongs to no connection, to a port verified to be closed.
-    AckProbe = 8, "ack_probe";
-    /// An IP protocol that is not handled here.
-    Protocol = 9, "protocol";
+    Unknown = 0, "unknown", "Nothing is known of the port, or it is not closed for certain: neutral.";
+    Public = 1, "public", "A public port.";
+    Restricted = 2, "restricted", "A restricted port.";
+    Canary = 3, "canary", "A canary port, verified to be closed.";
+    Closed = 4, "closed", "A port verified to be closed.";
+    IllegalFlags = 5, "illegal_flags", "TCP flags that no stack sends, to any port of ours.";
+    TinyFragment = 6, "tiny_fragment", "TCP cut so that its flags hide.";
+    LongChain = 7, "long_chain", "More IPv6 extension headers than anyone needs.";
+    AckProbe = 8, "ack_probe", "TCP with ACK that belongs to no connection, to a port verified to be closed.";
+    Protocol = 9, "protocol", "An IP protocol that is not handled here.";
 }
 
 /// What kind of thing is asked for: kinds never share a contact, so that the order of packets cannot decide which of two

@@ -38,6 +38,7 @@ pub mod datapath;
 pub mod event;
 #[cfg(any(test, feature = "host"))]
 pub mod host;
+mod labelled;
 pub mod layout;
 pub mod opened;
 pub mod packet;

@@ -3,44 +3,11 @@
 //! Numbers are positions in kernel counters and stored events, labels are metric labels: neither ever changes or is
 //! used twice. A new reason goes to the end, and `docs/metrics.md` lists it.
 
-macro_rules! reasons {
-    ($($(#[$doc:meta])* $name:ident = $number:literal, $label:literal, $sentence:literal;)+) => {
-        /// Why a packet was passed or dropped.
-        #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
-        #[repr(u8)]
-        pub enum Reason {
-            $($(#[$doc])* #[doc = $sentence] $name = $number,)+
-        }
+use crate::labelled::labelled;
 
-        impl Reason {
-            /// All reasons, in the order of their numbers.
-            pub const ALL: &[Self] = &[$(Self::$name,)+];
-
-            /// The reason with this number.
-            #[must_use]
-            pub const fn from_u8(number: u8) -> Option<Self> {
-                match number {
-                    $($number => Some(Self::$name),)+
-                    _ => None,
-                }
-            }
-
-            /// The label in metrics and JSON.
-            #[must_use]
-            pub const fn label(self) -> &'static str {
-                match self { $(Self::$name => $label,)+ }
-            }
-
-            /// The sentence shown to a person.
-            #[must_use]
-            pub const fn sentence(self) -> &'static str {
-                match self { $(Self::$name => $sentence,)+ }
-            }
-        }
-    };
-}
-
-reasons! {
+labelled! {
+    /// Why a packet was passed or dropped.
+    Reason;
     #[default]
     NotIp = 0, "not_ip", "Neither IPv4 nor IPv6: ARP, LLDP, or more than two VLAN tags.";
     Malformed = 1, "malformed", "The headers are cut short or contradict each other.";

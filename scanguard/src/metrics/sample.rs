@@ -68,6 +68,19 @@ impl Sample {
                 .collect(),
             attempts: attempts.collect(),
             events_lost: counters.get(CounterIndex::loss(Loss::Events)).packets,
+            ..Self::default()
+        }
+    }
+}
+
+/// Nothing counted.
+impl Default for Sample {
+    fn default() -> Self {
+        Self {
+            verdicts: Vec::new(),
+            contacts: Vec::new(),
+            attempts: Vec::new(),
+            events_lost: 0,
             sources: 0,
             suspects: 0,
             blocks: [(Scope::Private, 0), (Scope::All, 0)],
