@@ -11,7 +11,7 @@ use scanguard_common::counter::{Counter, CounterIndex, Loss};
 use scanguard_common::reason::{Level, Mode, Reason};
 use scanguard_common::record::SourceRecord;
 use scanguard_common::score::{ScoreRules, UNITS_PER_NAT};
-use scanguard_common::source::{KeyRules, SourceKey};
+use scanguard_common::source::KeyRules;
 use scanguard_common::verdict::Scope;
 
 use super::census::{Census, Snapshot};
@@ -30,8 +30,6 @@ use crate::metrics::sample::Sample;
 use crate::metrics::server::Sampler;
 use crate::operator::wish::{Around, Needs, Wish};
 use crate::operator::{OperatorError, Remembered, facts};
-use crate::prefix;
-use crate::prefix_map::{Prefix, PrefixMap};
 
 /// How long a scrape waits for the table of sources to be read anew before it takes the last reading.
 const SCRAPE_PATIENCE: Duration = Duration::from_millis(50);
@@ -152,11 +150,20 @@ impl Answers for View {
             let state = self.live.read();
             (state.keys, state.rules)
         };
-        let blocked = match &self.jobs {
-            Some(jobs) => jobs.ask(|hands| Ok(hands.desk.block_list().entries)).await?,
-            None => Vec::new(),
+        let mut listed = tokio::task::spawn_blocking(move || list(&snapshot, query, &keys, &rules)).await?;
+        let are_blocks = [Scope::Private, Scope::All].into_iter().any(|scope| self.readings.blocks(scope) > 0);
+        let Some(jobs) = self.jobs.as_ref().filter(|_| are_blocks) else {
+            return Ok(listed);
         };
-        Ok(tokio::task::spawn_blocking(move || list(&snapshot, query, &keys, &rules, &blocked)).await?)
+        let list = jobs.ask(move |hands| {
+            for source in &mut listed.sources {
+                if let Some(block) = hands.desk.block_on(&source.source) {
+                    with_block(source, block);
+                }
+            }
+            Ok(listed)
+        });
+        Ok(list.await?)
     }
 
     async fn operate<W: Wish>(&self, wish: W) -> Result<W::Answer, OperatorError> {
@@ -242,21 +249,9 @@ fn packets(verdicts: impl Iterator<Item = (Level, Reason, Mode, Counter)>) -> Pa
     packets
 }
 
-fn list(
-    snapshot: &Snapshot,
-    query: SourcesQuery,
-    keys: &KeyRules,
-    rules: &ScoreRules,
-    blocked: &[BlockEntry],
-) -> SourceList {
+fn list(snapshot: &Snapshot, query: SourcesQuery, keys: &KeyRules, rules: &ScoreRules) -> SourceList {
     let SourcesQuery { sort, limit } = query;
     let now_ns = clock::monotonic_coarse_ns();
-    let mut blocks: PrefixMap<&BlockEntry> = PrefixMap::default();
-    for block in blocked {
-        if let Ok(network) = prefix::parse(&block.source) {
-            blocks.insert(network.into(), block);
-        }
-    }
     let mut records: Vec<&SourceRecord> = snapshot.records.iter().collect();
     // The key decides between equals, so that the same table makes the same list.
     let rank = |record: &&SourceRecord| {
@@ -277,36 +272,15 @@ fn list(
         schema_version: SCHEMA_VERSION,
         as_of: timestamp(snapshot.as_of),
         total: snapshot.records.len() as u64,
-        sources: records
-            .into_iter()
-            .map(|record| {
-                let source = source(record, keys, rules, now_ns);
-                match blocks.covering(prefix_of(keys, &record.source)).next() {
-                    Some((_, block)) => with_block(source, block),
-                    None => source,
-                }
-            })
-            .collect(),
+        sources: records.into_iter().map(|record| source(record, keys, rules, now_ns)).collect(),
     }
-}
-
-/// The prefix that a source stands for.
-fn prefix_of(keys: &KeyRules, source: &SourceKey) -> Prefix {
-    let (address, length) = keys.prefix(*source);
-    let (address, bits) = scanguard_common::address::prefix(address, length);
-    Prefix::around(&address, bits)
 }
 
 /// A block comes before suspicion.
-fn with_block(source: Source, block: &BlockEntry) -> Source {
-    Source {
-        level: block.level.clone(),
-        scope: Some(block.scope.clone()),
-        reason: block.reason.clone(),
-        since: Some(block.since.clone()),
-        expires: block.expires.clone(),
-        ..source
-    }
+fn with_block(source: &mut Source, block: BlockEntry) {
+    let BlockEntry { level, scope, reason, since, expires, .. } = block;
+    (source.level, source.scope, source.reason) = (level, Some(scope), reason);
+    (source.since, source.expires) = (Some(since), expires);
 }
 
 fn source(record: &SourceRecord, keys: &KeyRules, rules: &ScoreRules, now_ns: u64) -> Source {
@@ -336,6 +310,8 @@ fn source(record: &SourceRecord, keys: &KeyRules, rules: &ScoreRules, now_ns: u6
 mod tests {
     use std::net::IpAddr;
     use std::time::SystemTime;
+
+    use scanguard_common::source::SourceKey;
 
     use super::*;
 
@@ -377,7 +353,7 @@ mod tests {
     #[test]
     fn sources_are_listed_in_the_order_asked_for_and_as_many() {
         let names = |sort, limit| -> Vec<String> {
-            let listed = list(&snapshot(), SourcesQuery { sort, limit }, &KeyRules::new(), &ScoreRules::new(), &[]);
+            let listed = list(&snapshot(), SourcesQuery { sort, limit }, &KeyRules::new(), &ScoreRules::new());
             assert_eq!(listed.total, 4);
             listed.sources.into_iter().map(|source| source.source).collect()
         };
@@ -395,7 +371,6 @@ mod tests {
             SourcesQuery { sort: SourceOrder::Score, limit: 1 },
             &KeyRules::new(),
             &ScoreRules::new(),
-            &[],
         );
         assert!((listed.sources[0].score - 2.0).abs() < f64::EPSILON);
     }

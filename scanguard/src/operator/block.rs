@@ -248,6 +248,13 @@ impl Desk {
         self.source_of(IpNetwork::from(address).into())
     }
 
+    /// The block that covers a source, written as people write it.
+    #[must_use]
+    pub fn block_on(&self, source: &str) -> Option<BlockEntry> {
+        let prefix = prefix::parse(source).ok()?.into();
+        self.blocked_by(prefix).map(|(prefix, block)| entry(&prefix, block))
+    }
+
     /// All blocks.
     #[must_use]
     pub fn block_list(&self) -> BlockList {
