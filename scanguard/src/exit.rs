@@ -61,7 +61,15 @@ impl From<anyhow::Error> for Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "{:#}", self.error)
+        // Messages name their cause, as they are shown alone as well: it is not told a second time.
+        let mut told = self.error.to_string();
+        for cause in self.error.chain().skip(1).map(ToString::to_string) {
+            if !told.ends_with(&cause) {
+                told.push_str(": ");
+                told.push_str(&cause);
+            }
+        }
+        formatter.write_str(&told)
     }
 }
 
@@ -77,5 +85,29 @@ pub trait OrExit<T> {
 impl<T, E: Into<anyhow::Error>> OrExit<T> for Result<T, E> {
     fn or_exit(self, status: ExitStatus) -> Result<T, Failure> {
         self.map_err(|error| Failure::new(status, error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use anyhow::Context as _;
+
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("cannot read it: {source}")]
+    struct NamesItsCause {
+        source: io::Error,
+    }
+
+    #[test]
+    fn each_cause_is_told_once() {
+        let error = || NamesItsCause { source: io::Error::other("no such file") };
+        let failure = Failure::new(ExitStatus::Failed, error());
+        assert_eq!(failure.to_string(), "cannot read it: no such file");
+        let failure = Failure::from(Err::<(), _>(error()).context("nothing was done").expect_err("an error"));
+        assert_eq!(failure.to_string(), "nothing was done: cannot read it: no such file");
     }
 }

@@ -5,20 +5,23 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
+use super::backend::Backend;
 use super::output::{Output, print};
+use super::{Global, render};
 use crate::api::SCHEMA_VERSION;
 use crate::config::document::{Comments, document};
 use crate::config::file::{DEFAULT_FILE, LoadError, Loaded, load};
 use crate::config::{Config, Problem};
 use crate::exit::{ExitStatus, Failure, OrExit as _};
 
-/// Check, show or write the configuration
+/// Check, show, write or reload the configuration
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
   scanguard config default | sudo tee /etc/scanguard/scanguard.toml
   scanguard config check ./scanguard.toml
-  scanguard config show --json")]
+  scanguard config show --json
+  sudo scanguard config reload")]
 pub(super) struct ConfigVerb {
     #[command(subcommand)]
     verb: Verb,
@@ -39,15 +42,25 @@ enum Verb {
     },
     /// Print a file with the defaults and every key explained
     Default,
+    /// Have the daemon read its file anew, and tell what changed
+    ///
+    /// All of it or nothing: of a file that is wrong every problem is told, nothing changes, and the exit code is 2. What takes a
+    /// restart is marked. SIGHUP does the same.
+    Reload,
 }
 
 impl ConfigVerb {
-    pub(super) fn execute(self, output: Output) -> Result<ExitStatus, Failure> {
+    pub(super) fn execute(self, global: &Global, output: Output) -> Result<ExitStatus, Failure> {
         match self.verb {
             Verb::Check { file } => check(file.as_deref(), output),
             Verb::Show { config } => show(config.as_deref(), output),
             Verb::Default => {
                 print(document(&Config::default(), Comments::With).as_bytes())?;
+                Ok(ExitStatus::Done)
+            }
+            Verb::Reload => {
+                let reloaded = Backend::new(global)?.ask(async |client| client.reload().await)?;
+                output.show(&reloaded, render::reloaded)?;
                 Ok(ExitStatus::Done)
             }
         }

@@ -1,23 +1,26 @@
 //! The command line: one definition makes arguments, help, man pages and completions. One file per verb.
 
+mod allow;
+mod backend;
+mod block;
 mod completions;
 mod config;
 mod man;
+mod mode;
 mod output;
 pub mod render;
 mod run;
 mod sources;
+mod span;
 mod status;
+mod why;
 
-use std::io::{self, Write as _};
+use std::io;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
-use crate::config::{DEFAULT_SOCKET, file};
-use crate::control::client::{AskError, Client};
 use crate::exit::{ExitStatus, Failure};
 use output::Output;
 
@@ -36,11 +39,15 @@ struct Cli {
 
 const AFTER_HELP: &str = "\
 Examples:
-  sudo scanguard run -i eth0          guard eth0 until Ctrl-C; observe only
-  sudo scanguard run -i auto          guard every interface with a default route
-  sudo scanguard status               how it is, and what needs a look
-  sudo scanguard sources list         who asks most, and for how many ports
-  scanguard config default            a configuration file with every key explained
+  sudo scanguard run -i eth0                  guard eth0 until Ctrl-C; observe only
+  sudo scanguard run -i auto --keep           guard whatever has a default route
+  sudo scanguard status                       how it is, and what needs a look
+  sudo scanguard sources list                 who asks most, and for how many ports
+  sudo scanguard why 203.0.113.66             what is done about it, and on what evidence
+  sudo scanguard allow add 198.51.100.0/24    never act on these
+  sudo scanguard ban 203.0.113.66 --for 7d    block this one
+  sudo scanguard mode enforce --confirm 5m    drop packets; 5 minutes, unless confirmed
+  scanguard config default                    a configuration file with every key explained
 
 Exit codes:
   0 done   1 failed   2 usage or configuration   3 daemon not reachable   4 refused by a safety rule
@@ -65,6 +72,18 @@ enum Verb {
     Run(run::Run),
     Status(status::StatusVerb),
     Sources(sources::Sources),
+    #[command(visible_alias = "explain")]
+    Why(why::WhyVerb),
+    Allow(allow::Allow),
+    Block(block::Block),
+    /// Block addresses or prefixes: the same as `block add`
+    ///
+    /// A block that would lock you or the host out is refused (exit code 4); `scanguard block add --help` says which those are.
+    Ban(block::Add),
+    /// Lift blocks: the same as `block remove`
+    Unban(block::Remove),
+    Mode(mode::ModeVerb),
+    Confirm(mode::ConfirmVerb),
     Config(config::ConfigVerb),
     Completions(completions::Completions),
     Man(man::Man),
@@ -86,8 +105,7 @@ pub fn main() -> ExitCode {
         Ok(status) => status.into(),
         Err(failure) if is_broken_pipe(&failure) => ExitStatus::Done.into(),
         Err(failure) => {
-            // With standard error gone there is nobody left to tell.
-            let _ = writeln!(io::stderr(), "scanguard: {failure}");
+            output::tell(&failure.to_string());
             failure.status.into()
         }
     }
@@ -99,7 +117,14 @@ fn execute(global: &Global, verb: Verb) -> Result<ExitStatus, Failure> {
         Verb::Run(verb) => verb.execute(global),
         Verb::Status(verb) => verb.execute(global, output),
         Verb::Sources(verb) => verb.execute(global, output),
-        Verb::Config(verb) => verb.execute(output),
+        Verb::Why(verb) => verb.execute(global, output),
+        Verb::Allow(verb) => verb.execute(global, output),
+        Verb::Block(verb) => verb.execute(global, output),
+        Verb::Ban(verb) => verb.execute(global, output),
+        Verb::Unban(verb) => verb.execute(global, output),
+        Verb::Mode(verb) => verb.execute(global, output),
+        Verb::Confirm(verb) => verb.execute(global, output),
+        Verb::Config(verb) => verb.execute(global, output),
         Verb::Completions(verb) => verb.execute(),
         Verb::Man(verb) => verb.execute(output),
     }
@@ -109,28 +134,6 @@ fn execute(global: &Global, verb: Verb) -> Result<ExitStatus, Failure> {
 fn is_broken_pipe(failure: &Failure) -> bool {
     let kind = failure.error.downcast_ref::<io::Error>().map(io::Error::kind);
     kind == Some(io::ErrorKind::BrokenPipe)
-}
-
-/// Asks the daemon one question.
-fn ask<T>(global: &Global, question: impl AsyncFnOnce(Client) -> Result<T, AskError>) -> Result<T, Failure> {
-    let socket = global.socket.clone().unwrap_or_else(configured_socket);
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
-    runtime.block_on(question(Client::new(&socket))).map_err(|error| {
-        let status = match &error {
-            AskError::NoDaemon { .. } | AskError::NotAllowed(_) | AskError::TooSlow(_) | AskError::Garbled { .. } => {
-                ExitStatus::Unreachable
-            }
-            AskError::Refused(_) => ExitStatus::Failed,
-        };
-        Failure::new(status, error)
-    })
-}
-
-/// The socket that the configuration names. A file that cannot be read or is wrong is the daemon's business, not that of
-/// somebody who only asks.
-fn configured_socket() -> PathBuf {
-    file::load(None).map_or_else(|_| DEFAULT_SOCKET.into(), |loaded| loaded.config.control_socket)
 }
 
 /// The definition, for man pages and completions.
@@ -152,9 +155,11 @@ mod tests {
         let mut command = command().term_width(100);
         command.build();
         let mut help = command.render_long_help().to_string();
-        let verbs =
-            [&["run"][..], &["status"], &["sources"], &["sources", "list"], &["config"], &["completions"], &["man"]];
-        for path in verbs {
+        let verbs = "run, status, sources, sources list, why, allow, allow add, allow remove, allow list, allow test, \
+                     allow import, allow export, block, block add, block remove, block list, ban, unban, mode, confirm, \
+                     config, config reload, completions, man";
+        for path in verbs.split(", ") {
+            let path: Vec<&str> = path.split(' ').collect();
             let verb = path.iter().try_fold(&mut command, |command, verb| command.find_subcommand_mut(verb));
             let text = verb.expect("a verb").render_long_help();
             help.push_str(&format!("\n======== {}\n\n{text}", path.join(" ")));

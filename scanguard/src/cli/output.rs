@@ -19,6 +19,11 @@ impl Output {
         Self { json, no_color }
     }
 
+    /// Whether programs read it.
+    pub(super) const fn is_json(self) -> bool {
+        self.json
+    }
+
     /// Prints an answer: as JSON, or as `render` shows it to people.
     pub(super) fn show<T: Serialize>(
         self,
@@ -37,6 +42,11 @@ impl Output {
 pub(super) fn print(bytes: &[u8]) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
     stdout.write_all(bytes).and_then(|()| stdout.flush()).or_exit(ExitStatus::Failed)
+}
+
+/// Tells a person something beside the answer. With standard error gone there is nobody left to tell.
+pub(super) fn tell(text: &str) {
+    let _ = writeln!(io::stderr(), "scanguard: {text}");
 }
 
 /// Whether to colour: not for pipes and files, not with `--no-color`, not with `NO_COLOR` (<https://no-color.org>).

@@ -2,8 +2,9 @@
 
 use clap::{Args, Subcommand};
 
+use super::backend::Backend;
 use super::output::Output;
-use super::{Global, ask, render};
+use super::{Global, render};
 use crate::api::{SourceOrder, SourcesQuery};
 use crate::exit::{ExitStatus, Failure};
 
@@ -41,7 +42,7 @@ struct List {
 impl Sources {
     pub(super) fn execute(self, global: &Global, output: Output) -> Result<ExitStatus, Failure> {
         let SourcesVerb::List(List { sort, limit }) = self.verb;
-        let list = ask(global, async |client| client.sources(SourcesQuery { sort, limit }).await)?;
+        let list = Backend::new(global)?.ask(async |client| client.sources(SourcesQuery { sort, limit }).await)?;
         output.show(&list, render::sources)?;
         Ok(ExitStatus::Done)
     }

@@ -2,14 +2,15 @@
 
 use clap::Args;
 
+use super::backend::Backend;
 use super::output::Output;
-use super::{Global, ask, render};
+use super::{Global, render};
 use crate::exit::{ExitStatus, Failure};
 
 /// Show how the daemon is and what it did
 ///
-/// Exits with 5 when something keeps scanguard from doing its work, such as an interface it is no longer attached to; with 3
-/// when no daemon answers.
+/// Exits with 5 when something keeps scanguard from doing its work, such as an interface it is no longer attached to, or that no
+/// daemon runs and the kernel part goes on alone (`run --keep`); with 3 when there is neither.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -20,7 +21,7 @@ pub(super) struct StatusVerb {}
 
 impl StatusVerb {
     pub(super) fn execute(self, global: &Global, output: Output) -> Result<ExitStatus, Failure> {
-        let status = ask(global, async |client| client.status().await)?;
+        let status = Backend::new(global)?.status()?;
         output.show(&status, render::status)?;
         Ok(if status.healthy { ExitStatus::Done } else { ExitStatus::Unhealthy })
     }

@@ -18,12 +18,15 @@
 //! | `GET /v1/why?address=` | [`crate::api::Why`] |
 //! | `POST /v1/config/reload` | [`crate::api::Reloaded`] |
 //!
-//! What cannot be done is answered with [`crate::api::Refusal`] and 400 (makes no sense), 403 (a safety rule), 404 (no such thing) or 500.
+//! What cannot be done is answered with [`crate::api::Refusal`] and 400 (makes no sense), 403 (a safety rule), 404 (no such thing), 500
+//! or 503 (too busy with long lists).
 //! The routes that change something log who asked, by the peer's credentials.
 
 pub mod client;
 pub mod server;
 pub mod socket;
+#[cfg(test)]
+mod tests;
 
 /// Path of the route that answers [`crate::api::Status`].
 pub const STATUS: &str = "/v1/status";

@@ -1,6 +1,7 @@
 //! The routes of the control socket.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Result;
 use axum::body::{Body, Bytes};
@@ -12,6 +13,7 @@ use axum::routing::{MethodRouter, get, post};
 use axum::{Extension, Json, Router};
 use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 use tracing::info;
 
 use super::{RELOAD, SOURCES, STATUS};
@@ -28,6 +30,8 @@ const SHORT_LIST: usize = 1000;
 /// Long lists made or sent at a time. With a full table of the default size each takes some 130 MB while it is made, and
 /// 65 MB until its reader has it.
 const LONG_LISTS: usize = 2;
+/// Longest time to wait for one's turn to have a long list. The command line waits longer than that for its answer.
+const LONG_LIST_WAIT: Duration = Duration::from_secs(15);
 
 /// Who knows the answers: the daemon, or a test.
 pub trait Answers: Send + Sync + 'static {
@@ -95,7 +99,13 @@ async fn sources<A: Answers>(
     let permit = if (1..=SHORT_LIST).contains(&query.limit) {
         None
     } else {
-        Arc::clone(&control.long_lists).acquire_owned().await.ok()
+        match timeout(LONG_LIST_WAIT, Arc::clone(&control.long_lists).acquire_owned()).await {
+            Ok(permit) => permit.ok(),
+            Err(_) => {
+                let message = "others are being sent long lists: ask again later, or for a short one with --limit";
+                return refuse(StatusCode::SERVICE_UNAVAILABLE, RefusalCode::Failed, message);
+            }
+        }
     };
     let list = match control.answers.sources(query).await {
         Ok(list) => list,
@@ -141,7 +151,14 @@ fn change<A: Answers, W: Wish>() -> MethodRouter<Control<A>> {
                 info!(path = W::PATH, uid = peer.uid, pid = peer.pid, "somebody asks for a change");
                 answer(control.answers.operate(wish).await)
             }
-            Err(rejection) => refuse(rejection.status(), RefusalCode::Usage, rejection.body_text()),
+            Err(rejection) => {
+                let status = match rejection.status() {
+                    // JSON that says something else than what is asked for makes no more sense than what is no JSON.
+                    StatusCode::UNPROCESSABLE_ENTITY => StatusCode::BAD_REQUEST,
+                    status => status,
+                };
+                refuse(status, RefusalCode::Usage, rejection.body_text())
+            }
         },
     )
 }

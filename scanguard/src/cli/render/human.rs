@@ -49,6 +49,19 @@ pub(super) fn ago(then: &str, now: &str) -> String {
     }
 }
 
+/// An RFC 3339 time as people write it, to the second: `2026-03-01 12:00:00 UTC`.
+pub(super) fn moment(time: &str) -> String {
+    match humantime::parse_rfc3339(time) {
+        Ok(time) => humantime::format_rfc3339_seconds(time).to_string().replace('T', " ").replace('Z', " UTC"),
+        Err(_) => time.to_owned(),
+    }
+}
+
+/// One and many of a noun: `1 entry`, `3 entries`.
+pub(super) fn counted(number: u64, one: &str, many: &str) -> String {
+    format!("{} {}", count(number), if number == 1 { one } else { many })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -67,5 +80,11 @@ mod tests {
         }
         assert_eq!(ago("2026-01-01T00:00:00.000Z", "2026-01-01T00:00:07.500Z"), "7s ago");
         assert_eq!(ago("2026-01-01T00:00:09Z", "2026-01-01T00:00:07Z"), "0s ago");
+        assert_eq!(moment("2026-01-01T00:00:07.123Z"), "2026-01-01 00:00:07 UTC");
+        assert_eq!(moment("soon"), "soon");
+        assert_eq!(
+            counted(1, "entry", "entries") + ", " + &counted(1_000, "entry", "entries"),
+            "1 entry, 1,000 entries"
+        );
     }
 }

@@ -1,13 +1,24 @@
 //! Answers as people read them: pure functions from a type of [`crate::api`] to text.
 
+mod allow;
+mod block;
 mod human;
+mod mode;
+mod reload;
 mod sources;
 mod status;
+mod table;
+mod why;
 
 use anstyle::{AnsiColor, Style};
 
+pub use allow::{allow_added, allow_list, allow_removed, allow_test};
+pub use block::{block_added, block_removed, blocks};
+pub use mode::{confirmed, mode, mode_changed};
+pub use reload::reloaded;
 pub use sources::sources;
 pub use status::status;
+pub use why::why;
 
 /// Colours, or none.
 #[derive(Clone, Copy, Debug)]

@@ -2,18 +2,18 @@
 
 use super::Paint;
 use super::human::{ago, count};
+use super::table::{Side, table};
 use crate::api::{Source, SourceList};
 
-/// Columns, and whether they hold numbers.
-const COLUMNS: [(&str, bool); 8] = [
-    ("SOURCE", false),
-    ("ATTEMPTS", true),
-    ("CONTACTS", true),
-    ("FAILED", true),
-    ("SCORE", true),
-    ("LEVEL", false),
-    ("FIRST SEEN", true),
-    ("LAST SEEN", true),
+const COLUMNS: [(&str, Side); 8] = [
+    ("SOURCE", Side::Left),
+    ("ATTEMPTS", Side::Right),
+    ("CONTACTS", Side::Right),
+    ("FAILED", Side::Right),
+    ("SCORE", Side::Right),
+    ("LEVEL", Side::Left),
+    ("FIRST SEEN", Side::Right),
+    ("LAST SEEN", Side::Right),
 ];
 
 /// The sources as a table.
@@ -24,17 +24,7 @@ pub fn sources(list: &SourceList, paint: Paint) -> String {
         return "No source has asked for anything yet.\n".to_owned();
     }
     let rows: Vec<[String; COLUMNS.len()]> = sources.iter().map(|source| row(source, as_of)).collect();
-    let mut text = String::new();
-    let heading = COLUMNS.map(|(name, _)| name.to_owned());
-    let widths: [usize; COLUMNS.len()] = std::array::from_fn(|column| {
-        rows.iter().chain([&heading]).map(|row| row[column].len()).max().unwrap_or_default()
-    });
-    text.push_str(&paint.strong(&line(&heading, &widths)));
-    text.push('\n');
-    for row in &rows {
-        text.push_str(&line(row, &widths));
-        text.push('\n');
-    }
+    let mut text = table(COLUMNS, &rows, paint);
     let shown = sources.len() as u64;
     if shown < *total {
         text.push_str(&format!("\n{} of {} sources; --limit 0 lists all.\n", count(shown), count(*total)));
@@ -54,14 +44,6 @@ fn row(source: &Source, as_of: &str) -> [String; COLUMNS.len()] {
         ago(first_seen, as_of),
         ago(last_seen, as_of),
     ]
-}
-
-/// Cells side by side, numbers to the right.
-fn line(cells: &[String; COLUMNS.len()], widths: &[usize; COLUMNS.len()]) -> String {
-    let aligned = cells.iter().zip(widths).zip(COLUMNS).map(|((cell, width), (_, is_number))| {
-        if is_number { format!("{cell:>width$}") } else { format!("{cell:<width$}") }
-    });
-    aligned.collect::<Vec<_>>().join("  ").trim_end().to_owned()
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use super::Paint;
-use super::human::{bytes, count, duration};
+use super::human::{bytes, count, duration, moment};
 use crate::api::{Interface, MapFill, Packets, Status, VerdictCounts, Warning};
 
 /// The status as text.
@@ -18,13 +18,15 @@ pub fn status(status: &Status, paint: Paint) -> String {
 fn write(status: &Status, paint: Paint, text: &mut String) -> fmt::Result {
     let Status { mode, uptime_s, kernel, interfaces, packets, sources, suspects, verdicts, maps, .. } = status;
     let state = if status.healthy { paint.good("healthy") } else { paint.bad("unhealthy") };
-    let up = duration(Duration::from_secs(*uptime_s));
-    writeln!(
-        text,
-        "{} {} is {state}, mode {mode}, up {up}, Linux {kernel}",
-        paint.strong("scanguard"),
-        status.version
-    )?;
+    let up = if status.daemon {
+        format!("up {}", duration(Duration::from_secs(*uptime_s)))
+    } else {
+        paint.bad("without a daemon")
+    };
+    writeln!(text, "{} {} is {state}, mode {mode}, {up}, Linux {kernel}", paint.strong("scanguard"), status.version)?;
+    if let Some(reverts) = &status.mode_reverts_at {
+        writeln!(text, "It goes back to observe at {} unless `scanguard confirm` comes.", moment(reverts))?;
+    }
     writeln!(text)?;
     for (position, Interface { name, driver_mode, attached }) in interfaces.iter().enumerate() {
         let heading = if position == 0 { "interfaces" } else { "" };
@@ -93,6 +95,23 @@ mod tests {
     fn a_daemon_at_work() {
         insta::assert_snapshot!(status(&example(), Paint::new(false)));
         insta::assert_json_snapshot!(example());
+    }
+
+    #[test]
+    fn enforcing_that_is_to_be_confirmed() {
+        let reverts = Some("2026-03-01T12:05:00.000Z".into());
+        let text = status(&Status { mode: "enforce".into(), mode_reverts_at: reverts, ..example() }, Paint::new(false));
+        let head: Vec<&str> = text.lines().take(2).collect();
+        insta::assert_snapshot!(head.join("\n"));
+    }
+
+    #[test]
+    fn no_daemon_but_a_kernel_part_at_work() {
+        let text = status(&Status { daemon: false, kept: true, healthy: false, ..example() }, Paint::new(false));
+        assert!(
+            text.starts_with("scanguard 0.1.0 is unhealthy, mode observe, without a daemon, Linux 6.18.5\n"),
+            "{text}"
+        );
     }
 
     #[test]

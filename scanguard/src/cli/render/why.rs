@@ -1,0 +1,220 @@
+//! `scanguard why` for people.
+
+use std::fmt::{self, Write as _};
+
+use super::Paint;
+use super::allow::by;
+use super::human::{count, moment};
+use super::table::{Side, table};
+use crate::api::{Evidence, Why, WhyVerdict};
+
+const COLUMNS: [(&str, Side); 7] = [
+    ("TIME", Side::Left),
+    ("PROTO", Side::Left),
+    ("DESTINATION", Side::Left),
+    ("PORT", Side::Right),
+    ("OUTCOME", Side::Left),
+    ("STEP", Side::Right),
+    ("SCORE", Side::Right),
+];
+
+/// A page: verdict, evidence, arithmetic, allowlist, what comes next.
+#[must_use]
+pub fn why(why: &Why, paint: Paint) -> String {
+    let mut text = String::new();
+    write(why, paint, &mut text).expect("a String takes everything");
+    text
+}
+
+fn write(why: &Why, paint: Paint, text: &mut String) -> fmt::Result {
+    let Why { address, source, mode, verdict, evidence, allow, attempts, contacts, first_seen, last_seen, .. } = why;
+    let whose = if address == source { String::new() } else { format!(", which belongs to the source {source}") };
+    writeln!(text, "{}{whose}: {}", paint.strong(address), state(verdict, allow.matched, paint))?;
+    writeln!(text, "  {}", meaning(verdict, allow.matched, mode))?;
+    for line in details(verdict) {
+        writeln!(text, "  {line}")?;
+    }
+    if let (Some(first), Some(last)) = (first_seen, last_seen) {
+        let (attempts, contacts) = (count(*attempts), count(*contacts));
+        let (first, last) = (moment(first), moment(last));
+        writeln!(text, "  Seen first {first}, last {last}: {attempts} attempts, {contacts} contacts.")?;
+    }
+    section(text, "Why", &why.arithmetic, paint)?;
+    if !evidence.is_empty() {
+        let rows: Vec<_> = evidence.iter().map(row).collect();
+        writeln!(text, "\n{}", paint.strong("Evidence"))?;
+        for line in table(COLUMNS, &rows, Paint::new(false)).lines() {
+            writeln!(text, "  {line}")?;
+        }
+    }
+    let on_the_list =
+        allow.entry.as_ref().map_or_else(|| "It is not on it.".to_owned(), |entry| format!("By {}.", by(entry)));
+    section(text, "Allowlist", &[on_the_list], paint)?;
+    for (heading, lines) in [
+        ("Feeds that name it", &why.feeds),
+        ("Proof that the address is real", &why.proof),
+        ("Closed ports that were answered", &why.answered),
+        ("Sessions", &why.sessions),
+    ] {
+        section(text, heading, lines, paint)?;
+    }
+    section(text, "Next", std::slice::from_ref(&why.next_step), paint)
+}
+
+/// A heading with its lines, unless there are none.
+fn section(text: &mut String, heading: &str, lines: &[String], paint: Paint) -> fmt::Result {
+    if lines.is_empty() {
+        return Ok(());
+    }
+    writeln!(text, "\n{}", paint.strong(heading))?;
+    lines.iter().try_for_each(|line| writeln!(text, "  {line}"))
+}
+
+fn state(verdict: &WhyVerdict, allowed: bool, paint: Paint) -> String {
+    match verdict.level.as_str() {
+        _ if allowed => paint.good("allowed"),
+        "block" => paint.bad("blocked"),
+        "conceal" => paint.doubtful("concealed"),
+        _ => paint.good("nothing is done about it"),
+    }
+}
+
+/// What a verdict does.
+fn meaning(verdict: &WhyVerdict, allowed: bool, mode: &str) -> String {
+    let WhyVerdict { level, scope, origin, .. } = verdict;
+    let does = match (level.as_str(), scope.as_deref()) {
+        _ if allowed => return "Nothing is held against it, whatever it does.".to_owned(),
+        ("block", Some("private")) => "no new connection to any port but public ones",
+        ("block", _) => "no new connection at all",
+        ("conceal", _) => "no answer from closed, canary and restricted ports; public ones are open to it",
+        _ => return "It is treated like everybody else.".to_owned(),
+    };
+    if mode == "observe" && origin.as_deref() != Some("operator") {
+        return format!("It would get {does}. But the mode is observe.");
+    }
+    format!("It gets {does}.")
+}
+
+fn details(verdict: &WhyVerdict) -> Vec<String> {
+    let WhyVerdict { level: _, scope: _, reason, origin, prefix, since, expires } = verdict;
+    let by = origin.as_deref().map(|origin| match origin {
+        "operator" => "Decided by a person".to_owned(),
+        "controller" => "Decided by the daemon".to_owned(),
+        "kernel" => "Decided by the kernel part".to_owned(),
+        other => format!("Decided by {other}"),
+    });
+    let by = by.map(|by| by + &reason.as_ref().map_or_else(String::new, |reason| format!(", reason: {reason}")) + ".");
+    let covering = prefix.as_ref().map(|prefix| format!("The whole of {prefix} is meant."));
+    let since = since.as_deref().map(|since| {
+        let end =
+            expires.as_deref().map_or_else(|| "until it is removed".to_owned(), |end| format!("until {}", moment(end)));
+        format!("Since {}, {end}.", moment(since))
+    });
+    [by, covering, since].into_iter().flatten().collect()
+}
+
+fn row(evidence: &Evidence) -> [String; COLUMNS.len()] {
+    let Evidence { time, proto, destination, port, outcome, step, score } = evidence;
+    [
+        moment(time),
+        proto.clone(),
+        destination.clone(),
+        port.to_string(),
+        outcome.clone(),
+        format!("{step:+.3}"),
+        format!("{score:.3}"),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::{AllowEntry, SCHEMA_VERSION, WhyAllow, WhyScore};
+
+    fn suspect() -> Why {
+        let evidence = |port, step, score| Evidence {
+            time: "2026-03-01T12:00:00.123Z".into(),
+            proto: "tcp".into(),
+            destination: "192.0.2.10".into(),
+            port,
+            outcome: if step > 0.0 { "closed" } else { "public" }.into(),
+            step,
+            score,
+        };
+        Why {
+            schema_version: SCHEMA_VERSION,
+            address: "203.0.113.66".into(),
+            source: "203.0.113.66".into(),
+            mode: "observe".into(),
+            verdict: WhyVerdict {
+                level: "conceal".into(),
+                reason: Some("closed".into()),
+                origin: Some("kernel".into()),
+                since: Some("2026-03-01T12:00:01.000Z".into()),
+                expires: Some("2026-03-01T13:00:01.000Z".into()),
+                ..WhyVerdict::default()
+            },
+            score: WhyScore { value: 4.6, conceal_at: 4.5, block_at: 9.0, step: 1.5, half_life_s: 600 },
+            evidence: vec![evidence(443, 0.0, 0.0), evidence(23, 1.5, 1.5), evidence(8080, 1.5, 3.0)],
+            evidence_forgotten: 1,
+            attempts: 1_004,
+            contacts: 4,
+            first_seen: Some("2026-03-01T12:00:00.000Z".into()),
+            last_seen: Some("2026-03-01T12:00:09.000Z".into()),
+            arithmetic: vec!["It made 1004 attempts.".into(), "Its score is 4.600 now.".into()],
+            next_step: "`scanguard allow add 203.0.113.66` ends it.".into(),
+            ..Why::default()
+        }
+    }
+
+    #[test]
+    fn a_suspect() {
+        insta::assert_snapshot!(why(&suspect(), Paint::new(false)));
+        insta::assert_json_snapshot!(suspect());
+        assert!(why(&suspect(), Paint::new(true)).contains("\u{1b}["));
+    }
+
+    #[test]
+    fn a_blocked_prefix_around_an_ipv6_source() {
+        let blocked = Why {
+            address: "2001:db8:bad:1::7".into(),
+            source: "2001:db8:bad:1::/64".into(),
+            mode: "observe".into(),
+            verdict: WhyVerdict {
+                level: "block".into(),
+                scope: Some("private".into()),
+                reason: Some("spam".into()),
+                origin: Some("operator".into()),
+                prefix: Some("2001:db8:bad::/48".into()),
+                since: Some("2026-03-01T12:00:00.000Z".into()),
+                expires: None,
+            },
+            arithmetic: vec!["It was never seen.".into()],
+            next_step: "It stays blocked until it is lifted.".into(),
+            proof: vec!["It completed a handshake.".into()],
+            ..Why::default()
+        };
+        insta::assert_snapshot!(why(&blocked, Paint::new(false)));
+    }
+
+    #[test]
+    fn somebody_on_the_allowlist() {
+        let entry = AllowEntry {
+            prefix: "198.51.100.0/24".into(),
+            comment: Some("the office".into()),
+            source: "operator".into(),
+            ..AllowEntry::default()
+        };
+        let allowed = Why {
+            address: "198.51.100.7".into(),
+            source: "198.51.100.7".into(),
+            mode: "enforce".into(),
+            verdict: WhyVerdict { level: "none".into(), ..WhyVerdict::default() },
+            allow: WhyAllow { matched: true, entry: Some(entry) },
+            arithmetic: vec!["It was never seen.".into()],
+            next_step: "Nothing.".into(),
+            ..Why::default()
+        };
+        insta::assert_snapshot!(why(&allowed, Paint::new(false)));
+    }
+}
