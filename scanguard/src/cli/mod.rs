@@ -5,6 +5,7 @@ mod backend;
 mod block;
 mod completions;
 mod config;
+mod detach;
 mod man;
 mod mode;
 mod output;
@@ -85,6 +86,7 @@ enum Verb {
     Mode(mode::ModeVerb),
     Confirm(mode::ConfirmVerb),
     Config(config::ConfigVerb),
+    Detach(detach::Detach),
     Completions(completions::Completions),
     Man(man::Man),
 }
@@ -125,6 +127,7 @@ fn execute(global: &Global, verb: Verb) -> Result<ExitStatus, Failure> {
         Verb::Mode(verb) => verb.execute(global, output),
         Verb::Confirm(verb) => verb.execute(global, output),
         Verb::Config(verb) => verb.execute(global, output),
+        Verb::Detach(verb) => verb.execute(global, output),
         Verb::Completions(verb) => verb.execute(),
         Verb::Man(verb) => verb.execute(output),
     }
@@ -157,7 +160,7 @@ mod tests {
         let mut help = command.render_long_help().to_string();
         let verbs = "run, status, sources, sources list, why, allow, allow add, allow remove, allow list, allow test, \
                      allow import, allow export, block, block add, block remove, block list, ban, unban, mode, confirm, \
-                     config, config reload, completions, man";
+                     config, config reload, detach, completions, man";
         for path in verbs.split(", ") {
             let path: Vec<&str> = path.split(' ').collect();
             let verb = path.iter().try_fold(&mut command, |command, verb| command.find_subcommand_mut(verb));

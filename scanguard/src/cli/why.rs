@@ -6,7 +6,8 @@ use super::backend::operate;
 use super::output::Output;
 use super::{Global, render};
 use crate::api::{Address, Why};
-use crate::exit::{ExitStatus, Failure};
+use crate::exit::{ExitStatus, Failure, OrExit as _};
+use crate::prefix;
 
 /// Show what is done about an address, and why
 ///
@@ -26,6 +27,7 @@ pub(super) struct WhyVerb {
 
 impl WhyVerb {
     pub(super) fn execute(self, global: &Global, output: Output) -> Result<ExitStatus, Failure> {
+        prefix::parse(&self.address).or_exit(ExitStatus::Usage)?;
         let why = operate(global, Address::<Why>::of(self.address))?;
         output.show(&why, render::why)?;
         Ok(ExitStatus::Done)

@@ -121,13 +121,22 @@ async fn daemon(config: Config, options: Options) -> Result<(), Failure> {
     let (control_listener, socket_file) = socket::claim(&config.control_socket).or_exit(ExitStatus::Failed)?;
     let metrics_listener = metrics_listener(&config).await?;
     let names = start::interfaces(&config.interfaces).await?;
-    let Loaded { mut program, desk, events, ports, addresses, taken_over } = start::load(&config).await?;
+    let Loaded { mut program, mut desk, events, ports, addresses, taken_over } = start::load(&config).await?;
     let guarded = match start::attach(&mut program, &names, &config).await {
         Ok(guarded) => guarded,
         Err(failure) => {
             // What an earlier daemon left goes on as it was; what this one pinned is of no use to anybody.
-            if !taken_over && let Err(error) = program.unpin() {
-                warn!(%error, "pins are left behind: `scanguard detach` removes them");
+            match taken_over {
+                Some(settings) => {
+                    if let Err(error) = desk.tables().set_config(&settings) {
+                        warn!(%error, "the settings of the daemon before are lost: this one's are in force");
+                    }
+                }
+                None => {
+                    if let Err(error) = program.unpin() {
+                        warn!(%error, "pins are left behind: `scanguard detach` removes them");
+                    }
+                }
             }
             return Err(failure);
         }

@@ -3,6 +3,7 @@
 use std::time::SystemTime;
 
 use anyhow::{Context as _, anyhow};
+use scanguard_common::config::KernelConfig;
 use tracing::info;
 
 use super::addresses::OwnAddresses;
@@ -76,20 +77,21 @@ pub(super) struct Loaded {
     pub(super) events: EventStream,
     pub(super) ports: PortWatch,
     pub(super) addresses: OwnAddresses,
-    /// Whether an earlier daemon's state was found.
-    pub(super) taken_over: bool,
+    /// The settings of an earlier daemon whose state was found.
+    pub(super) taken_over: Option<KernelConfig>,
 }
 
 /// Loads it: anew, or over what an earlier daemon left pinned.
 pub(super) async fn load(config: &Config) -> Result<Loaded, Failure> {
     let pins = Pins::open(&config.pins, config.keep).map_err(refused)?;
-    let taken_over = pins.as_ref().is_some_and(Pins::hold_state);
-    if taken_over {
+    let is_taken_over = pins.as_ref().is_some_and(Pins::hold_state);
+    if is_taken_over {
         info!(pins = %config.pins.display(), "an earlier daemon left the kernel part at work: it is taken over");
     }
     let datapath = Datapath::load_with(&config.load_options(), pins).map_err(refused)?;
     let (program, tables, events) = datapath.into_parts();
     let events = events.context("the events are there only once")?;
+    let taken_over = is_taken_over.then(|| *tables.config());
     let kept = Keeper::open(&config.state, ports::now()).await;
     let mut desk = Desk::start(tables, config, kept.0.store(), SystemTime::now())?;
     let ports = PortWatch::follow(config, kept, desk.tables()).await?;

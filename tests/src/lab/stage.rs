@@ -1,17 +1,21 @@
 //! One run: hosts, services, recordings, a defender and customers, ready for something to happen.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use scanguard_common::reason::Mode;
+use serde_json::Value;
 
 use super::Lab;
 use super::customers::{Browsing, Held, Requests, Sessions};
-use super::defender::{Defender, Guard, Judgement};
+use super::defender::{Daemon, Defender, Guard, Judgement};
 use super::plan::{PUBLIC, RESTRICTED, TO_EDGE, UPLINK};
 use super::report::{Count, Counts, Customers, Report, SCHEMA_VERSION, Scanner};
 use super::services::Service;
+use super::tools::Tool;
+use super::wait::wait_until;
 use super::wire::{Answers, Capture, Recording, Seen, answers, asked, asked_until_hidden, attempts};
 
 const LIMIT: Duration = Duration::from_secs(120);
@@ -59,12 +63,57 @@ pub struct Stage {
     pub lab: Lab,
     /// The defender.
     pub guard: Guard,
+    /// What had passed the edge's link before the first customer came, and what the daemon had counted of it.
+    pub before: Option<Passed>,
     services: Vec<Service>,
     at_edge: Capture,
     in_edge: Capture,
     at_scanner: Capture,
     customers: Crowd,
     least_rounds: u64,
+}
+
+/// Packets of the edge's link.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Passed {
+    /// Frames that were put on it towards the edge, those that are no IP too, as the kernel counts them at its outer end.
+    pub sent: u64,
+    /// Packets that the daemon says were counted, by reason.
+    pub counted: BTreeMap<String, u64>,
+}
+
+impl Passed {
+    /// What passed until now, while nobody sends: both numbers are those of one moment.
+    ///
+    /// # Errors
+    /// When they cannot be read, or somebody goes on sending.
+    pub fn until_now(lab: &Lab, daemon: &Daemon) -> Result<Self> {
+        let mut last = None;
+        wait_until("silence on the edge's link", LIMIT, || {
+            let now = Self { sent: sent_to_edge(lab)?, counted: daemon.packets()? };
+            let still = last.as_ref() == Some(&now);
+            last = Some(now);
+            Ok(still)
+        })?;
+        last.context("nothing was read")
+    }
+
+    /// What passed since an earlier moment.
+    #[must_use]
+    pub fn since(&self, before: &Self) -> Self {
+        let counted = self.counted.iter().map(|(reason, count)| {
+            let before = before.counted.get(reason).copied().unwrap_or_default();
+            (reason.clone(), count.saturating_sub(before))
+        });
+        Self { sent: self.sent.saturating_sub(before.sent), counted: counted.collect() }
+    }
+}
+
+/// Frames that the router put on the edge's link since that is there.
+fn sent_to_edge(lab: &Lab) -> Result<u64> {
+    let shown = Tool::Ip.run(&lab.router, ["-s", "-j", "link", "show", "dev", TO_EDGE], LIMIT)?.success("ip")?;
+    let links: Value = serde_json::from_str(&shown.stdout).context("cannot read the output of ip -j")?;
+    links[0]["stats64"]["tx"]["packets"].as_u64().context("the link has no statistics")
 }
 
 #[derive(Debug)]
@@ -130,12 +179,13 @@ impl Stage {
         let at_scanner = Capture::start(&lab.scanner, UPLINK, "")?;
         let config = format!("mode = \"{}\"\n{config}", setup.mode.label());
         let guard = setup.defender.start(&lab, &setup.scanguard, &config)?;
+        let before = guard.daemon().map(|daemon| Passed::until_now(&lab, daemon)).transpose()?;
         let since = Instant::now();
         let sessions = Sessions::open(&lab)?;
         let browsing = Browsing::start(&lab, pace)?;
         browsing.wait_for_rounds(1, LIMIT)?;
         let customers = Crowd { browsing, sessions, since };
-        Ok(Self { lab, guard, services, at_edge, in_edge, at_scanner, customers, least_rounds })
+        Ok(Self { lab, guard, before, services, at_edge, in_edge, at_scanner, customers, least_rounds })
     }
 
     /// Lets the customers make at least a few rounds of requests, then end.
@@ -143,7 +193,7 @@ impl Stage {
     /// # Errors
     /// When their programs failed; requests without an answer are no error.
     pub fn calm(self) -> Result<Calm> {
-        let Self { lab, guard, services, at_edge, in_edge, at_scanner, customers, least_rounds } = self;
+        let Self { lab, guard, before: _, services, at_edge, in_edge, at_scanner, customers, least_rounds } = self;
         let Crowd { browsing, sessions, since } = customers;
         browsing.wait_for_rounds(least_rounds, LIMIT)?;
         let requests = browsing.stop()?;

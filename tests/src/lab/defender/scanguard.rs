@@ -1,5 +1,6 @@
 //! The real daemon on the edge, and its command line.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::fs;
 use std::net::IpAddr;
@@ -8,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::Signal;
+use scanguard::kernel::pins;
 use serde_json::Value;
 
 use super::Judgement;
@@ -34,6 +36,8 @@ pub struct Daemon {
     binary: PathBuf,
     edge: Netns,
     running: Running,
+    /// Whether the kernel part stays when it ends.
+    keeps: bool,
 }
 
 /// The `scanguard` beside the running program, where cargo puts it.
@@ -50,6 +54,14 @@ impl Daemon {
     /// # Errors
     /// When the binary is missing, or the daemon ends or does not attach; shows what it logged.
     pub fn start(edge: &Netns, binary: &Path, config: &str) -> Result<Self> {
+        Self::start_with(edge, binary, config, &[])
+    }
+
+    /// The same with further options of `scanguard run`. What an earlier one left is found: paths are the same each time.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_with(edge: &Netns, binary: &Path, config: &str, options: &[&str]) -> Result<Self> {
         ensure!(
             binary.is_file(),
             "there is no {}: build it with `cargo xtask build` (`cargo xtask test` does it for the tests)",
@@ -57,14 +69,16 @@ impl Daemon {
         );
         fs::write(CONFIG, config).context("cannot write the daemon's configuration")?;
         let mut command = edge.command(binary);
-        command.args(["run", "-i", UPLINK, "--config", CONFIG, "--socket", SOCKET]);
-        let mut daemon = Self { binary: binary.to_owned(), edge: edge.clone(), running: Running::start(command)? };
+        command.args(["run", "-i", UPLINK, "--config", CONFIG, "--socket", SOCKET]).args(options);
+        let running = Running::start(command)?;
+        let mut daemon = Self { binary: binary.to_owned(), edge: edge.clone(), running, keeps: false };
         let attached = wait_until("the daemon to attach", LIMIT, || {
             if let Some(status) = daemon.running.exited()? {
                 bail!("the daemon ended ({status})");
             }
             let status = daemon.cli(&["status", "--json"])?;
             let status = serde_json::from_str::<Value>(&status.stdout).unwrap_or_default();
+            daemon.keeps = status["kept"] == true;
             let mut interfaces = status["interfaces"].as_array().into_iter().flatten();
             Ok(interfaces.any(|interface| interface["name"] == UPLINK && interface["attached"] == true))
         });
@@ -92,6 +106,39 @@ impl Daemon {
         let mut command = self.edge.command(&self.binary);
         command.args(arguments).args(["--socket", SOCKET]);
         Running::start(command)?.wait(LIMIT)
+    }
+
+    /// Asks on its control socket, past the command line: for what is read without a body, for a change with one.
+    ///
+    /// # Errors
+    /// When it does not answer, or refuses; shows what it said.
+    pub fn ask(&self, path: &str, body: Option<&Value>) -> Result<Value> {
+        let (url, body) = (format!("http://scanguard{path}"), body.map(Value::to_string));
+        let mut arguments = vec!["--disable", "-sS", "--fail-with-body", "--unix-socket", SOCKET, &url];
+        if let Some(body) = &body {
+            arguments.extend(["-H", "content-type: application/json", "-d", body]);
+        }
+        let answer = Tool::Curl.run(&self.edge, arguments, LIMIT)?.success(&format!("asking for {path}"))?;
+        serde_json::from_str(&answer.stdout).with_context(|| format!("cannot read the answer {:?}", answer.stdout))
+    }
+
+    /// Packets that the kernel part counted since it was first loaded, by reason.
+    ///
+    /// # Errors
+    /// When it does not serve metrics, or not in the agreed shape.
+    pub fn packets(&self) -> Result<BTreeMap<String, u64>> {
+        let metrics = self.metrics()?;
+        let mut packets = BTreeMap::new();
+        for line in metrics.lines().filter_map(|line| line.strip_prefix("scanguard_packets_total{")) {
+            let read = || {
+                let (labels, count) = line.split_once("} ")?;
+                let reason = labels.split(',').find_map(|label| label.strip_prefix("reason=\"")?.strip_suffix('"'))?;
+                Some((reason.to_owned(), count.trim().parse::<u64>().ok()?))
+            };
+            let (reason, count) = read().with_context(|| format!("cannot read {line:?}"))?;
+            *packets.entry(reason).or_default() += count;
+        }
+        Ok(packets)
     }
 
     /// What it serves to Prometheus.
@@ -137,16 +184,31 @@ impl Daemon {
         Ok(Judgement { verdicts, counted: Some(counts.into_iter().collect()) })
     }
 
-    /// Stops it by SIGTERM.
+    /// Stops it by SIGTERM. What one with `--keep` left at work is there then, and is taken away like `scanguard detach` does.
     ///
     /// # Errors
-    /// When it does not exit with 0, or leaves a program, link or pin behind.
+    /// When it does not exit with 0, or leaves a program, link or pin behind that it should not; with `--keep` also when it leaves
+    /// none.
     pub fn stop(self) -> Result<()> {
-        let Self { binary: _, edge, running } = self;
-        running.stop(Signal::TERM, LIMIT)?.success("scanguard run")?;
+        let (edge, keeps) = (self.edge.clone(), self.keeps);
+        self.end(Signal::TERM)?.success("scanguard run")?;
+        if keeps {
+            ensure!(is_attached(&edge)?, "the daemon was to leave its program at work and did not");
+            pins::detach(Path::new(pins::DEFAULT_FOLDER)).context("cannot take away what the daemon left")?;
+            // The kernel lets go of a link without a pin a moment later.
+            return wait_until("what was left to be gone", LIMIT, || Ok(left_attached(&edge)?.is_empty()));
+        }
         let left = left_attached(&edge)?;
         ensure!(left.is_empty(), "the daemon left behind: {}", left.join(", "));
         Ok(())
+    }
+
+    /// Ends it by a signal, SIGKILL for instance, whatever it leaves behind.
+    ///
+    /// # Errors
+    /// When it does not end.
+    pub fn end(self, signal: Signal) -> Result<Finished> {
+        self.running.stop(signal, LIMIT)
     }
 }
 
@@ -162,23 +224,28 @@ fn after_ms(first_seen: Option<&str>, since: Option<&str>) -> Option<u64> {
 /// # Errors
 /// When the link or the pins cannot be listed.
 pub fn left_attached(edge: &Netns) -> Result<Vec<String>> {
-    let link = Tool::Ip.run(edge, ["-d", "link", "show", "dev", UPLINK], LIMIT)?.success("ip link show")?;
     let mut left = Vec::new();
-    if link.stdout.contains("xdp") {
+    if is_attached(edge)? {
         left.push(format!("an XDP program on {UPLINK}"));
     }
-    pins(Path::new("/sys/fs/bpf"), &mut left).context("cannot list the pins")?;
+    pinned(Path::new("/sys/fs/bpf"), &mut left).context("cannot list the pins")?;
     Ok(left)
 }
 
-fn pins(folder: &Path, found: &mut Vec<String>) -> std::io::Result<()> {
+/// Whether an XDP program runs on the uplink of a host.
+fn is_attached(edge: &Netns) -> Result<bool> {
+    let link = Tool::Ip.run(edge, ["-d", "link", "show", "dev", UPLINK], LIMIT)?.success("ip link show")?;
+    Ok(link.stdout.contains("xdp"))
+}
+
+fn pinned(folder: &Path, found: &mut Vec<String>) -> std::io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         if KERNELS_OWN.iter().any(|name| entry.file_name() == *name) {
             continue;
         }
         if entry.file_type()?.is_dir() {
-            pins(&entry.path(), found)?;
+            pinned(&entry.path(), found)?;
         } else {
             found.push(format!("the pin {}", entry.path().display()));
         }

@@ -3,6 +3,7 @@
 
 mod customers_only;
 mod hopping;
+mod kill;
 mod kinds;
 mod nmap;
 mod outgoing;
@@ -16,6 +17,7 @@ use super::Lab;
 use super::report::Report;
 use super::stage::{Scene, Setup, Stage};
 
+pub use kill::{Outage, kill};
 pub use nmap::nmap_syn;
 
 /// A named run.
@@ -42,6 +44,7 @@ pub const ALL: &[Scenario] = &[
     raw::HPING3,
     hopping::SCENARIO,
     kinds::SCENARIO,
+    kill::SCENARIO,
     customers_only::SCENARIO,
     p2p_noise::SCENARIO,
     restart::SCENARIO,
