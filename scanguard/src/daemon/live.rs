@@ -35,6 +35,16 @@ pub(super) struct State {
     pub(super) decisions: BTreeMap<(&'static str, &'static str), u64>,
 }
 
+impl State {
+    /// The mode at a time, and when it ends: the kernel part goes back to observing on time, the main loop takes note a little later.
+    pub(super) fn mode_at(&self, now: SystemTime) -> (Mode, Option<SystemTime>) {
+        match self.reverts {
+            Some(reverts) if reverts <= now => (Mode::Observe, None),
+            reverts => (self.mode, reverts),
+        }
+    }
+}
+
 /// A shared handle on it.
 #[derive(Clone)]
 pub(super) struct Live {

@@ -1,7 +1,5 @@
 //! Reads the configuration anew while the daemon runs: all of it or nothing.
 
-use std::time::SystemTime;
-
 use tracing::{error, info};
 
 use super::Options;
@@ -19,9 +17,8 @@ pub(super) fn reload(options: &Options, config: &mut Config, desk: &mut Desk) ->
         options.load().map_err(|error| OperatorError::Usage(format!("nothing was changed: {error}")))?;
     let changes = changes(config, &wanted);
     let new = in_force(config, wanted);
-    let now = SystemTime::now();
-    if let Err(error) = desk.apply(config, &new, now) {
-        if let Err(again) = desk.apply(&new, config, now) {
+    if let Err(error) = desk.apply(config, &new) {
+        if let Err(again) = desk.apply(&new, config) {
             error!(%again, "the configuration before could not be put back whole");
         }
         return Err(OperatorError::Failed(error.context("nothing was changed")));

@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::exit::{ExitStatus, Failure, OrExit as _};
 use crate::kernel::pins::Pins;
 use crate::kernel::preflight::{self, Missing};
-use crate::kernel::{Attachment, Datapath, EventStream, KernelError, Program};
+use crate::kernel::{Attachment, Datapath, EventStream, KernelError, Program, link};
 use crate::net::default_route_interfaces;
 use crate::operator::Desk;
 
@@ -41,7 +41,7 @@ fn describe(missing: &[Missing]) -> String {
     text
 }
 
-/// The interfaces to guard, each once.
+/// The interfaces to guard, each once; they are all there.
 pub(super) async fn interfaces(wanted: &[String]) -> Result<Vec<String>, Failure> {
     if wanted.is_empty() {
         let message = "no interface to guard is named: give one with -i (`-i auto` takes those with a default route), \
@@ -66,6 +66,10 @@ pub(super) async fn interfaces(wanted: &[String]) -> Result<Vec<String>, Failure
                 interfaces.push(name);
             }
         }
+    }
+    // Asked before anything is loaded: what an earlier daemon left is not to suffer from a slip of the pen.
+    for interface in &interfaces {
+        link::describe(interface).await.or_exit(ExitStatus::Usage)?;
     }
     Ok(interfaces)
 }

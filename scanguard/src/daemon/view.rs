@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Result, anyhow};
 use scanguard_common::contact::Outcome;
@@ -93,7 +93,7 @@ impl View {
             ring_lost: counters.get(CounterIndex::loss(Loss::Events)).packets,
             storm: snapshot.storm,
             forwards: self.forwards.load(Ordering::Relaxed),
-            reverts: state.reverts,
+            reverts: state.mode_at(SystemTime::now()).1,
             forgets: state.forgets,
             drift: state.drift,
             breaker_open: state.breaker_open,
@@ -119,11 +119,12 @@ impl Answers for View {
         let interfaces = self.interfaces().await;
         let warnings = self.warnings(&interfaces, &counters, &snapshot);
         let state = self.live.read();
+        let (mode, reverts) = state.mode_at(SystemTime::now());
         Ok(Status {
             schema_version: SCHEMA_VERSION,
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            mode: state.mode.label().to_owned(),
-            mode_reverts_at: state.reverts.map(timestamp),
+            mode: mode.label().to_owned(),
+            mode_reverts_at: reverts.map(timestamp),
             daemon: self.jobs.is_some(),
             kept: self.kept,
             interfaces,
@@ -309,7 +310,6 @@ fn source(record: &SourceRecord, keys: &KeyRules, rules: &ScoreRules, now_ns: u6
 #[cfg(test)]
 mod tests {
     use std::net::IpAddr;
-    use std::time::SystemTime;
 
     use scanguard_common::source::SourceKey;
 

@@ -142,7 +142,7 @@ impl Desk {
     ///
     /// # Errors
     /// When the kernel part cannot be written.
-    pub fn apply(&mut self, old: &Config, config: &Config, now: SystemTime) -> Result<()> {
+    pub fn apply(&mut self, old: &Config, config: &Config) -> Result<()> {
         for network in &old.allow {
             if let Some(entry) = self.allow.get_mut(&(*network).into()) {
                 entry.configured = false;
@@ -167,9 +167,7 @@ impl Desk {
             enforce_until_ns: end_ns(self.mode.reverts),
             ..config.kernel_config(before.contact_key)
         })?;
-        self.enforce_allow()?;
-        let _ = now;
-        Ok(())
+        self.enforce_allow()
     }
 
     /// The rules by which addresses become sources.
