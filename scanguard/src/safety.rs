@@ -6,6 +6,7 @@ use ipnetwork::IpNetwork;
 
 use crate::logins::Login;
 use crate::prefix::show;
+use crate::prefix_map::Prefix;
 
 /// What must be known of the host.
 #[derive(Clone, Debug, Default)]
@@ -71,6 +72,9 @@ pub struct Refused {
 /// Whether a prefix may be blocked; `covered_by` is the entry of the allowlist that covers all of it, `force` overrides what a person may
 /// override.
 ///
+/// A prefix counts as the kernel part's table has it: IPv4 written as IPv6 is IPv4, and a prefix of IPv6 that begins before the mapped
+/// addresses and ends behind them (`::/0` to `::/95`) holds all of IPv4.
+///
 /// # Errors
 /// With the rule that forbids it.
 pub fn check_block(
@@ -79,9 +83,11 @@ pub fn check_block(
     covered_by: Option<&IpNetwork>,
     facts: &Facts,
 ) -> Result<(), Refused> {
-    let name = show(prefix);
+    let block = Prefix::from(*prefix);
+    let network = IpNetwork::from(block);
+    let name = show(&network);
     let refuse = |rule, message: String| Err(Refused { rule, message });
-    if is_special(prefix) {
+    if is_special(&block) {
         let message = format!(
             "{name} is not blocked: such addresses (loopback, multicast, broadcast, unspecified) are never judged, so a block \
              would do nothing"
@@ -96,10 +102,10 @@ pub fn check_block(
         );
         return refuse(Rule::Allowlisted, message);
     }
-    let inside = |addresses: &[IpAddr]| addresses.iter().copied().find(|address| prefix.contains(*address));
-    let whole = if prefix.is_ipv4() { 32 } else { 128 };
+    let holds = |address: IpAddr| block.covers(&IpNetwork::from(address).into());
+    let inside = |addresses: &[IpAddr]| addresses.iter().copied().find(|address| holds(*address));
     if let Some(own) = inside(&facts.own) {
-        if prefix.prefix() == whole {
+        if block.bits == WHOLE {
             let message =
                 format!("{name} is not blocked: it is an address of this host, and those are never judged as senders");
             return refuse(Rule::Own, message);
@@ -115,7 +121,7 @@ pub fn check_block(
     if force {
         return Ok(());
     }
-    if let Some(login) = facts.logins.iter().find(|login| prefix.contains(login.address)) {
+    if let Some(login) = facts.logins.iter().find(|login| holds(login.address)) {
         let who = login.user.as_deref().unwrap_or("somebody");
         let message = format!(
             "{name} is not blocked: {who} is logged in from {}, and new connections from there would no longer get in. --force \
@@ -137,9 +143,16 @@ pub fn check_block(
         );
         return refuse(Rule::Resolver, message);
     }
-    let shortest = if prefix.is_ipv4() { facts.shortest_ipv4 } else { facts.shortest_ipv6 };
-    if prefix.prefix() < shortest {
-        let key = if prefix.is_ipv4() { "shortest_ipv4" } else { "shortest_ipv6" };
+    if network.is_ipv6() && block.covers(&ipv4()) && facts.shortest_ipv4 > 0 {
+        let message = format!(
+            "{name} is not blocked: the addresses of IPv4 lie in it as ::ffff:0:0/96, so it would block all of IPv4. --force blocks \
+             it all the same"
+        );
+        return refuse(Rule::TooShort, message);
+    }
+    let shortest = if network.is_ipv4() { facts.shortest_ipv4 } else { facts.shortest_ipv6 };
+    if network.prefix() < shortest {
+        let key = if network.is_ipv4() { "shortest_ipv4" } else { "shortest_ipv6" };
         let message = format!(
             "{name} is not blocked: a prefix shorter than /{shortest} covers too many customers. Block parts of it, or use \
              --force; `{key}` in [safety] sets the limit"
@@ -149,16 +162,23 @@ pub fn check_block(
     Ok(())
 }
 
+/// Bits of an address as tables have it.
+const WHOLE: u8 = 128;
+
+/// All of IPv4.
+fn ipv4() -> Prefix {
+    prefix_of("0.0.0.0/0")
+}
+
+fn prefix_of(text: &str) -> Prefix {
+    text.parse::<IpNetwork>().expect("a prefix of ours").into()
+}
+
 /// Whether no address of a prefix is ever judged (`KeyRules::source` of scanguard-common).
-fn is_special(prefix: &IpNetwork) -> bool {
-    let within = |outer: &str| {
-        let outer: IpNetwork = outer.parse().expect("a prefix of ours");
-        outer.prefix() <= prefix.prefix() && outer.contains(prefix.network())
-    };
-    match prefix {
-        IpNetwork::V4(_) => ["0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/4", "255.255.255.255/32"].into_iter().any(within),
-        IpNetwork::V6(_) => ["::/96", "ff00::/8"].into_iter().any(within),
-    }
+fn is_special(block: &Prefix) -> bool {
+    ["0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/4", "255.255.255.255/32", "::/96", "ff00::/8"]
+        .into_iter()
+        .any(|special| prefix_of(special).covers(block))
 }
 
 #[cfg(test)]
@@ -215,6 +235,16 @@ mod tests {
             ("2001:db8:7::/64", Rule::LoggedIn, true),
             ("10.0.0.0/15", Rule::TooShort, true),
             ("2a00::/31", Rule::TooShort, true),
+            // IPv4 in the clothes of IPv6.
+            ("::ffff:127.0.0.1", Rule::Special, false),
+            ("::ffff:192.0.2.10", Rule::Own, false),
+            ("::ffff:192.0.2.1", Rule::Gateway, true),
+            ("::ffff:203.0.113.0/120", Rule::LoggedIn, true),
+            ("::ffff:10.0.0.0/111", Rule::TooShort, true),
+            ("::ffff:0:0/96", Rule::Own, true),
+            // It begins like IPv4, and holds all of it.
+            ("::/64", Rule::Own, true),
+            ("::fffe:0:0/95", Rule::Own, true),
         ] {
             assert_eq!(check(prefix, false, None), Err(rule), "{prefix}");
             assert_eq!(check(prefix, true, None), if can_be_forced { Ok(()) } else { Err(rule) }, "{prefix} by force");
@@ -231,19 +261,64 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_prefix_of_ipv6_that_holds_all_of_ipv4_is_refused_on_any_host() {
+        // A host without IPv6 has no ::1 that would tell.
+        let nothing = Facts { shortest_ipv4: 16, shortest_ipv6: 32, ..Facts::default() };
+        let gateway = Facts { gateways: vec![IpAddr::from([192, 0, 2, 1])], ..nothing.clone() };
+        for prefix in ["::/32", "::/64", "::fffe:0:0/95"] {
+            let prefix: IpNetwork = prefix.parse().expect("a prefix");
+            let rule = |facts: &Facts| check_block(&prefix, false, None, facts).map_err(|refused| refused.rule);
+            assert_eq!(rule(&nothing), Err(Rule::TooShort), "{prefix}");
+            assert_eq!(rule(&gateway), Err(Rule::Gateway), "{prefix}");
+            assert_eq!(check_block(&prefix, true, None, &gateway), Ok(()), "{prefix} by force");
+        }
+    }
+
+    /// Any prefix, as often one around an address that must not be blocked as one from anywhere, of any length.
+    fn prefixes() -> impl Strategy<Value = IpNetwork> {
+        let known = proptest::sample::select(protected(&facts()));
+        let anywhere4 = any::<u32>().prop_map(|address| IpAddr::V4(address.into()));
+        let anywhere6 = any::<u128>().prop_map(|address| IpAddr::V6(address.into()));
+        let mapped = known.clone().prop_map(|address| match address {
+            IpAddr::V4(address) => IpAddr::V6(address.to_ipv6_mapped()),
+            IpAddr::V6(_) => address,
+        });
+        // Bits flipped after an address' beginning: its neighbourhood.
+        let near = (known.clone(), any::<u16>()).prop_map(|(address, flipped)| match address {
+            IpAddr::V4(address) => IpAddr::V4((u32::from(address) ^ u32::from(flipped)).into()),
+            IpAddr::V6(address) => IpAddr::V6((u128::from(address) ^ u128::from(flipped)).into()),
+        });
+        (prop_oneof![known, near, mapped, anywhere4, anywhere6], any::<u8>()).prop_map(|(address, bits)| {
+            let most = if address.is_ipv4() { 32 } else { 128 };
+            IpNetwork::new(address, bits % (most + 1)).expect("a prefix")
+        })
+    }
+
+    fn protected(facts: &Facts) -> Vec<IpAddr> {
+        let logins = facts.logins.iter().map(|login| login.address);
+        facts.own.iter().chain(&facts.gateways).chain(&facts.resolvers).copied().chain(logins).collect()
+    }
+
     proptest! {
         #[test]
-        fn what_is_not_refused_holds_none_of_the_hosts_own(address: u32, bits in 0_u8..=32) {
+        fn what_is_not_refused_holds_nobody_who_must_not_be_blocked(network in prefixes()) {
             let facts = facts();
-            let network = IpNetwork::new(std::net::Ipv4Addr::from(address).into(), bits).expect("a prefix");
-            let network = IpNetwork::new(network.network(), bits).expect("a prefix");
+            // As the kernel part looks for it: IPv4 mapped, bits after the prefix' end of no account.
+            let number = |address: IpAddr| match address {
+                IpAddr::V4(address) => u128::from(address.to_ipv6_mapped()),
+                IpAddr::V6(address) => u128::from(address),
+            };
+            let bits = u32::from(network.prefix()) + if network.is_ipv4() { 96 } else { 0 };
+            let holds = |address| (number(network.ip()) ^ number(address)).checked_shr(128 - bits).unwrap_or(0) == 0;
             if check_block(&network, false, None, &facts).is_ok() {
-                let logins = facts.logins.iter().map(|login| login.address);
-                let all = facts.own.iter().chain(&facts.gateways).chain(&facts.resolvers).copied().chain(logins);
-                for address in all {
-                    prop_assert!(!network.contains(address), "{address} in {network}");
+                for address in protected(&facts) {
+                    prop_assert!(!holds(address), "{address} in {network}");
                 }
             }
+            let refused = check_block(&network, true, None, &facts).is_err();
+            let held = |addresses: &[IpAddr]| addresses.iter().copied().any(holds);
+            prop_assert!(!refused || held(&facts.own) || is_special(&network.into()), "{network} cannot be forced");
         }
     }
 }

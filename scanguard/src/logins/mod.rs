@@ -6,8 +6,10 @@
 //! | `ssh` | established ssh connections behind which somebody has logged in |
 //! | `caller` | the session that a process was started from |
 //!
-//! Not seen: sessions of other network namespaces and containers, mosh (its UDP has no login record), consoles of hypervisors.
-//! What cannot be read is skipped: knowing some is better than knowing none.
+//! Not seen: sessions of other network namespaces and containers, mosh (its UDP has no login record), consoles of hypervisors, ssh without a
+//! session (`ssh -N`, jump hosts: no terminal in the title), dropbear without utmp (it does not rename itself).
+//! What cannot be read is skipped: knowing some is better than knowing none. Of processes of others than the caller, `/proc` shows
+//! connections and environment only with `CAP_SYS_PTRACE` (proc(5)).
 
 mod caller;
 mod ssh;

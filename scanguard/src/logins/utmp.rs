@@ -8,12 +8,15 @@ use super::{How, Login, remote_address};
 
 const FILES: [&str; 2] = ["/run/utmp", "/var/run/utmp"];
 
-/// `struct utmpx` of glibc on 64-bit Linux with 32-bit times (bits/types/struct_utmpx.h), the same in musl but for its use.
-const RECORD: usize = 384;
+/// Whether glibc's `struct utmpx` has times of the machine's word, and not of 32 bits for the sake of old programs: it differs by architecture
+/// (`__WORDSIZE_TIME64_COMPAT32`). What glibc has counts whatever this program is built with: musl's login programs write no such file.
+const WIDE: bool = cfg!(any(target_arch = "aarch64", target_arch = "loongarch64", target_arch = "s390x"));
+/// Bytes of a record (glibc's bits/types/struct_utmpx.h).
+const RECORD: usize = if WIDE { 400 } else { 384 };
 const TYPE: usize = 0;
 const PID: usize = 4;
 const USER: std::ops::Range<usize> = 44..76;
-const ADDRESS: usize = 348;
+const ADDRESS: usize = if WIDE { 360 } else { 348 };
 /// A process of a user (`USER_PROCESS`).
 const USER_PROCESS: i16 = 7;
 

@@ -24,8 +24,9 @@ fn parse(text: &str) -> Vec<IpAddr> {
     let server = |line: &str| {
         let mut words = line.split_whitespace();
         let address = words.next().filter(|word| *word == "nameserver").and_then(|_| words.next())?;
-        let address: IpAddr = address.split('%').next()?.parse().ok()?;
-        (!address.is_loopback()).then_some(address)
+        let address = address.split('%').next()?.parse::<IpAddr>().ok()?.to_canonical();
+        // The unspecified address is this host as well.
+        (!address.is_loopback() && !address.is_unspecified()).then_some(address)
     };
     text.lines().filter_map(server).collect()
 }
@@ -37,7 +38,8 @@ mod tests {
     #[test]
     fn name_servers_elsewhere_are_found() {
         let text = "# nameserver 192.0.2.1\nsearch example.org\nnameserver 127.0.0.53\nnameserver 192.0.2.53\n\
-                    nameserver fe80::53%eth0\nnameserver\nnameserver x\noptions edns0\n";
+                    nameserver fe80::53%eth0\nnameserver\nnameserver x\n\
+                    nameserver 0.0.0.0\nnameserver ::ffff:127.0.0.53\noptions edns0\n";
         let found: Vec<String> = parse(text).iter().map(IpAddr::to_string).collect();
         assert_eq!(found, ["192.0.2.53", "fe80::53"]);
     }
