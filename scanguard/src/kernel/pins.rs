@@ -12,6 +12,7 @@ use std::fs::{self, DirBuilder, File};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use aya::maps::{Map, MapData, MapInfo, MapType};
 use nix::fcntl::{Flock, FlockArg};
@@ -28,6 +29,11 @@ use super::maps::{
 
 /// Where pins are unless an option says otherwise.
 pub const DEFAULT_FOLDER: &str = "/sys/fs/bpf/scanguard";
+
+/// How long to wait for another process: a command that looks at pins while a daemon starts needs them for a moment.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// How often to try.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Bytes of a key of a longest-prefix match: its length and an address.
 const LPM_KEY: usize = size_of::<u32>() + size_of::<AddressBytes>();
@@ -118,10 +124,18 @@ impl Pins {
         if !on_bpf {
             return Err(KernelError::NoBpfFs { folder: folder.to_owned() });
         }
-        let file = File::open(folder).map_err(|source| failed("open", folder, source))?;
-        let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock)
-            .map_err(|_| KernelError::PinsInUse { folder: folder.to_owned() })?;
-        Ok(Self { folder: folder.to_owned(), _lock: lock })
+        let mut file = File::open(folder).map_err(|source| failed("open", folder, source))?;
+        let patience = Instant::now() + PATIENCE;
+        loop {
+            match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                Ok(lock) => return Ok(Self { folder: folder.to_owned(), _lock: lock }),
+                Err(_) if Instant::now() >= patience => {
+                    return Err(KernelError::PinsInUse { folder: folder.to_owned() });
+                }
+                Err((again, _)) => file = again,
+            }
+            std::thread::sleep(PAUSE);
+        }
     }
 
     fn version(&self) -> PathBuf {

@@ -80,7 +80,9 @@ impl Daemon {
             let status = serde_json::from_str::<Value>(&status.stdout).unwrap_or_default();
             daemon.keeps = status["kept"] == true;
             let mut interfaces = status["interfaces"].as_array().into_iter().flatten();
-            Ok(interfaces.any(|interface| interface["name"] == UPLINK && interface["attached"] == true))
+            // Without a daemon the same is told of what an earlier one left.
+            let answers = status["daemon"] == true;
+            Ok(answers && interfaces.any(|interface| interface["name"] == UPLINK && interface["attached"] == true))
         });
         attached.with_context(|| format!("the daemon logged:\n{}", daemon.log()))?;
         Ok(daemon)
