@@ -57,6 +57,64 @@ impl PortClass {
     }
 }
 
+/// What PORTS says of a port, in one byte: its class on this host, and what it is where only answers tell whether it is open.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+pub struct PortEntry(u8);
+
+const ELSEWHERE_SHIFT: u32 = 4;
+
+impl PortEntry {
+    /// An entry. `elsewhere` is for ports of containers and of hosts behind this one: `public` and `restricted` are what the port is once
+    /// it answered, `canary` what it is until then; `unknown` says nothing of it, as long as it is being learnt which ports are open.
+    #[must_use]
+    pub const fn new(own: PortClass, elsewhere: PortClass) -> Self {
+        Self(own as u8 | (elsewhere as u8) << ELSEWHERE_SHIFT)
+    }
+
+    /// The entry with this number.
+    #[inline(always)]
+    #[must_use]
+    pub const fn from_u8(number: u8) -> Self {
+        Self(number)
+    }
+
+    /// The number.
+    #[inline(always)]
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        self.0
+    }
+
+    /// The class on this host, by its sockets and its configuration.
+    #[inline(always)]
+    #[must_use]
+    pub const fn own(self) -> PortClass {
+        PortClass::from_u8(self.0 & 0xf)
+    }
+
+    /// The class of such a port that has answered.
+    #[inline(always)]
+    #[must_use]
+    pub const fn answering(self) -> PortClass {
+        match PortClass::from_u8(self.0 >> ELSEWHERE_SHIFT) {
+            PortClass::Restricted => PortClass::Restricted,
+            PortClass::Public | PortClass::Canary => PortClass::Public,
+            PortClass::Unknown | PortClass::Closed => PortClass::Unknown,
+        }
+    }
+
+    /// The class of such a port that has not.
+    #[inline(always)]
+    #[must_use]
+    pub const fn silent(self) -> PortClass {
+        match PortClass::from_u8(self.0 >> ELSEWHERE_SHIFT) {
+            PortClass::Restricted | PortClass::Public => PortClass::Closed,
+            PortClass::Canary => PortClass::Canary,
+            PortClass::Unknown | PortClass::Closed => PortClass::Unknown,
+        }
+    }
+}
+
 /// Protocols that have attempts: a new flow is one of these.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[repr(u8)]

@@ -2,6 +2,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use crate::flow::SENT_NS;
 use crate::reason::Mode;
 use crate::record::ConcealRules;
 use crate::score::ScoreRules;
@@ -37,8 +38,16 @@ pub struct KernelConfig {
     pub census: Census,
     /// When enforcing ends by itself, whatever becomes of the daemon: all ones for never.
     pub enforce_until_ns: u64,
+    /// Since when the egress program sees all that leaves, on the datapath's clock; all ones while there is none.
+    pub egress_since_ns: u64,
+    /// For how long after that datagrams may still answer what left before, in nanoseconds.
+    pub egress_warm_up_ns: u64,
     /// [`crate::reason::Mode`]; what it is at a moment says [`KernelConfig::mode_at`].
     pub mode: u32,
+    /// Whether some ports are open without a socket here: 1 when this host forwards packets.
+    pub forwards: u32,
+    /// Whether it is learnt which addresses of protected networks there are: 1 when one that never answered an echo is none.
+    pub learnt: u32,
     /// First port from which this host's own connections leave.
     pub ephemeral_first: u16,
     /// Last such port.
@@ -71,13 +80,30 @@ impl KernelConfig {
                 allowed_within: 0,
                 allow_generation: 0,
                 prefix_verdicts: 0,
-                reserved: 0,
+                protected: 0,
             },
             enforce_until_ns: u64::MAX,
+            egress_since_ns: u64::MAX,
+            egress_warm_up_ns: SENT_NS,
             mode: 0,
+            forwards: 0,
+            learnt: 0,
             // Linux' default of net.ipv4.ip_local_port_range.
             ephemeral_first: 32_768,
             ephemeral_last: 60_999,
+        }
+    }
+
+    /// The same settings with what watches of the running daemon found out, which no configuration says.
+    #[must_use]
+    pub const fn with_watched(self, before: &Self) -> Self {
+        Self {
+            ephemeral_first: before.ephemeral_first,
+            ephemeral_last: before.ephemeral_last,
+            egress_since_ns: before.egress_since_ns,
+            forwards: before.forwards,
+            learnt: before.learnt,
+            ..self
         }
     }
 
@@ -86,6 +112,20 @@ impl KernelConfig {
     #[must_use]
     pub const fn is_ephemeral(&self, port: u16) -> bool {
         self.ephemeral_first <= port && port <= self.ephemeral_last
+    }
+
+    /// Whether the egress program has seen everything that datagrams may answer.
+    #[inline(always)]
+    #[must_use]
+    pub const fn knows_what_left(&self, now_ns: u64) -> bool {
+        self.egress_since_ns.saturating_add(self.egress_warm_up_ns) <= now_ns
+    }
+
+    /// Whether some ports can only be told to be open by their answers.
+    #[inline(always)]
+    #[must_use]
+    pub const fn has_elsewhere(&self) -> bool {
+        self.forwards != 0 || self.census.protected != 0
     }
 
     /// The mode, with a clock that is asked only where enforcing is to end.

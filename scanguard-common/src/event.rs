@@ -19,6 +19,65 @@ pub enum EventKind {
     Opened = 4,
     /// Suspects arise too fast: storm mode began.
     Storm = 5,
+    /// A suspect was answered.
+    Answered = 6,
+    /// A suspect, or somebody on a restricted port, completed a handshake.
+    Session = 7,
+    /// Such a session ended.
+    SessionEnd = 8,
+    /// A port of a protected network answered that had not.
+    OpenedElsewhere = 9,
+}
+
+/// What was answered, as far as it tells whether a port is open.
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
+#[repr(u8)]
+pub enum Answer {
+    /// Nothing that tells.
+    #[default]
+    None = 0,
+    /// A SYN-ACK, or an echo reply.
+    Open = 1,
+    /// A datagram, from a port that is asked and answers.
+    Datagram = 2,
+    /// A reset.
+    Refused = 3,
+    /// An ICMP error: destination unreachable.
+    Unreachable = 4,
+}
+
+impl Answer {
+    /// The one with this number.
+    #[must_use]
+    pub const fn from_u8(number: u8) -> Option<Self> {
+        match number {
+            0 => Some(Self::None),
+            1 => Some(Self::Open),
+            2 => Some(Self::Datagram),
+            3 => Some(Self::Refused),
+            4 => Some(Self::Unreachable),
+            _ => None,
+        }
+    }
+
+    /// The name in JSON.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Open => "open",
+            Self::Datagram => "datagram",
+            Self::Refused => "refused",
+            Self::Unreachable => "unreachable",
+        }
+    }
+
+    /// Whether it shows that the port is open.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_open(self) -> bool {
+        matches!(self, Self::Open | Self::Datagram)
+    }
 }
 
 impl EventKind {
@@ -31,6 +90,10 @@ impl EventKind {
             3 => Some(Self::PrefixSuspect),
             4 => Some(Self::Opened),
             5 => Some(Self::Storm),
+            6 => Some(Self::Answered),
+            7 => Some(Self::Session),
+            8 => Some(Self::SessionEnd),
+            9 => Some(Self::OpenedElsewhere),
             _ => None,
         }
     }
@@ -58,12 +121,16 @@ pub struct Event {
     pub outcome: u8,
     /// TCP flags as on the wire.
     pub tcp_flags: u8,
-    /// Zero.
-    pub reserved: u8,
+    /// [`Answer`]; of a port that was seen open, what showed it: `none` is a socket.
+    pub answer: u8,
     /// The source's score with this packet, in units of [`crate::score`].
     pub score: u32,
     /// What the packet added to it.
     pub points: u32,
+    /// Of a session that ended: bytes received, and bytes that the other side acknowledged; the end of the stream counts as one.
+    pub bytes_in: u64,
+    /// See [`Self::bytes_in`].
+    pub bytes_out: u64,
 }
 
-const _: () = assert!(size_of::<Event>() == 56);
+const _: () = assert!(size_of::<Event>() == 72);

@@ -4,7 +4,7 @@
 //! mean. So the version is part of the path of the pins, and rises with every change of a struct, a number or a capacity below.
 
 /// The version.
-pub const LAYOUT: u32 = 1;
+pub const LAYOUT: u32 = 2;
 
 #[cfg(test)]
 mod tests {
@@ -13,8 +13,10 @@ mod tests {
     use crate::config::KernelConfig;
     use crate::counter::{COUNTER_ENTRIES, Counter};
     use crate::event::Event;
-    use crate::opened::Endpoint;
+    use crate::flow::Flow;
+    use crate::opened::{Asked, Endpoint, Question};
     use crate::record::{Backup, SourceRecord};
+    use crate::session::{LiveSession, SessionRecord};
     use crate::storm::State;
     use crate::verdict::{Allowance, Census, Known, Verdict};
 
@@ -34,9 +36,17 @@ mod tests {
             size_of::<Verdict>(),
             size_of::<Known>(),
             size_of::<Allowance>(),
+            size_of::<Question>(),
+            size_of::<Asked>(),
+            size_of::<Flow>(),
+            size_of::<SessionRecord>(),
+            size_of::<LiveSession>(),
             PORT_ENTRIES as usize,
             COUNTER_ENTRIES as usize,
         ];
-        assert_eq!((LAYOUT, sizes), (1, [240, 32, 16, 56, 24, 136, 48, 32, 16, 8, 8, 131_072, 447]));
+        assert_eq!(
+            (LAYOUT, sizes),
+            (2, [264, 32, 16, 72, 24, 144, 48, 32, 16, 8, 8, 40, 16, 40, 136, 32, 131_072, 447])
+        );
     }
 }

@@ -17,13 +17,15 @@
 //! | [`record`] | what is remembered of a sender |
 //! | [`score`] | how likely it is a scanner |
 //! | [`opened`] | which ports were seen open |
+//! | [`flow`] | what we sent, so that what answers it is known |
+//! | [`session`] | who really got in |
 //! | [`storm`] | whether somebody forges suspects |
 //! | [`verdict`] | what userspace decided about it |
 //! | [`reason`] | why a packet was passed or dropped |
 //! | [`counter`], [`event`] | what userspace is told |
 //! | [`config`] | what userspace tells the kernel |
 //! | [`layout`] | the version of all that lies in maps |
-//! | [`datapath`] | all of it, in order |
+//! | [`datapath`] | all of it, in order: what arrives, what leaves, and connections |
 #![cfg_attr(not(any(test, feature = "host")), no_std)]
 #![cfg_attr(target_arch = "bpf", feature(core_intrinsics))]
 #![cfg_attr(target_arch = "bpf", expect(internal_features, reason = "BPF has no core::sync::atomic read-modify-write"))]
@@ -36,6 +38,7 @@ pub mod contact;
 pub mod counter;
 pub mod datapath;
 pub mod event;
+pub mod flow;
 #[cfg(any(test, feature = "host"))]
 pub mod host;
 mod labelled;
@@ -45,6 +48,7 @@ pub mod packet;
 pub mod reason;
 pub mod record;
 pub mod score;
+pub mod session;
 pub mod source;
 pub mod storm;
 pub mod tables;

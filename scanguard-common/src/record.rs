@@ -43,9 +43,13 @@ pub struct SourceRecord {
     pub allow_generation: u64,
     /// One bit per contact, see [`crate::contact`].
     pub contact_set: [u64; 4],
+    /// The span of time, counted from 0, in which answers to it were last told.
+    pub told_span: u32,
+    /// How many were told in it.
+    pub told: u32,
 }
 
-const _: () = assert!(size_of::<SourceRecord>() == 136 && align_of::<SourceRecord>() == 8);
+const _: () = assert!(size_of::<SourceRecord>() == 144 && align_of::<SourceRecord>() == 8);
 
 impl SourceRecord {
     /// A source seen for the first time, nothing counted yet.
@@ -68,6 +72,8 @@ impl SourceRecord {
             backed_up_ns: 0,
             allow_generation: 0,
             contact_set: [0; 4],
+            told_span: 0,
+            told: 0,
         }
     }
 
@@ -133,6 +139,10 @@ impl Default for ConcealRules {
 
 /// How often SUSPECTS is told of a suspect that goes on.
 const BACKUP_EVERY_NS: u64 = 60_000_000_000;
+
+/// A span of time in which not more than [`TOLD_MOST`] answers to a source are told, in nanoseconds.
+const TOLD_SPAN_NS: u64 = 10_000_000_000;
+const TOLD_MOST: u32 = 32;
 
 /// A record in a table that other CPUs write to at the same time.
 ///
@@ -265,6 +275,59 @@ impl<'a> SourceCell<'a> {
         let added = if points < room { points } else { room };
         // SAFETY: the cell is valid and aligned for 'a.
         unsafe { atomic::fetch_add_u32(&raw mut (*self.record.get()).score, added).wrapping_add(added) }
+    }
+
+    /// Takes back what a contact added that turned out to be none. Suspicion that began with or after it ends, if without it there would be
+    /// none; says so.
+    #[inline(always)]
+    #[must_use]
+    pub fn give_back(self, rules: &ScoreRules, points: u32, asked_ns: u64) -> bool {
+        self.lower(points);
+        if get!(self, failures) > 0 {
+            // SAFETY: the cell is valid and aligned for 'a; all ones is -1.
+            unsafe { atomic::fetch_add_u32(&raw mut (*self.record.get()).failures, u32::MAX) };
+        }
+        if get!(self, score) >= rules.conceal_at
+            || get!(self, suspect_since_ns) < asked_ns
+            || get!(self, suspect_until_ns) == 0
+        {
+            return false;
+        }
+        self.clear();
+        true
+    }
+
+    /// Lowers the score, not below 0.
+    #[inline(always)]
+    pub fn lower(self, points: u32) {
+        let score = get!(self, score);
+        let left = score.saturating_sub(points);
+        // SAFETY: the cell is valid and aligned for 'a. The difference is added, so that what others add meanwhile stays.
+        unsafe { atomic::fetch_add_u32(&raw mut (*self.record.get()).score, left.wrapping_sub(score)) };
+    }
+
+    /// Whether userspace is to be told of one more answer: not of more than [`TOLD_MOST`] in [`TOLD_SPAN_NS`].
+    #[inline(always)]
+    #[must_use]
+    pub fn may_tell(self, now_ns: u64) -> bool {
+        let span = (now_ns / TOLD_SPAN_NS) as u32;
+        if get!(self, told_span) != span {
+            set!(self, told_span, span);
+            set!(self, told, 0);
+        }
+        let told = get!(self, told);
+        if told >= TOLD_MOST {
+            return false;
+        }
+        set!(self, told, told + 1);
+        true
+    }
+
+    /// The score.
+    #[inline(always)]
+    #[must_use]
+    pub fn score(self) -> u32 {
+        get!(self, score)
     }
 
     /// Whether it is a suspect.

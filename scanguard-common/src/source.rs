@@ -72,8 +72,14 @@ impl KeyRules {
     #[inline(always)]
     #[must_use]
     pub fn source(&self, packet: &Parsed) -> Option<SourceKey> {
-        let address = packet.source;
-        if packet.version == 4 {
+        self.source_of(packet.source, packet.version)
+    }
+
+    /// The same of an address alone, which came in a packet of this IP version.
+    #[inline(always)]
+    #[must_use]
+    pub fn source_of(&self, address: Address, version: u8) -> Option<SourceKey> {
+        if version == 4 {
             return self.source4(address);
         }
         if address.is_mapped() || address.is_in_96(&ZERO) || address.high() >> 56 == 0xff {

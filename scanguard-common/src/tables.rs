@@ -1,16 +1,16 @@
 //! Where the datapath's state lives, what time it is, and which sockets exist.
 
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
-
 use crate::address::Address;
-use crate::class::{PortClass, Protocol};
+use crate::class::{PortClass, PortEntry, Protocol};
 use crate::config::KernelConfig;
 use crate::counter::CounterIndex;
 use crate::datapath::{Case, Part};
 use crate::event::Event;
-use crate::opened::Endpoint;
+use crate::flow::Flow;
+use crate::opened::{Asked, Endpoint, Question};
 use crate::packet::Parsed;
 use crate::record::{Backup, SourceCell};
+use crate::session::{LiveSession, SessionCell};
 use crate::source::SourceKey;
 use crate::storm::StateCell;
 use crate::verdict::{Known, Verdict};
@@ -26,8 +26,17 @@ pub trait Tables {
     /// Whether an address is one of this host's own.
     fn is_own(&self, address: &Address) -> bool;
 
+    /// What is said of a port.
+    fn port(&self, protocol: Protocol, port: u16) -> PortEntry;
+
     /// Class of a port of this host; `Unknown` when nothing is said of it.
-    fn port_class(&self, protocol: Protocol, port: u16) -> PortClass;
+    #[inline(always)]
+    fn port_class(&self, protocol: Protocol, port: u16) -> PortClass {
+        self.port(protocol, port).own()
+    }
+
+    /// Whether an address is of a network behind this host that it protects.
+    fn is_protected(&self, address: &Address) -> bool;
 
     /// Adds one packet of this many bytes.
     fn count(&self, index: CounterIndex, bytes: u64);
@@ -46,6 +55,37 @@ pub trait Tables {
 
     /// A port was seen open.
     fn open(&self, endpoint: &Endpoint, now_ns: u64);
+
+    /// A port was asked whose answer is to be waited for.
+    fn ask(&self, question: &Question, asked: &Asked);
+
+    /// What waits for an answer to this question, zeros if nothing does; it waits no longer. (No option: where one register of several counts
+    /// only sometimes, LLVM leaves it unset, which the BPF verifier refuses.)
+    fn take_asked(&self, question: &Question) -> Asked;
+
+    /// When a datagram last left that one of this flow answers.
+    fn flow(&self, flow: &Flow) -> Option<u64>;
+
+    /// A datagram left that one of this flow answers.
+    fn see_flow(&self, flow: &Flow, now_ns: u64);
+
+    /// When a datagram of ours last left for a source.
+    fn sent_to(&self, source: &SourceKey) -> Option<u64>;
+
+    /// A datagram of ours left for a source.
+    fn send_to(&self, source: &SourceKey, now_ns: u64);
+
+    /// What is counted of a source's sessions.
+    fn sessions(&self, source: &SourceKey) -> Option<SessionCell<'_>>;
+
+    /// The same for a source of which nothing is; nothing when the table takes no new entry.
+    fn new_sessions(&self, source: &SourceKey) -> Option<SessionCell<'_>>;
+
+    /// A session began; false when it is known already, or the table takes no new entry.
+    fn begin_session(&self, cookie: u64, session: &LiveSession) -> bool;
+
+    /// A session ends: what was known of it.
+    fn end_session(&self, cookie: u64) -> Option<LiveSession>;
 
     /// What userspace decided about a source, whether or not it has ended.
     fn verdict(&self, source: &SourceKey) -> Option<&Verdict>;
@@ -113,38 +153,5 @@ impl Socket {
             1 => Self::Listening,
             _ => Self::Connected,
         }
-    }
-}
-
-/// Addresses and ports of a packet, as it arrives: from somebody's port to one of ours.
-#[derive(Clone, Copy, Debug, Eq, FromBytes, Hash, Immutable, IntoBytes, KnownLayout, PartialEq)]
-#[repr(C)]
-pub struct Flow {
-    /// Who sends.
-    pub source: Address,
-    /// To whom.
-    pub destination: Address,
-    /// Port of the sender, host order.
-    pub source_port: u16,
-    /// Port of the receiver, host order.
-    pub destination_port: u16,
-    /// [`Protocol`].
-    pub protocol: u32,
-}
-
-impl Flow {
-    /// The flow of a packet.
-    #[inline(always)]
-    #[must_use]
-    pub const fn of(packet: &Parsed, protocol: Protocol) -> Self {
-        let Parsed { source, destination, source_port, destination_port, .. } = *packet;
-        Self { source, destination, source_port, destination_port, protocol: protocol as u32 }
-    }
-
-    /// The flows that a socket without a peer receives, all of them in one.
-    #[inline(always)]
-    #[must_use]
-    pub const fn to_listener(self) -> Self {
-        Self { source: Address::from_words([0; 2]), source_port: 0, ..self }
     }
 }

@@ -180,6 +180,6 @@ pub struct Census {
     pub allow_generation: u32,
     /// Entries of PREFIX_VERDICTS.
     pub prefix_verdicts: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// Entries of PROTECTED.
+    pub protected: u32,
 }

@@ -1,10 +1,87 @@
 //! The bytes of a frame in the driver's buffers: the one place that casts a packet pointer.
 
-use aya_ebpf::helpers::{bpf_xdp_get_buff_len, bpf_xdp_load_bytes};
-use aya_ebpf::programs::XdpContext;
-use scanguard_common::packet::{Packet, Parsed, parse};
+use aya_ebpf::helpers::{bpf_skb_load_bytes, bpf_xdp_get_buff_len, bpf_xdp_load_bytes};
+use aya_ebpf::programs::{TcContext, XdpContext};
+use scanguard_common::event::Answer;
+use scanguard_common::packet::{Packet, Parsed, parse, parse_leaving};
 
 use crate::maps::headers::{self, HEADER_BYTES};
+
+/// Where a program's frame lies.
+pub(crate) trait Buffers {
+    /// First byte of the first buffer.
+    fn start(&self) -> usize;
+    /// The byte after its last.
+    fn end(&self) -> usize;
+    /// Bytes of all buffers.
+    fn length(&self) -> usize;
+
+    /// Copies the first bytes of all buffers; false when it cannot.
+    ///
+    /// # Safety
+    /// There must be room for as many bytes.
+    unsafe fn copy(&self, to: *mut u8, bytes: u32) -> bool;
+}
+
+impl Buffers for XdpContext {
+    #[inline(always)]
+    fn start(&self) -> usize {
+        self.data()
+    }
+
+    #[inline(always)]
+    fn end(&self) -> usize {
+        self.data_end()
+    }
+
+    #[inline(always)]
+    fn length(&self) -> usize {
+        // SAFETY: the context is the one the kernel gave (Linux 5.18).
+        unsafe { bpf_xdp_get_buff_len(self.ctx) as usize }
+    }
+
+    #[inline(always)]
+    unsafe fn copy(&self, to: *mut u8, bytes: u32) -> bool {
+        // SAFETY: the caller's word (Linux 5.18).
+        unsafe { bpf_xdp_load_bytes(self.ctx, 0, to.cast(), bytes) == 0 }
+    }
+}
+
+impl Buffers for TcContext {
+    #[inline(always)]
+    fn start(&self) -> usize {
+        self.data()
+    }
+
+    #[inline(always)]
+    fn end(&self) -> usize {
+        self.data_end()
+    }
+
+    #[inline(always)]
+    fn length(&self) -> usize {
+        self.len() as usize
+    }
+
+    #[inline(always)]
+    unsafe fn copy(&self, to: *mut u8, bytes: u32) -> bool {
+        // SAFETY: the caller's word.
+        unsafe { bpf_skb_load_bytes(self.skb.skb.cast(), 0, to.cast(), bytes) == 0 }
+    }
+}
+
+/// Reads a frame that leaves, see [`parse_leaving`]. A function of its own, for its stack.
+#[inline(never)]
+pub(crate) fn read_leaving(context: &TcContext, parsed: &mut Parsed) -> Answer {
+    let near = NearFrame::new(context);
+    if near.holds_headers() { parse_leaving(&near, parsed) } else { read_leaving_far(context, parsed) }
+}
+
+/// As [`read_far`].
+#[inline(never)]
+fn read_leaving_far(context: &TcContext, parsed: &mut Parsed) -> Answer {
+    FarFrame::gather(context).map_or(Answer::None, |far| parse_leaving(&far, parsed))
+}
 
 /// Reads the frame of a context. A function of its own, for its stack.
 #[inline(never)]
@@ -34,8 +111,8 @@ pub(crate) struct NearFrame {
 impl NearFrame {
     /// The frame of this context.
     #[inline(always)]
-    pub(crate) fn new(context: &XdpContext) -> Self {
-        Self { start: opaque(context.data()), end: opaque(context.data_end()), length: frame_len(context) }
+    pub(crate) fn new(context: &impl Buffers) -> Self {
+        Self { start: opaque(context.start()), end: opaque(context.end()), length: context.length() }
     }
 
     /// Whether the first buffer is the whole frame, or long enough for any sane chain of headers.
@@ -74,17 +151,17 @@ struct FarFrame<'a> {
 impl FarFrame<'_> {
     /// Gathers the frame of this context into this CPU's scratch memory.
     #[inline(always)]
-    fn gather(context: &XdpContext) -> Option<Self> {
-        let length = frame_len(context);
+    fn gather(context: &impl Buffers) -> Option<Self> {
+        let length = context.length();
         let gathered = if length > HEADER_BYTES { HEADER_BYTES } else { length };
         if gathered == 0 {
             return None; // Says to the verifier that no read is empty.
         }
         let scratch = headers::scratch()?;
-        // SAFETY: the scratch memory has `HEADER_BYTES` bytes and is this CPU's own (Linux 5.18).
-        let result = unsafe { bpf_xdp_load_bytes(context.ctx, 0, scratch.cast(), gathered as u32) };
+        // SAFETY: the scratch memory has `HEADER_BYTES` bytes and is this CPU's own.
+        let copied = unsafe { context.copy(scratch.cast(), gathered as u32) };
         // SAFETY: as above; nobody else writes to it while this program runs.
-        (result == 0).then(|| Self { headers: unsafe { &*scratch }, gathered, length })
+        copied.then(|| Self { headers: unsafe { &*scratch }, gathered, length })
     }
 }
 
@@ -118,10 +195,4 @@ fn opaque(pointer: usize) -> usize {
     }
     #[cfg(not(target_arch = "bpf"))]
     pointer
-}
-
-#[inline(always)]
-fn frame_len(context: &XdpContext) -> usize {
-    // SAFETY: the context is the one the kernel gave (Linux 5.18).
-    unsafe { bpf_xdp_get_buff_len(context.ctx) as usize }
 }

@@ -1,12 +1,20 @@
 //! The kernel part of scanguard: the datapath of `scanguard-common` over BPF maps.
 //!
 //! Nothing is decided here. `frame` says where the bytes are, `maps` where the state is (one file per map or job), `tables`
-//! joins them for the datapath, and the program turns the datapath's action into an XDP action.
+//! joins them for the datapath, and the programs turn what the kernel gives into what the datapath takes:
+//!
+//! | program | hook | does |
+//! |---|---|---|
+//! | `scanguard` | XDP | judges each frame that arrives |
+//! | `scanguard_egress` | TCX egress | learns from each frame that leaves |
+//! | `scanguard_sessions` | cgroup `sock_ops` | counts connections that were completed |
 //!
 //! On any target but BPF this is an empty program that type-checks everything, for clippy and editors.
 #![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
 
 mod clock;
+mod connections;
+mod egress;
 mod frame;
 mod log;
 mod maps;
@@ -20,7 +28,7 @@ use scanguard_common::datapath::{Action, pass_plain, process};
 use scanguard_common::packet::{Packet as _, plain_segment};
 
 use crate::frame::NearFrame;
-use crate::maps::case;
+use crate::maps::case::{self, Way};
 use crate::tables::KernelTables;
 
 /// Judges each frame that arrives on an interface.
@@ -31,7 +39,7 @@ fn scanguard(context: XdpContext) -> u32 {
     let plain = plain_segment(&frame).and_then(|segment| pass_plain(segment, length as u64, &tables));
     let action = match plain {
         Some(action) => action,
-        None => match case::get() {
+        None => match case::get(Way::In) {
             Some(case) => {
                 frame::read(&context, &mut case.parsed);
                 process(case, length as u64, &tables)

@@ -5,6 +5,8 @@
 //! | `rig_pass`, `rig_drop` | nothing: the floor of every measurement |
 //! | `rig_generate` | run on live frames, a packet generator: gives each frame a source address and sends it out |
 //! | `rig_parse` | keeps what the parser read, to be compared with the host's |
+//! | `rig_leave` | nothing, to frames that leave: the floor of those measurements |
+//! | `rig_parse_leaving` | keeps what was read of a frame that leaves |
 //! | `rig_atomics` | keeps what the atomics of `scanguard-common` return, to be checked |
 #![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
 
@@ -17,10 +19,13 @@ use aya_ebpf::Global;
 use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::btf_maps::{Array, PerCpuArray};
 use aya_ebpf::helpers::bpf_redirect;
-use aya_ebpf::macros::{btf_map, xdp};
-use aya_ebpf::programs::XdpContext;
+use aya_ebpf::macros::{btf_map, classifier, xdp};
+use aya_ebpf::programs::{TcContext, XdpContext};
 use scanguard_common::atomic;
 use scanguard_common::packet::{PARSED_WORDS, Parsed};
+
+/// `TCX_NEXT` of `include/uapi/linux/bpf.h`.
+const NEXT: i32 = -1;
 
 /// Interface that generated frames leave by.
 #[unsafe(no_mangle)]
@@ -87,6 +92,26 @@ fn rig_parse(context: XdpContext) -> u32 {
         unsafe { *kept = parsed.words() };
     }
     xdp_action::XDP_PASS
+}
+
+/// Does nothing to what leaves.
+#[classifier]
+fn rig_leave(_context: TcContext) -> i32 {
+    NEXT
+}
+
+/// Keeps what is read of a frame that leaves, and what it answers in place of the last word's spare bytes.
+#[classifier]
+fn rig_parse_leaving(context: TcContext) -> i32 {
+    let mut parsed = Parsed::default();
+    let answer = frame::read_leaving(&context, &mut parsed);
+    if let Some(kept) = RIG_PARSED.get_ptr_mut(0) {
+        let mut words = parsed.words();
+        words[PARSED_WORDS - 1] |= (answer as u64) << 56;
+        // SAFETY: tests run one frame at a time.
+        unsafe { *kept = words };
+    }
+    NEXT
 }
 
 /// Runs each atomic once and keeps what it returned.

@@ -1,38 +1,48 @@
 //! The datapath's tables, in BPF maps.
 
-use aya_ebpf::programs::XdpContext;
 use scanguard_common::address::Address;
-use scanguard_common::class::{PortClass, Protocol};
+use scanguard_common::class::{PortEntry, Protocol};
 use scanguard_common::config::KernelConfig;
 use scanguard_common::counter::CounterIndex;
 use scanguard_common::datapath::{Case, Part};
 use scanguard_common::event::Event;
-use scanguard_common::opened::Endpoint;
+use scanguard_common::flow::Flow;
+use scanguard_common::opened::{Asked, Endpoint, Question};
 use scanguard_common::packet::Parsed;
 use scanguard_common::record::{Backup, SourceCell};
+use scanguard_common::session::{LiveSession, SessionCell};
 use scanguard_common::source::SourceKey;
 use scanguard_common::storm::StateCell;
 use scanguard_common::tables::{Socket, Tables};
 use scanguard_common::verdict::{Known, Verdict};
 
 use crate::clock;
-use crate::maps::{config, counters, events, opened, own, ports, sockets, sources, state, suspects, verdicts};
+use crate::maps::{config, counters, events, flows, opened, own, ports, sessions, sources, state, suspects, verdicts};
 use crate::parts;
 
-/// The maps, and the frame's context for questions about sockets.
-pub(crate) struct KernelTables<'a> {
-    context: &'a XdpContext,
+/// What a program's context is asked.
+pub(crate) trait Hook {
+    /// The socket that a packet would reach.
+    fn socket(&self, packet: &Parsed, protocol: Protocol) -> Socket;
+
+    /// Runs a part of the datapath in its own function.
+    fn part(&self, part: Part) -> u32;
 }
 
-impl<'a> KernelTables<'a> {
-    /// The tables as seen from this frame.
+/// The maps, and the context of the program that looks at them.
+pub(crate) struct KernelTables<'a, H> {
+    context: &'a H,
+}
+
+impl<'a, H: Hook> KernelTables<'a, H> {
+    /// The tables as seen from this program.
     #[inline(always)]
-    pub(crate) fn new(context: &'a XdpContext) -> Self {
+    pub(crate) fn new(context: &'a H) -> Self {
         Self { context }
     }
 }
 
-impl Tables for KernelTables<'_> {
+impl<H: Hook> Tables for KernelTables<'_, H> {
     #[inline(always)]
     fn config(&self) -> Option<&KernelConfig> {
         config::get()
@@ -49,8 +59,13 @@ impl Tables for KernelTables<'_> {
     }
 
     #[inline(always)]
-    fn port_class(&self, protocol: Protocol, port: u16) -> PortClass {
-        ports::class(protocol, port)
+    fn port(&self, protocol: Protocol, port: u16) -> PortEntry {
+        ports::entry(protocol, port)
+    }
+
+    #[inline(always)]
+    fn is_protected(&self, address: &Address) -> bool {
+        own::protects(address)
     }
 
     #[inline(always)]
@@ -70,7 +85,7 @@ impl Tables for KernelTables<'_> {
 
     #[inline(always)]
     fn socket(&self, packet: &Parsed, protocol: Protocol) -> Socket {
-        sockets::find(self.context, packet, protocol)
+        self.context.socket(packet, protocol)
     }
 
     #[inline(always)]
@@ -81,6 +96,56 @@ impl Tables for KernelTables<'_> {
     #[inline(always)]
     fn open(&self, endpoint: &Endpoint, now_ns: u64) {
         opened::see(endpoint, now_ns);
+    }
+
+    #[inline(always)]
+    fn ask(&self, question: &Question, asked: &Asked) {
+        opened::ask(question, asked);
+    }
+
+    #[inline(always)]
+    fn take_asked(&self, question: &Question) -> Asked {
+        opened::take_asked(question)
+    }
+
+    #[inline(always)]
+    fn flow(&self, flow: &Flow) -> Option<u64> {
+        flows::left(flow)
+    }
+
+    #[inline(always)]
+    fn see_flow(&self, flow: &Flow, now_ns: u64) {
+        flows::leave(flow, now_ns);
+    }
+
+    #[inline(always)]
+    fn sent_to(&self, source: &SourceKey) -> Option<u64> {
+        flows::sent(source)
+    }
+
+    #[inline(always)]
+    fn send_to(&self, source: &SourceKey, now_ns: u64) {
+        flows::send(source, now_ns);
+    }
+
+    #[inline(always)]
+    fn sessions(&self, source: &SourceKey) -> Option<SessionCell<'_>> {
+        sessions::get(source)
+    }
+
+    #[inline(always)]
+    fn new_sessions(&self, source: &SourceKey) -> Option<SessionCell<'_>> {
+        sessions::new(source)
+    }
+
+    #[inline(always)]
+    fn begin_session(&self, cookie: u64, session: &LiveSession) -> bool {
+        sessions::begin(cookie, session)
+    }
+
+    #[inline(always)]
+    fn end_session(&self, cookie: u64) -> Option<LiveSession> {
+        sessions::end(cookie)
     }
 
     #[inline(always)]
@@ -134,8 +199,13 @@ impl Tables for KernelTables<'_> {
     }
 
     #[inline(always)]
-    fn part(&self, part: Part, _case: &mut Case) -> u32 {
-        parts::run(part, self.context)
+    fn part(&self, part: Part, case: &mut Case) -> u32 {
+        // The function takes the case out of its map, of which LLVM knows nothing: it must write down before what it changed, and read
+        // again afterwards.
+        parts::shared(case);
+        let result = self.context.part(part);
+        parts::shared(case);
+        result
     }
 
     #[inline(always)]

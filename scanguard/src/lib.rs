@@ -26,6 +26,7 @@ pub mod duration;
 pub mod exit;
 pub mod http;
 pub mod kernel;
+pub mod known;
 pub mod logins;
 pub mod metrics;
 pub mod net;

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Result, bail};
 use scanguard::api::{
-    Packets, Reloaded, SCHEMA_VERSION, Source, SourceList, SourceOrder, SourcesQuery, Status, VerdictCounts,
+    Packets, Reloaded, SCHEMA_VERSION, SessionsWatch, Source, SourceList, SourceOrder, SourcesQuery, Status,
+    VerdictCounts,
 };
 use scanguard::control::client::{AskError, Client};
 use scanguard::control::server::{Answers, router};
@@ -33,6 +34,8 @@ impl Answers for MadeUp {
             daemon: true,
             kept: false,
             interfaces: Vec::new(),
+            sessions: SessionsWatch::default(),
+            known: 0,
             uptime_s: 1,
             kernel: "0".into(),
             packets: Packets::default(),

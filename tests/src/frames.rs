@@ -5,11 +5,12 @@ use std::net::{IpAddr, Ipv4Addr};
 use etherparse::{IpNumber, PacketBuilder, PacketBuilderStep};
 use rand::rngs::SmallRng;
 use rand::{Rng as _, RngExt as _, SeedableRng as _};
-use scanguard_common::class::{PortClass, Protocol};
+use scanguard_common::class::{PortClass, PortEntry, Protocol};
 use scanguard_common::contact::Outcome;
+use scanguard_common::flow::Flow;
 use scanguard_common::packet::tcp_flags::{ACK, FIN, PSH, RST, SYN, URG};
 use scanguard_common::reason::Reason;
-use scanguard_common::tables::{Flow, Socket};
+use scanguard_common::tables::Socket;
 
 /// The host's own IPv4 address in the table.
 pub const HOST4: [u8; 4] = [192, 0, 2, 10];
@@ -65,6 +66,19 @@ pub fn port_classes() -> Vec<(Protocol, u16, PortClass)> {
     }
     classes
 }
+
+/// The same with what ports are on hosts behind the table's: restricted and canary ports are what they are here, all others public.
+#[must_use]
+pub fn port_entries() -> Vec<(Protocol, u16, PortEntry)> {
+    let entry = |(protocol, port, own)| {
+        let elsewhere = if matches!(own, PortClass::Restricted | PortClass::Canary) { own } else { PortClass::Public };
+        (protocol, port, PortEntry::new(own, elsewhere))
+    };
+    port_classes().into_iter().map(entry).collect()
+}
+
+/// A network behind the table's host.
+pub const BEHIND: &str = "192.0.2.64/26";
 
 /// The addresses of the table's host.
 #[must_use]
@@ -450,6 +464,10 @@ impl Mutations {
                     self.change(&mut frame);
                 }
             }
+        }
+        // To a host behind ours, of which there are few, so that they are asked again and again.
+        if self.random.random_ratio(1, 4) && frame[12..14] == [0x08, 0x00] && frame.len() > ETHERNET + 19 {
+            frame[ETHERNET + 19] = 64 + self.random.random_range(0..6);
         }
         if self.random.random_ratio(1, 8) {
             let length = self.random.random_range(0..=frame.len());

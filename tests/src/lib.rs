@@ -6,6 +6,7 @@
 //! - [`frames`]: a table of frames and endless mutations of them; [`twin`] feeds them to the kernel and to the host's
 //!   model and compares; [`rig`] is what stands beside the datapath.
 
+pub mod answers;
 pub mod frames;
 pub mod lab;
 pub mod rig;

@@ -6,7 +6,7 @@ use scanguard::kernel::{Counters, Datapath, EventStream, LoadOptions};
 use scanguard::prefix_map::Prefix;
 use scanguard_common::address::prefix;
 use scanguard_common::config::KernelConfig;
-use scanguard_common::datapath::{Action, process_frame};
+use scanguard_common::datapath::{Action, learn_from_frame, process_frame};
 use scanguard_common::event::Event;
 use scanguard_common::host::{Frame, MemoryTables};
 use scanguard_common::opened::Endpoint;
@@ -14,6 +14,7 @@ use scanguard_common::reason::Mode;
 use scanguard_common::record::{Backup, SourceRecord};
 use scanguard_common::source::{KeyRules, SourceKey};
 use scanguard_common::verdict::{Known, Verdict};
+use zerocopy::{Immutable, IntoBytes};
 
 use crate::frames;
 
@@ -40,7 +41,7 @@ impl Twin {
             panic!("{error}\n(this test needs root and the kernel; run it with `cargo xtask test`)")
         });
         let config = KernelConfig::new(CONTACT_KEY);
-        kernel.set_port_classes(frames::port_classes()).expect("port classes");
+        kernel.set_port_classes(frames::port_entries()).expect("port classes");
         kernel.set_own_addresses(&frames::own_addresses()).expect("own addresses");
         for (flow, socket) in frames::sockets() {
             kernel.set_virtual_socket(&flow, socket).expect("a socket");
@@ -49,8 +50,8 @@ impl Twin {
         let events = kernel.take_events().expect("events");
 
         let mut model = MemoryTables::new(config);
-        for (protocol, port, class) in frames::port_classes() {
-            model.set_port_class(protocol, port, class);
+        for (protocol, port, entry) in frames::port_entries() {
+            model.set_port(protocol, port, entry);
         }
         for address in frames::own_addresses() {
             model.add_own_address(address.into());
@@ -174,6 +175,40 @@ impl Twin {
         action
     }
 
+    /// Feeds a frame that leaves to both.
+    ///
+    /// # Panics
+    /// When the kernel refuses it.
+    pub fn leave(&mut self, frame: &[u8]) {
+        // The kernel takes no trial frame that ends within its IP header.
+        const HEADERS: usize = 14 + 40;
+        match self.kernel.trial_leaving(frame, 1) {
+            Err(_) if frame.len() < HEADERS => return,
+            result => result.expect("a trial run"),
+        };
+        learn_from_frame(&Frame(frame), &self.model);
+    }
+
+    /// Protects networks behind both.
+    ///
+    /// # Panics
+    /// When the kernel refuses.
+    pub fn set_protected(&mut self, networks: &[IpNetwork]) {
+        self.kernel.set_protected(networks).expect("networks");
+        let prefixes = networks.iter().map(|network| prefix(network.network(), network.prefix()));
+        self.model.set_protected(prefixes.collect());
+    }
+
+    /// Says since when all that leaves is seen, by both; and whether they forward, and have learnt what is behind them.
+    ///
+    /// # Panics
+    /// When the kernel refuses.
+    pub fn set_elsewhere(&mut self, egress_since_ns: Option<u64>, forwards: bool, learnt: bool) {
+        self.config.egress_since_ns = egress_since_ns.unwrap_or(u64::MAX);
+        (self.config.forwards, self.config.learnt) = (forwards.into(), learnt.into());
+        self.write_config();
+    }
+
     /// The kernel's counters.
     ///
     /// # Panics
@@ -243,6 +278,14 @@ impl Twin {
         };
         let opened = by_endpoint(readings.opened().expect("opened ports"));
         compare(what, "opened ports", opened, by_endpoint(self.model.all_opened()));
+        compare(
+            what,
+            "contacts that wait",
+            by_bytes(readings.asked().expect("asked")),
+            by_bytes(self.model.all_asked()),
+        );
+        compare(what, "flows", by_bytes(readings.flows().expect("flows")), by_bytes(self.model.all_flows()));
+        compare(what, "sources sent to", by_bytes(readings.sent().expect("sent")), by_bytes(self.model.all_sent()));
         assert_eq!(readings.state().expect("state"), self.model.all_state(), "{what}: state");
     }
 }
@@ -252,6 +295,12 @@ fn compare<T: PartialEq + std::fmt::Debug>(what: &str, table: &str, kernel: Vec<
     for (kernel, model) in kernel.iter().zip(&model) {
         assert_eq!(kernel, model, "{what}: {table}");
     }
+}
+
+/// Entries in the order of their keys' bytes.
+fn by_bytes<K: IntoBytes + Immutable, V>(mut entries: Vec<(K, V)>) -> Vec<(K, V)> {
+    entries.sort_unstable_by(|(one, _), (other, _)| one.as_bytes().cmp(other.as_bytes()));
+    entries
 }
 
 fn sorted(mut records: Vec<SourceRecord>) -> Vec<SourceRecord> {

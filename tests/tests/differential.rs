@@ -3,7 +3,7 @@
 //! Needs root; run by `cargo xtask test`. `SCANGUARD_FRAMES` sets another number, `SCANGUARD_SEED` another seed.
 
 use std::cmp::Reverse;
-use std::env;
+use std::{env, slice};
 
 use ipnetwork::IpNetwork;
 use rand::rngs::SmallRng;
@@ -13,7 +13,8 @@ use scanguard_common::host::Frame;
 use scanguard_common::packet::parse;
 use scanguard_common::reason::Mode;
 use scanguard_common::verdict::{Known, Origin, Scope, Verdict};
-use scanguard_tests::frames::{Mutations, table};
+use scanguard_tests::answers::{Kind, answer};
+use scanguard_tests::frames::{BEHIND, Mutations, table};
 use scanguard_tests::rig;
 use scanguard_tests::twin::Twin;
 
@@ -70,7 +71,16 @@ fn meddle(twin: &mut Twin, random: &mut SmallRng, now_ns: u64) {
     }
     let source = sources[random.random_range(0..among)].source;
     let ends_ns = now_ns + random.random_range(0..120) * MINUTE_NS;
-    match random.random_range(0..11) {
+    match random.random_range(0..13) {
+        11 => {
+            let since_ns =
+                random.random_ratio(3, 4).then(|| now_ns.saturating_sub(random.random_range(0..10) * MINUTE_NS));
+            twin.set_elsewhere(since_ns, random.random(), random.random_ratio(3, 4));
+        }
+        12 => {
+            let behind: IpNetwork = BEHIND.parse().expect("a network");
+            twin.set_protected(if random.random_ratio(3, 4) { slice::from_ref(&behind) } else { &[] });
+        }
         0 => twin.set_mode(if random.random() { Mode::Enforce } else { Mode::Observe }),
         1 => twin.set_watched(random.random_ratio(3, 4)),
         2 => twin.set_known(source, Known { restricted_until_ns: ends_ns }),
@@ -105,14 +115,36 @@ fn meddle(twin: &mut Twin, random: &mut SmallRng, now_ns: u64) {
 #[test]
 fn the_kernel_counts_a_million_frames_as_the_host_does() {
     const BETWEEN_EVENTS: u64 = 1_000;
+    /// Every so many frames one leaves.
+    const ANSWERED: u64 = 3;
+    /// As many frames may still be answered.
+    const ANSWERED_LATE: usize = 200;
     let (frames, seed) = (setting("SCANGUARD_FRAMES", 1_000_000), setting("SCANGUARD_SEED", 2));
     // Room for a source a frame, so that nothing is evicted.
     let room = u32::try_from(frames.max(1 << 10) * 2).expect("a number of frames that fits a table");
     let mut twin = Twin::new(room);
     let mut mutations = Mutations::new(seed);
     let mut random = SmallRng::seed_from_u64(seed);
+    let (mut asked, mut left): (Vec<Vec<u8>>, u64) = (Vec::new(), 0);
     for number in 0..frames {
-        twin.feed(&mutations.next_frame());
+        let frame = mutations.next_frame();
+        twin.feed(&frame);
+        if asked.len() < ANSWERED_LATE {
+            asked.push(frame);
+        } else {
+            let place = random.random_range(0..ANSWERED_LATE);
+            asked[place] = frame;
+        }
+        if number % ANSWERED == 0 {
+            // To something asked lately, as hosts and their routers answer; and sometimes anything that leaves.
+            let kind = Kind::ALL[random.random_range(0..Kind::ALL.len())];
+            let to = &asked[random.random_range(0..asked.len())];
+            let leaving = if random.random_ratio(1, 8) { Some(mutations.next_frame()) } else { answer(to, kind) };
+            if let Some(leaving) = leaving {
+                twin.leave(&leaving);
+                left += 1;
+            }
+        }
         if number % BETWEEN_EVENTS == 0 {
             twin.assert_events_equal(&format!("seed {seed}, by frame {number}"));
             // Some 14 hours in all, so that scores halve and suspicion ends.
@@ -125,7 +157,10 @@ fn the_kernel_counts_a_million_frames_as_the_host_does() {
     let verdicts: Vec<_> = counters.verdicts().collect();
     let total: u64 = verdicts.iter().map(|(.., counter)| counter.packets).sum();
     assert_eq!(total, frames, "every frame has one reason");
-    println!("{frames} frames counted alike (seed {seed}), {} sources, reasons:", twin.kernel_sources().len());
+    println!(
+        "{frames} frames counted alike and {left} that left (seed {seed}), {} sources, reasons:",
+        twin.kernel_sources().len()
+    );
     for (level, reason, mode, counter) in verdicts {
         println!("  {:>8} {} {} {}", counter.packets, level.label(), reason.label(), mode.label());
     }

@@ -70,7 +70,7 @@ fn flood() {
     let mut datapath = Datapath::load(&LoadOptions::default()).expect("the kernel part");
     datapath.set_config(&KernelConfig::new([1, 2])).expect("settings");
     datapath.set_own_addresses(&frames::own_addresses()).expect("addresses");
-    datapath.set_port_classes(frames::port_classes()).expect("port classes");
+    datapath.set_port_classes(frames::port_entries()).expect("port classes");
     runtime.block_on(datapath.attach("filtered", AttachMode::Native)).expect("an attachment");
 
     let (frame, target, before) = (syn(), index("generator"), received("filtered"));

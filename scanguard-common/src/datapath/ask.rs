@@ -5,11 +5,12 @@ use super::kind::Kind;
 use super::part::Part;
 use super::ruling::Ruling;
 use super::suspicion;
-use crate::class::{PortClass, Protocol};
+use crate::class::{PortClass, PortEntry, Protocol};
 use crate::config::KernelConfig;
 use crate::contact::{ContactBit, Outcome};
 use crate::counter::{CounterIndex, Loss};
-use crate::event::Event;
+use crate::event::{Answer, Event};
+use crate::flow::SENT_NS;
 use crate::reason::Reason;
 use crate::record::SourceCell;
 use crate::tables::{Socket, Tables};
@@ -88,25 +89,51 @@ fn identify<T: Tables>(case: &mut Case, tables: &T) -> Ruling {
     if tables.is_own(&case.parsed.source) {
         return Ruling::pass(special);
     }
-    let class = if kind.has_port(&case.parsed) {
-        tables.port_class(kind.protocol(), case.parsed.destination_port)
-    } else {
-        PortClass::Unknown
-    };
-    // Whose port it is matters only where something is known of it.
-    let is_own = (class != PortClass::Unknown || !kind.is_attempt()) && tables.is_own(&case.parsed.destination);
-    case.is_own = is_own;
-    case.class = if is_own { class } else { PortClass::Unknown };
     case.now_ns = tables.now_ns();
     case.port = kind.port(&case.parsed);
     case.outcome = Outcome::Unknown;
+    case.answer = Answer::None;
+    locate(case, config, tables);
+    if kind == Kind::AckProbe && !is_closed(case, tables) {
+        return settle(case, Reason::Established, tables); // Of a container, or a host behind this one.
+    }
+    if kind == Kind::Datagram
+        && case.class.should_be_closed()
+        && config.knows_what_left(case.now_ns)
+        && tables.sent_to(&source).is_some_and(|left_ns| case.now_ns.saturating_sub(left_ns) < SENT_NS)
+    {
+        // To somebody whom we asked: it answers late, or from another port.
+        (case.kind, case.class) = (Kind::Answer, PortClass::Unknown);
+    }
     Ruling::NONE
+}
+
+/// Finds out whose port is asked for, and of which class it is as far as userspace can tell.
+#[inline(always)]
+fn locate<T: Tables>(case: &mut Case, config: &KernelConfig, tables: &T) {
+    let kind = case.kind;
+    let has_port = kind.has_port(&case.parsed);
+    let entry =
+        if has_port { tables.port(kind.protocol(), case.parsed.destination_port) } else { PortEntry::default() };
+    let destination = &case.parsed.destination;
+    (case.is_protected, case.class) = (false, PortClass::Unknown);
+    // Whose port it is matters only where something is known of it.
+    case.is_ours = (entry.own() != PortClass::Unknown || !kind.is_attempt()) && tables.is_own(destination);
+    if case.is_ours {
+        case.class = entry.own();
+    } else if config.census.protected != 0 && tables.is_protected(destination) && !tables.is_own(destination) {
+        (case.is_ours, case.is_protected) = (true, true);
+        case.class = match kind {
+            Kind::Echo if config.learnt != 0 => PortClass::Closed,
+            _ => entry.silent(),
+        };
+    }
 }
 
 /// A packet whose source and port are known.
 #[inline(always)]
 fn consider<T: Tables>(case: &mut Case, tables: &T) -> Ruling {
-    let (kind, class) = (case.kind, case.class);
+    let kind = case.kind;
     let Some(config) = tables.config() else {
         return Ruling::pass(kind.reason());
     };
@@ -125,17 +152,21 @@ fn consider<T: Tables>(case: &mut Case, tables: &T) -> Ruling {
             return ruling;
         }
     }
-    if !kind.is_attempt() && !case.is_own {
+    if !kind.is_attempt() && !case.is_ours {
         return Ruling::pass(kind.reason()); // Somebody else's business.
     }
-    if kind == Kind::Syn && class.should_be_closed() && suspicion::is_storm(case, tables) && is_closed(case, tables) {
+    if kind == Kind::Syn
+        && case.class.should_be_closed()
+        && suspicion::is_storm(case, tables)
+        && is_closed(case, tables)
+    {
         return Ruling::hide(Reason::Storm);
     }
     let Some(record) = record(case, tables) else {
         return Ruling::pass(Reason::SourcesFull);
     };
     if kind.is_attempt() {
-        tables.count(CounterIndex::attempt(class, kind.protocol()), case.length);
+        tables.count(CounterIndex::attempt(case.class, kind.protocol()), case.length);
         record.count_attempt(case.now_ns);
     } else {
         record.see(case.now_ns);
@@ -167,7 +198,7 @@ fn is_closed<T: Tables>(case: &mut Case, tables: &T) -> bool {
 #[inline(always)]
 fn is_private<T: Tables>(case: &mut Case, tables: &T) -> bool {
     let closed = case.class.should_be_closed() && is_closed(case, tables);
-    if !case.is_own || case.kind.hidden(case.class, closed).is_none() {
+    if !case.is_ours || case.kind.hidden(case.class, closed).is_none() {
         return false;
     }
     case.class != PortClass::Restricted || !suspicion::is_known(case, tables)
@@ -191,13 +222,14 @@ fn record<'t, T: Tables>(case: &Case, tables: &'t T) -> Option<SourceCell<'t>> {
 /// Whether this is a first contact, what it says of the source, and whether the source gets what it asks for.
 #[inline(always)]
 fn weigh<T: Tables>(case: &mut Case, config: &KernelConfig, record: SourceCell<'_>, tables: &T) -> Ruling {
-    let (kind, class, now_ns) = (case.kind, case.class, case.now_ns);
+    let (kind, now_ns) = (case.kind, case.now_ns);
     record.decay(&config.score, now_ns);
     let bit = ContactBit::of(&config.contact_key, &case.parsed.destination, kind.contact(), case.port);
     let is_first = record.mark_contact(bit);
     case.suspect |= record.is_suspect(now_ns);
-    let in_networks = class.should_be_closed() && tables.state().is_some_and(|state| state.has_networks(now_ns));
-    let closed = class.should_be_closed() && (is_first || case.suspect || in_networks) && is_closed(case, tables);
+    let in_networks = case.class.should_be_closed() && tables.state().is_some_and(|state| state.has_networks(now_ns));
+    let closed = case.class.should_be_closed() && (is_first || case.suspect || in_networks) && is_closed(case, tables);
+    let class = case.class; // Another one now, if the port turned out to be open.
     if is_first {
         case.outcome = kind.outcome(class, closed);
         case.suspect = tables.part(Part::Contact, case) != 0;

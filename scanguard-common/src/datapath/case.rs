@@ -3,7 +3,7 @@
 use super::kind::Kind;
 use crate::class::PortClass;
 use crate::contact::Outcome;
-use crate::event::{Event, EventKind};
+use crate::event::{Answer, Event, EventKind};
 use crate::packet::Parsed;
 use crate::reason::Reason;
 use crate::source::SourceKey;
@@ -30,13 +30,16 @@ pub struct Case {
     /// The socket it would reach, where [`Self::looked_up`].
     pub(super) socket: Socket,
     pub(super) looked_up: bool,
-    /// Whether the destination is an address of ours.
-    pub(super) is_own: bool,
+    /// Whether the destination is an address of ours, or of a network that is protected.
+    pub(super) is_ours: bool,
     /// Whether the source is a suspect.
     pub(super) suspect: bool,
     /// Why a port is hidden.
     pub(super) hidden: Reason,
-    pub(super) reserved: [u8; 2],
+    /// Whether the destination is an address of a network that is protected.
+    pub(super) is_protected: bool,
+    /// Of a frame that leaves: what it answers.
+    pub(super) answer: Answer,
     /// What the contact adds to the score.
     pub(super) points: u32,
 }
@@ -63,9 +66,11 @@ impl Case {
             class: self.class as u8,
             outcome: self.outcome as u8,
             tcp_flags: self.parsed.tcp_flags,
-            reserved: 0,
+            answer: self.answer as u8,
             score: 0,
             points: 0,
+            bytes_in: 0,
+            bytes_out: 0,
         }
     }
 }

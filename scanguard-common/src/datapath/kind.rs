@@ -120,6 +120,8 @@ impl Kind {
             // Worth what a SYN to it is, whichever came first.
             Self::AckProbe if closed && matches!(class, PortClass::Canary) => Outcome::Canary,
             Self::AckProbe if closed => Outcome::AckProbe,
+            // To an address of a protected network that never answered.
+            Self::Echo if closed => Outcome::Closed,
             Self::AckProbe | Self::Echo | Self::Answer => Outcome::Unknown,
             Self::TinyFragment => Outcome::TinyFragment,
             Self::LongChain => Outcome::LongChain,
@@ -137,9 +139,11 @@ impl Kind {
             _ => return if self.is_malformed() { Some(Reason::HiddenProtocol) } else { None },
         };
         match self {
-            Self::Syn | Self::IllegalSyn | Self::Datagram => Some(asked),
+            Self::Syn | Self::IllegalSyn | Self::Datagram | Self::Echo => Some(asked),
+            // To an open port it belongs to a connection of which this host has no socket.
+            Self::AckProbe if !closed => None,
             Self::Illegal | Self::AckProbe | Self::TinyFragment => Some(Reason::HiddenProbe),
-            Self::Echo | Self::LongChain | Self::Protocol | Self::Answer => None, // They have no port.
+            Self::LongChain | Self::Protocol | Self::Answer => None, // They have no port.
         }
     }
 
@@ -150,13 +154,15 @@ impl Kind {
     }
 }
 
-/// Whether a datagram may be the answer to one of ours whose socket is gone: it arrives where our own sockets live, or comes
-/// from a service to an ordinary port. (Resolvers choose their ports from 1024 up, whatever the ephemeral range is.)
+/// Whether a datagram may be the answer to one of ours whose socket is gone, as long as it is not known what left: it arrives where our own
+/// sockets live, or comes from a service to an ordinary port. (Resolvers choose their ports from 1024 up, whatever the ephemeral
+/// range is.)
 #[inline(always)]
-pub(super) const fn may_be_answer(parsed: &Parsed, config: &KernelConfig) -> bool {
+pub(super) const fn may_be_answer(parsed: &Parsed, config: &KernelConfig, now_ns: u64) -> bool {
     const WELL_KNOWN: u16 = 1024;
     let to = parsed.destination_port;
-    config.is_ephemeral(to) || (parsed.source_port < WELL_KNOWN && to >= WELL_KNOWN)
+    !config.knows_what_left(now_ns)
+        && (config.is_ephemeral(to) || (parsed.source_port < WELL_KNOWN && to >= WELL_KNOWN))
 }
 
 /// Whether an IP protocol other than TCP, UDP and ICMP is in ordinary use between hosts: tunnels, IPsec, routing, SCTP. (Numbers

@@ -22,11 +22,15 @@
 //! | `suspicion` | evidence, suspects, networks of suspects, and who is exempt |
 //! | `part` | parts of the way that the kernel's verifier checks by themselves |
 //! | `ruling` | the decision |
+//! | `leave` | what frames that leave tell |
+//! | `connection` | what sockets tell of connections |
 
 mod ask;
 mod case;
 mod closed;
+pub mod connection;
 mod kind;
+mod leave;
 mod part;
 mod ruling;
 mod segment;
@@ -34,6 +38,7 @@ mod suspicion;
 
 use crate::class::Protocol;
 use crate::counter::CounterIndex;
+use crate::flow::{FLOW_NS, Flow};
 use crate::packet::{Packet, Parsed, Plain, Shape, parse, plain_segment};
 use crate::reason::{Level, Mode, Reason};
 use crate::tables::Tables;
@@ -41,6 +46,7 @@ use crate::tables::Tables;
 use ask::{ask, settle};
 pub use case::Case;
 use kind::{Kind, is_common_protocol, may_be_answer};
+pub use leave::{learn_from_frame, leave};
 pub use part::Part;
 pub use ruling::Action;
 use ruling::Ruling;
@@ -113,7 +119,10 @@ fn judge<T: Tables>(case: &mut Case, tables: &T) -> Ruling {
             Segment::IllegalSyn => Kind::IllegalSyn,
             Segment::Illegal => Kind::Illegal,
         },
-        Shape::Udp if tables.config().is_some_and(|config| may_be_answer(parsed, config)) => Kind::Answer,
+        Shape::Udp if belongs_to_flow(parsed, tables) => return settle(case, Reason::UdpEstablished, tables),
+        Shape::Udp if tables.config().is_some_and(|config| may_be_answer(parsed, config, tables.now_ns())) => {
+            Kind::Answer
+        }
         Shape::Udp => Kind::Datagram,
         Shape::Icmp if parsed.is_echo_request() => Kind::Echo,
         Shape::Icmp => return settle(case, Reason::IcmpMessage, tables),
@@ -127,6 +136,15 @@ fn judge<T: Tables>(case: &mut Case, tables: &T) -> Ruling {
     };
     case.kind = kind;
     ask(case, tables)
+}
+
+/// Whether a datagram answers one that left lately.
+#[inline(always)]
+fn belongs_to_flow<T: Tables>(parsed: &Parsed, tables: &T) -> bool {
+    tables.config().is_some_and(|config| config.egress_since_ns != u64::MAX)
+        && tables
+            .flow(&Flow::of(parsed, Protocol::Udp))
+            .is_some_and(|left_ns| tables.now_ns().saturating_sub(left_ns) < FLOW_NS)
 }
 
 /// Whether an established-looking segment may be a probe (nmap -sA, -sM, -sW): it has ACK and asks for a port that should be

@@ -5,7 +5,7 @@
 //! a global function; elsewhere they are ordinary calls. What goes in and out lies in the [`Case`].
 
 use super::case::Case;
-use super::{ask, closed, judge, suspicion};
+use super::{ask, closed, judge, leave, suspicion};
 use crate::tables::Tables;
 
 /// A part of the way.
@@ -25,6 +25,8 @@ pub enum Part {
     SuspectNetwork,
     /// The verdict on the prefix that the sender is of.
     Prefix,
+    /// What a frame that leaves tells.
+    Answer,
 }
 
 impl Part {
@@ -42,6 +44,7 @@ impl Part {
             Self::Hide => suspicion::hide(case, tables).number(),
             Self::SuspectNetwork => suspicion::is_in_suspect_network(case, tables).into(),
             Self::Prefix => ask::prefix_rule(case, tables).number(),
+            Self::Answer => leave::answer(case, tables).into(),
         }
     }
 }

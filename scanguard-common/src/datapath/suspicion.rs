@@ -2,11 +2,14 @@
 
 use super::ask::tell;
 use super::case::Case;
+use super::kind::Kind;
 use super::part::Part;
 use super::ruling::Ruling;
+use crate::class::PortClass;
 use crate::contact::{ContactBit, Outcome};
 use crate::counter::CounterIndex;
-use crate::event::EventKind;
+use crate::event::{Answer, EventKind};
+use crate::opened::{Asked, Endpoint, Question};
 use crate::reason::Reason;
 use crate::record::SourceCell;
 use crate::source::KeyRules;
@@ -28,6 +31,11 @@ pub(super) fn contact<T: Tables>(case: &mut Case, tables: &T) -> bool {
         points = 0;
     }
     case.points = points;
+    if config.has_elsewhere() && waits_for_answer(case) {
+        let endpoint = Endpoint::asked(&case.parsed, case.port, case.kind.protocol());
+        let asked = Asked::new(now_ns, points);
+        tables.ask(&Question { source: case.source, endpoint }, &asked);
+    }
     let score = record.add_points(&config.score, points, now_ns);
     tables.count(CounterIndex::contact(outcome), 0);
     tell_contact(case, score, tables);
@@ -42,6 +50,14 @@ pub(super) fn contact<T: Tables>(case: &mut Case, tables: &T) -> bool {
         return was_suspect;
     }
     accuse(case, record, score, tables)
+}
+
+/// Whether only the port's answer tells what became of a contact: it may be of a container, or of a host behind this one.
+#[inline(always)]
+fn waits_for_answer(case: &Case) -> bool {
+    let is_asked = matches!(case.kind, Kind::Syn | Kind::Datagram | Kind::Echo) && case.answer == Answer::None;
+    let is_unsure = case.class.should_be_closed() || (case.is_protected && case.class == PortClass::Unknown);
+    is_asked && is_unsure
 }
 
 #[cfg_attr(target_arch = "bpf", inline(never))]

@@ -4,16 +4,18 @@ use std::cell::{Cell, RefCell, UnsafeCell};
 use std::collections::{HashMap, HashSet};
 
 use crate::address::Address;
-use crate::class::{PortClass, Protocol, port_index};
+use crate::class::{PortClass, PortEntry, Protocol, port_index};
 use crate::config::KernelConfig;
 use crate::counter::{COUNTER_ENTRIES, Counter, CounterIndex};
 use crate::event::Event;
-use crate::opened::Endpoint;
+use crate::flow::Flow;
+use crate::opened::{Asked, Endpoint, Question};
 use crate::packet::Parsed;
 use crate::record::{Backup, SourceCell, SourceRecord};
+use crate::session::{LiveSession, SessionCell, SessionRecord};
 use crate::source::{KeyRules, SourceKey};
 use crate::storm::{State, StateCell};
-use crate::tables::{Flow, Socket, Tables};
+use crate::tables::{Socket, Tables};
 use crate::verdict::{Known, Verdict};
 
 /// Records by key.
@@ -47,10 +49,17 @@ impl Records {
 pub struct MemoryTables {
     config: Option<KernelConfig>,
     now_ns: Cell<u64>,
-    ports: HashMap<u32, PortClass>,
+    ports: HashMap<u32, PortEntry>,
+    /// Prefixes and their length in bits.
+    protected: Vec<(Address, u8)>,
     own_addresses: HashSet<Address>,
     sockets: HashMap<Flow, Socket>,
     opened: RefCell<HashMap<Endpoint, u64>>,
+    asked: RefCell<HashMap<Question, Asked>>,
+    flows: RefCell<HashMap<Flow, u64>>,
+    sent: RefCell<HashMap<SourceKey, u64>>,
+    sessions: RefCell<HashMap<SourceKey, Box<UnsafeCell<SessionRecord>>>>,
+    live: RefCell<HashMap<u64, LiveSession>>,
     verdicts: HashMap<SourceKey, Verdict>,
     /// Prefix, its length in bits, and what was decided.
     prefix_verdicts: Vec<(Address, u8, Verdict)>,
@@ -87,9 +96,20 @@ impl MemoryTables {
         self.now_ns.set(now_ns);
     }
 
-    /// Says what a port is.
+    /// Says what a port of this host is, and nothing of what it is elsewhere.
     pub fn set_port_class(&mut self, protocol: Protocol, port: u16, class: PortClass) {
-        self.ports.insert(port_index(protocol, port), class);
+        self.set_port(protocol, port, PortEntry::new(class, PortClass::Unknown));
+    }
+
+    /// Says what a port is.
+    pub fn set_port(&mut self, protocol: Protocol, port: u16, entry: PortEntry) {
+        self.ports.insert(port_index(protocol, port), entry);
+    }
+
+    /// Replaces the networks that are protected: prefixes of so many bits (of 128).
+    pub fn set_protected(&mut self, protected: Vec<(Address, u8)>) {
+        self.protected = protected;
+        self.take_census();
     }
 
     /// Adds an address of this host.
@@ -160,6 +180,7 @@ impl MemoryTables {
         config.census.hard_verdicts = hard.count() as u32;
         config.census.prefix_verdicts = self.prefix_verdicts.len() as u32;
         config.census.known = self.known.len() as u32;
+        config.census.protected = self.protected.len() as u32;
         config.census.allowed = self.allowed.len() as u32;
         let keys = config.keys;
         let within = |(prefix, bits, _): &&(Address, u8, u64)| keys.may_split_sources(prefix, *bits);
@@ -188,6 +209,31 @@ impl MemoryTables {
     #[must_use]
     pub fn all_opened(&self) -> Vec<(Endpoint, u64)> {
         self.opened.borrow().iter().map(|(endpoint, seen_ns)| (*endpoint, *seen_ns)).collect()
+    }
+
+    /// All contacts that wait for an answer.
+    #[must_use]
+    pub fn all_asked(&self) -> Vec<(Question, Asked)> {
+        self.asked.borrow().iter().map(|(question, asked)| (*question, *asked)).collect()
+    }
+
+    /// All flows of which datagrams left, and when last.
+    #[must_use]
+    pub fn all_flows(&self) -> Vec<(Flow, u64)> {
+        self.flows.borrow().iter().map(|(flow, left_ns)| (*flow, *left_ns)).collect()
+    }
+
+    /// All sources to which datagrams of ours left, and when last.
+    #[must_use]
+    pub fn all_sent(&self) -> Vec<(SourceKey, u64)> {
+        self.sent.borrow().iter().map(|(source, left_ns)| (*source, *left_ns)).collect()
+    }
+
+    /// What is counted of all sessions.
+    #[must_use]
+    pub fn all_sessions(&self) -> Vec<SessionRecord> {
+        // SAFETY: as in `Records::all`.
+        self.sessions.borrow().values().map(|record| unsafe { *record.get() }).collect()
     }
 
     /// What is remembered beyond sources and networks.
@@ -233,8 +279,12 @@ impl Tables for MemoryTables {
         self.own_addresses.contains(address)
     }
 
-    fn port_class(&self, protocol: Protocol, port: u16) -> PortClass {
-        self.ports.get(&port_index(protocol, port)).copied().unwrap_or(PortClass::Unknown)
+    fn port(&self, protocol: Protocol, port: u16) -> PortEntry {
+        self.ports.get(&port_index(protocol, port)).copied().unwrap_or_default()
+    }
+
+    fn is_protected(&self, address: &Address) -> bool {
+        self.protected.iter().any(|(prefix, bits)| address.masked(&Address::mask(*bits)) == *prefix)
     }
 
     fn count(&self, index: CounterIndex, bytes: u64) {
@@ -263,6 +313,53 @@ impl Tables for MemoryTables {
 
     fn open(&self, endpoint: &Endpoint, now_ns: u64) {
         self.opened.borrow_mut().insert(*endpoint, now_ns);
+    }
+
+    fn ask(&self, question: &Question, asked: &Asked) {
+        self.asked.borrow_mut().insert(*question, *asked);
+    }
+
+    fn take_asked(&self, question: &Question) -> Asked {
+        self.asked.borrow_mut().remove(question).unwrap_or_default()
+    }
+
+    fn flow(&self, flow: &Flow) -> Option<u64> {
+        self.flows.borrow().get(flow).copied()
+    }
+
+    fn see_flow(&self, flow: &Flow, now_ns: u64) {
+        self.flows.borrow_mut().insert(*flow, now_ns);
+    }
+
+    fn sent_to(&self, source: &SourceKey) -> Option<u64> {
+        self.sent.borrow().get(source).copied()
+    }
+
+    fn send_to(&self, source: &SourceKey, now_ns: u64) {
+        self.sent.borrow_mut().insert(*source, now_ns);
+    }
+
+    fn sessions(&self, source: &SourceKey) -> Option<SessionCell<'_>> {
+        let record: *const UnsafeCell<SessionRecord> = &raw const **self.sessions.borrow().get(source)?;
+        // SAFETY: as in `Records::get`.
+        Some(SessionCell::new(unsafe { &*record }))
+    }
+
+    fn new_sessions(&self, source: &SourceKey) -> Option<SessionCell<'_>> {
+        let record = SessionRecord { source: *source, ..SessionRecord::default() };
+        self.sessions.borrow_mut().entry(*source).or_insert_with(|| Box::new(UnsafeCell::new(record)));
+        self.sessions(source)
+    }
+
+    fn begin_session(&self, cookie: u64, session: &LiveSession) -> bool {
+        let mut live = self.live.borrow_mut();
+        let is_new = !live.contains_key(&cookie);
+        live.entry(cookie).or_insert(*session);
+        is_new
+    }
+
+    fn end_session(&self, cookie: u64) -> Option<LiveSession> {
+        self.live.borrow_mut().remove(&cookie)
     }
 
     fn verdict(&self, source: &SourceKey) -> Option<&Verdict> {

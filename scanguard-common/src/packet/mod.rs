@@ -8,12 +8,14 @@ mod established;
 mod ethernet;
 mod ip4;
 mod ip6;
+mod leaving;
 mod read;
 mod transport;
 
 pub use established::{Plain, plain_segment};
 pub use ethernet::MAX_VLAN_TAGS;
 pub use ip6::MAX_EXTENSION_HEADERS;
+pub use leaving::parse_leaving;
 
 use crate::address::Address;
 

@@ -12,6 +12,7 @@ use scanguard_common::config::{HEARTBEAT_LIMIT_NS, KernelConfig};
 use scanguard_common::contact::{ContactBit, ContactKind};
 use scanguard_common::counter::CounterIndex;
 use scanguard_common::datapath::{Action, process_frame};
+use scanguard_common::flow::Flow;
 use scanguard_common::host::{Frame, MemoryTables};
 use scanguard_common::opened::Endpoint;
 use scanguard_common::packet::Parsed;
@@ -19,7 +20,7 @@ use scanguard_common::packet::tcp_flags::{ACK, FIN, PSH, RST, SYN, URG};
 use scanguard_common::reason::{Level, Mode, Reason};
 use scanguard_common::record::SourceRecord;
 use scanguard_common::source::SourceKey;
-use scanguard_common::tables::{Flow, Socket};
+use scanguard_common::tables::Socket;
 use scanguard_common::verdict::{Known, Origin, Scope, Verdict};
 
 use crate::frames::{ASKING_FROM, CONNECTED_FROM, HOST4, HOST6, Packet, What};

@@ -5,11 +5,21 @@ use aya_ebpf::macros::btf_map;
 use scanguard_common::datapath::Case;
 
 #[btf_map]
-static CASE: PerCpuArray<Case, 1> = PerCpuArray::new();
+static CASE: PerCpuArray<Case, 2> = PerCpuArray::new();
+
+/// Whose case it is: a frame that leaves may be in hand while one arrives.
+#[derive(Clone, Copy)]
+#[repr(u32)]
+pub(crate) enum Way {
+    /// Of a frame that arrives.
+    In = 0,
+    /// Of a frame that leaves.
+    Out = 1,
+}
 
 /// This CPU's case. All its bytes are those of a case: zeros at first, which is one, and what the last packet left.
 #[inline(always)]
-pub(crate) fn get() -> Option<&'static mut Case> {
-    // SAFETY: the entry is this CPU's own, XDP programs do not interrupt each other on a CPU, and each asks once.
-    CASE.get_ptr_mut(0).map(|case| unsafe { &mut *case })
+pub(crate) fn get(way: Way) -> Option<&'static mut Case> {
+    // SAFETY: the entry is this CPU's own, programs of one hook do not interrupt each other on a CPU, and each asks once.
+    CASE.get_ptr_mut(way as u32).map(|case| unsafe { &mut *case })
 }

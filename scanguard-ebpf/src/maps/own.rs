@@ -1,6 +1,7 @@
-//! OWN: the addresses of this host.
+//! OWN and PROTECTED: the addresses of this host, and the networks behind it that it protects.
 
-use aya_ebpf::btf_maps::HashMap;
+use aya_ebpf::btf_maps::lpm_trie::Key;
+use aya_ebpf::btf_maps::{HashMap, LpmTrie};
 use aya_ebpf::macros::btf_map;
 use scanguard_common::address::Address;
 
@@ -11,6 +12,19 @@ const MAX_ADDRESSES: usize = 4096;
 
 #[btf_map]
 static OWN: HashMap<Address, u32, MAX_ADDRESSES> = HashMap::new();
+
+/// Most networks that are protected.
+const MAX_PROTECTED: usize = 1024;
+const ADDRESS_BITS: u32 = 128;
+
+#[btf_map]
+static PROTECTED: LpmTrie<Address, u32, MAX_PROTECTED> = LpmTrie::new();
+
+/// Whether an address is of a network that is protected.
+#[inline(always)]
+pub(crate) fn protects(address: &Address) -> bool {
+    PROTECTED.get(&Key::new(ADDRESS_BITS, *address)).is_some()
+}
 
 /// Whether an address is ours.
 #[inline(always)]

@@ -1,14 +1,14 @@
-//! PORTS: class by protocol and port, for local addresses.
+//! PORTS: class by protocol and port, on this host and elsewhere.
 
 use aya_ebpf::btf_maps::Array;
 use aya_ebpf::macros::btf_map;
-use scanguard_common::class::{PORT_ENTRIES, PortClass, Protocol, port_index};
+use scanguard_common::class::{PORT_ENTRIES, PortEntry, Protocol, port_index};
 
 #[btf_map]
 static PORTS: Array<u8, { PORT_ENTRIES as usize }> = Array::new();
 
-/// The class of a port.
+/// What is said of a port.
 #[inline(always)]
-pub(crate) fn class(protocol: Protocol, port: u16) -> PortClass {
-    PORTS.get(port_index(protocol, port)).map_or(PortClass::Unknown, |class| PortClass::from_u8(*class))
+pub(crate) fn entry(protocol: Protocol, port: u16) -> PortEntry {
+    PORTS.get(port_index(protocol, port)).map_or_else(PortEntry::default, |entry| PortEntry::from_u8(*entry))
 }

@@ -7,8 +7,9 @@ use aya_ebpf::macros::btf_map;
 use aya_ebpf::programs::XdpContext;
 use scanguard_common::address::Address;
 use scanguard_common::class::Protocol;
+use scanguard_common::flow::Flow;
 use scanguard_common::packet::Parsed;
-use scanguard_common::tables::{Flow, Socket};
+use scanguard_common::tables::Socket;
 
 use crate::clock::is_virtual;
 

@@ -22,6 +22,12 @@ pub struct Status {
     pub kept: bool,
     /// The interfaces it was told to guard.
     pub interfaces: Vec<Interface>,
+    /// Whose TCP sessions are counted.
+    #[serde(default)]
+    pub sessions: SessionsWatch,
+    /// Sources to which restricted ports stay open because they have worked there.
+    #[serde(default)]
+    pub known: u64,
     /// Seconds since it attached.
     pub uptime_s: u64,
     /// Release of the running kernel.
@@ -55,6 +61,20 @@ pub struct Interface {
     pub driver_mode: String,
     /// Whether our program is on it now, as read back from the kernel.
     pub attached: bool,
+    /// How the egress program hangs on it: `tcx`, `clsact`, or `none` where it does not.
+    #[serde(default)]
+    pub egress: String,
+}
+
+/// Whose TCP sessions are counted.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct SessionsWatch {
+    /// Whether they are.
+    pub watched: bool,
+    /// The folder of the control group.
+    pub cgroup: Option<String>,
+    /// Why not.
+    pub reason: Option<String>,
 }
 
 /// What became of packets.

@@ -31,10 +31,10 @@ pub struct Why {
     pub known: WhyKnown,
     /// What proves that the address is real.
     pub proof: Vec<String>,
-    /// Closed ports that were answered before it was concealed.
-    pub answered: Vec<String>,
-    /// Its sessions.
-    pub sessions: Vec<String>,
+    /// What it was answered while it was a suspect, oldest first: what the daemon still remembers.
+    pub answered: Vec<WhyAnswered>,
+    /// Its TCP sessions, as far as the kernel still counts them; one entry for each kind of port.
+    pub sessions: Vec<WhySessions>,
     /// New flows it sent.
     pub attempts: u64,
     /// Distinct (destination, protocol, port) it asked for.
@@ -112,10 +112,48 @@ pub struct WhyAllow {
 }
 
 /// What is known of earlier sessions.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 pub struct WhyKnown {
-    /// Sessions it had.
+    /// Sessions it had with data both ways, begun while nothing was held against it.
     pub sessions: u64,
-    /// Days on which it had some.
+    /// Days of the last 90 on which it had some.
     pub days: u64,
+    /// Of these sessions, those on restricted ports.
+    pub restricted_sessions: u64,
+    /// Until when restricted ports stay visible to it for that. RFC 3339, UTC; none if they do not.
+    pub restricted_until: Option<String>,
+}
+
+/// An answer to a suspect.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct WhyAnswered {
+    /// When. RFC 3339, UTC.
+    pub time: String,
+    /// `tcp`, `udp` or `icmp`.
+    pub proto: String,
+    /// The address that answered.
+    pub destination: String,
+    /// The port that answered; 0 for an echo.
+    pub port: u16,
+    /// `open`, `datagram`, `refused` or `unreachable`.
+    pub answer: String,
+}
+
+/// Sessions on one kind of port.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct WhySessions {
+    /// `public` or `restricted`.
+    pub ports: String,
+    /// Handshakes that were completed.
+    pub sessions: u64,
+    /// Sessions that ended, had data both ways and began while nothing was held against it.
+    pub worked: u64,
+    /// Bytes received in those that ended.
+    pub bytes_in: u64,
+    /// Bytes sent, and acknowledged, in those that ended.
+    pub bytes_out: u64,
+    /// When the first began. RFC 3339, UTC.
+    pub first: String,
+    /// When the latest began. RFC 3339, UTC.
+    pub last: String,
 }

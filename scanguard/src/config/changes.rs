@@ -13,6 +13,7 @@ const AT_START: &[&str] = &[
     "state",
     "keep",
     "pins",
+    "cgroup",
     "control.",
     "metrics.",
     "events.",
@@ -57,8 +58,19 @@ fn table(config: &Config) -> Table {
 /// A configuration that says what `new` says, but for what takes a restart, which it leaves as `old` has it.
 #[must_use]
 pub fn in_force(old: &Config, new: Config) -> Config {
-    let Config { interfaces, attach, state, keep, pins, control_socket, metrics_listen, events_ring_kib, log, .. } =
-        old.clone();
+    let Config {
+        interfaces,
+        attach,
+        cgroup,
+        state,
+        keep,
+        pins,
+        control_socket,
+        metrics_listen,
+        events_ring_kib,
+        log,
+        ..
+    } = old.clone();
     let sources = super::Sources {
         ipv6_prefix: old.sources.ipv6_prefix,
         max_sources: old.sources.max_sources,
@@ -67,6 +79,7 @@ pub fn in_force(old: &Config, new: Config) -> Config {
     Config {
         interfaces,
         attach,
+        cgroup,
         state,
         keep,
         pins,

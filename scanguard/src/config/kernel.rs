@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use scanguard_common::config::KernelConfig;
+use scanguard_common::flow::SENT_NS;
 use scanguard_common::record::ConcealRules;
 use scanguard_common::score::{ScoreRules, UNITS_PER_NAT};
 use scanguard_common::source::KeyRules;
@@ -34,6 +35,7 @@ impl Config {
             keys: self.key_rules(),
             mode: self.mode as u32,
             opened_ns: nanoseconds(self.ports.memory),
+            egress_warm_up_ns: nanoseconds(self.ports.learning).min(SENT_NS),
             score: self.score.rules(),
             conceal: ConcealRules { duration_ns: nanoseconds(conceal), longest_ns: nanoseconds(longest) },
             storm: StormRules { duration_ns: nanoseconds(duration), suspects_per_second, reserved: 0 },

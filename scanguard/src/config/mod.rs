@@ -47,6 +47,18 @@ pub const DEFAULT_STATE: &str = "/var/lib/scanguard/state.db";
 /// Where maps and links are pinned unless told otherwise.
 pub const DEFAULT_PINS: &str = crate::kernel::pins::DEFAULT_FOLDER;
 
+/// Whose TCP sessions are counted: those of the processes of a control group, and below it.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub enum Cgroup {
+    /// Of all processes: the root of the hierarchy of version 2, where it is mounted.
+    #[default]
+    Auto,
+    /// Nobody's.
+    Off,
+    /// Of this one, by its folder.
+    Folder(PathBuf),
+}
+
 /// A valid configuration.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
@@ -64,6 +76,8 @@ pub struct Config {
     pub pins: PathBuf,
     /// Addresses that are never acted on.
     pub allow: Vec<IpNetwork>,
+    /// Whose TCP sessions are counted.
+    pub cgroup: Cgroup,
     /// Where the command line finds the daemon.
     pub control_socket: PathBuf,
     /// Where metrics are served, if they are.
@@ -183,6 +197,7 @@ impl Default for Config {
             keep: false,
             pins: DEFAULT_PINS.into(),
             allow: Vec::new(),
+            cgroup: Cgroup::Auto,
             control_socket: DEFAULT_SOCKET.into(),
             metrics_listen: Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9477)),
             ports: Ports::default(),

@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
+use ipnetwork::IpNetwork;
 use scanguard_common::class::Protocol;
 
 use super::shipped;
@@ -23,9 +24,11 @@ pub struct Ports {
     pub restricted_if_open: PortList,
     /// Nobody legitimate ever asks for them, unless something listens there.
     pub canary: PortList,
+    /// Networks behind this host whose ports are learnt from what they answer.
+    pub protect: Vec<IpNetwork>,
     /// How long a port that was open does not count as closed.
     pub memory: Duration,
-    /// For how long after the first start no port of a host that forwards counts as closed; 0 for not at all.
+    /// For how long after the first start no port of a host that forwards counts as closed, nor any of a protected network; 0 for not at all.
     pub learning: Duration,
 }
 
@@ -36,6 +39,7 @@ impl Default for Ports {
             restricted: PortList::default(),
             restricted_if_open: shipped::restricted(),
             canary: PortList::default(),
+            protect: Vec::new(),
             memory: Duration::from_secs(7 * 86_400),
             learning: Duration::from_secs(86_400),
         }

@@ -23,7 +23,7 @@ use toml::de::{DeTable, DeValue};
 use super::problem::{Problem, Problems};
 use super::section::Section;
 use super::value::{absolute_path, boolean, list, number, placed, text, word};
-use super::{Config, DEFAULT_PINS, DEFAULT_SOCKET, DEFAULT_STATE, Log, LogFormat, LogLevel, Sources};
+use super::{Cgroup, Config, DEFAULT_PINS, DEFAULT_SOCKET, DEFAULT_STATE, Log, LogFormat, LogLevel, Sources};
 use crate::kernel::AttachMode;
 
 type Value<'i> = Spanned<DeValue<'i>>;
@@ -66,6 +66,7 @@ fn sections(mut root: Section<'_, '_>, problems: &mut Problems<'_>) -> Config {
     let keep = root.read("keep", problems, boolean);
     let pins = root.read("pins", problems, absolute_path(LONGEST_PATH, DEFAULT_PINS));
     let allow = root.read("allow", problems, list(allow::network));
+    let cgroup = root.read("cgroup", problems, cgroup);
 
     let mut control = root.section("control", problems);
     let control_socket = control.read("socket", problems, absolute_path(LONGEST_SOCKET_PATH, DEFAULT_SOCKET));
@@ -98,6 +99,7 @@ fn sections(mut root: Section<'_, '_>, problems: &mut Problems<'_>) -> Config {
         keep: keep.unwrap_or(default.keep),
         pins: pins.unwrap_or(default.pins),
         allow: allow.unwrap_or(default.allow),
+        cgroup: cgroup.unwrap_or(default.cgroup),
         control_socket: control_socket.unwrap_or(default.control_socket),
         metrics_listen: metrics_listen.unwrap_or(default.metrics_listen),
         ports,
@@ -123,6 +125,21 @@ fn interface(key: &str, value: &Value<'_>, problems: &mut Problems<'_>) -> Optio
         problems.suggest(&value.span(), format!("{name:?} cannot be an interface"), "`ip link` lists their names");
     }
     valid.then(|| name.to_owned())
+}
+
+fn cgroup(key: &str, value: &Value<'_>, problems: &mut Problems<'_>) -> Option<Cgroup> {
+    match text(key, value, problems)? {
+        "auto" => Some(Cgroup::Auto),
+        "off" => Some(Cgroup::Off),
+        path if path.starts_with('/') && path.len() <= LONGEST_PATH && !path.contains('\0') => {
+            Some(Cgroup::Folder(path.into()))
+        }
+        other => {
+            let reason = format!("`{key}` is {other:?}, neither \"auto\", \"off\" nor an absolute path");
+            problems.suggest(&value.span(), reason, "for example \"/sys/fs/cgroup/system.slice\"");
+            None
+        }
+    }
 }
 
 fn listen_address(key: &str, value: &Value<'_>, problems: &mut Problems<'_>) -> Option<Option<SocketAddr>> {

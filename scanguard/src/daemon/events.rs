@@ -6,13 +6,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use scanguard_common::class::{PortClass, Protocol};
 use scanguard_common::contact::{ContactKind, Outcome};
-use scanguard_common::event::{Event, EventKind};
-use scanguard_common::source::KeyRules;
+use scanguard_common::event::{Answer, Event, EventKind};
+use scanguard_common::source::{KeyRules, SourceKey};
+use tokio::sync::mpsc;
 use tracing::{debug, error, info, warn};
 
 use super::decide::Informant;
 use super::memory::Memory;
-use super::ports::Sightings;
+use super::ports::{Sighting, Sightings};
 use crate::kernel::EventStream;
 use crate::policy;
 
@@ -25,6 +26,8 @@ pub(super) struct Hearers {
     pub(super) sightings: Sightings,
     pub(super) memory: Memory,
     pub(super) informant: Informant,
+    /// Sources that may have worked on a restricted port.
+    pub(super) workers: mpsc::Sender<SourceKey>,
     /// The score of a block, which a new configuration may change.
     pub(super) cap: Arc<AtomicU32>,
 }
@@ -50,7 +53,7 @@ pub(super) async fn drain(mut events: EventStream, hearers: Hearers) {
 }
 
 fn tell(event: &Event, hearers: &Hearers) {
-    let Hearers { keys, sightings, memory, informant, cap } = hearers;
+    let Hearers { keys, sightings, memory, informant, workers, cap } = hearers;
     let asked = ContactKind::from_u8(event.asked).map_or("unknown", ContactKind::label);
     let outcome = Outcome::from_u8(event.outcome).map_or("unknown", Outcome::label);
     let score = f64::from(event.score) / f64::from(scanguard_common::score::UNITS_PER_NAT);
@@ -89,8 +92,51 @@ fn tell(event: &Event, hearers: &Hearers) {
         ),
         Some(EventKind::Opened) => {
             let protocol = if event.asked == ContactKind::Udp as u8 { Protocol::Udp } else { Protocol::Tcp };
-            debug!(protocol = protocol.label(), port = event.port, "a port thought closed is open");
-            sightings.seen_open(protocol, event.port);
+            debug!(
+                protocol = protocol.label(),
+                port = event.port,
+                answer = event.answer,
+                "a port thought closed is open"
+            );
+            let sighting = if event.answer == Answer::None as u8 { Sighting::Socket } else { Sighting::Answer };
+            sightings.tell(sighting, protocol, event.port);
+        }
+        Some(EventKind::OpenedElsewhere) => {
+            debug!(
+                destination = %IpAddr::from(event.destination),
+                protocol = asked,
+                port = event.port,
+                "a port of a protected network answered"
+            );
+            sightings.tell(Sighting::Elsewhere, Protocol::Tcp, event.port);
+        }
+        Some(EventKind::Answered) => {
+            debug!(
+                source = %keys.display(event.source),
+                destination = %IpAddr::from(event.destination),
+                protocol = asked,
+                port = event.port,
+                answer = Answer::from_u8(event.answer).map_or("unknown", Answer::label),
+                "a suspect was answered"
+            );
+            memory.note_answer(event);
+        }
+        Some(kind @ (EventKind::Session | EventKind::SessionEnd)) => {
+            let class = PortClass::from_u8(event.class);
+            debug!(
+                source = %keys.display(event.source),
+                local = %IpAddr::from(event.destination),
+                port = event.port,
+                class = class.label(),
+                ended = kind == EventKind::SessionEnd,
+                bytes_in = event.bytes_in,
+                bytes_out = event.bytes_out,
+                "a session of a suspect, or on a restricted port"
+            );
+            if kind == EventKind::SessionEnd && class == PortClass::Restricted {
+                // A full queue means that all will be looked at soon.
+                let _ = workers.try_send(event.source);
+            }
         }
         Some(EventKind::Storm) => warn!(
             "suspects arise faster than real ones do: attempts on closed ports are dropped, whoever makes them, until it is over"

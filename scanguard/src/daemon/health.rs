@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::api::{Interface, MapFill, Warning, timestamp};
+use crate::api::{Interface, MapFill, SessionsWatch, Warning, timestamp};
 use crate::duration;
 
 /// A full table is no harm while it holds everybody seen in this time: what goes is older.
@@ -11,7 +11,7 @@ const MEMORY: Duration = Duration::from_secs(3600);
 const FULL: f64 = 0.98;
 
 /// Tables from which nothing is forgotten.
-const KEEPS_ALL: [&str; 3] = ["VERDICTS", "PREFIX_VERDICTS", "ALLOW"];
+const KEEPS_ALL: [&str; 4] = ["VERDICTS", "PREFIX_VERDICTS", "ALLOW", "KNOWN"];
 
 /// What the warnings are drawn from.
 pub(super) struct Facts<'f> {
@@ -20,6 +20,8 @@ pub(super) struct Facts<'f> {
     /// How long ago the kernel part was last told so.
     pub(super) heartbeat: Duration,
     pub(super) interfaces: &'f [Interface],
+    /// Whose TCP sessions are counted.
+    pub(super) sessions: &'f SessionsWatch,
     pub(super) maps: &'f [MapFill],
     /// How long ago the longest unseen source of the table was seen.
     pub(super) oldest: Option<Duration>,
@@ -47,7 +49,7 @@ fn warning(code: &str, message: impl Into<String>, hint: impl Into<String>) -> W
 /// The warnings, the grave ones first.
 pub(super) fn warnings(facts: &Facts<'_>) -> Vec<Warning> {
     let Facts { daemon, heartbeat, interfaces, maps, oldest, uncounted, ring_lost, storm, .. } = *facts;
-    let Facts { forwards, reverts, forgets, drift, breaker_open, .. } = *facts;
+    let Facts { sessions, forwards, reverts, forgets, drift, breaker_open, .. } = *facts;
     let mut warnings = Vec::new();
     if !daemon {
         warnings.push(no_daemon(heartbeat));
@@ -106,12 +108,32 @@ pub(super) fn warnings(facts: &Facts<'_>) -> Vec<Warning> {
             "It ends by itself. `suspects_per_second` in [storm] says when it begins.",
         ));
     }
-    if forwards {
+    let unseen: Vec<&str> = interfaces
+        .iter()
+        .filter(|interface| daemon && interface.attached && interface.egress == "none")
+        .map(|interface| interface.name.as_str())
+        .collect();
+    if !unseen.is_empty() {
+        let more = if forwards {
+            " Ports that this host forwards to others (containers, DNAT) have no listener here, and count as closed once the \
+             learning period is over, unless they are named in `public` or `restricted` of [ports]."
+        } else {
+            ""
+        };
         warnings.push(warning(
-            "forwards",
-            "This host forwards packets. Ports that it forwards to others (containers, DNAT) have no listener here, \
-             and count as closed once the learning period is over.",
-            "Name them in `public` or `restricted` of [ports]; `learning` there says how long it learns.",
+            "egress_missing",
+            format!(
+                "What leaves by {} is not seen: late answers to what this host asked may look like questions.{more}",
+                unseen.join(", ")
+            ),
+            "The daemon's log says why; Linux 6.6 (TCX) or the queueing discipline clsact is needed.",
+        ));
+    }
+    if daemon && let Some(reason) = &sessions.reason {
+        warnings.push(warning(
+            "sessions_unseen",
+            format!("TCP sessions are not counted: {reason}. Nobody becomes known by working on a restricted port."),
+            "Mount control groups of version 2, or name one in `cgroup` of the configuration; \"off\" ends this warning.",
         ));
     }
     warnings
@@ -179,12 +201,14 @@ mod tests {
 
     #[test]
     fn a_daemon_that_does_its_work_has_no_warnings() {
-        let interfaces = [Interface { name: "eth0".into(), driver_mode: "native".into(), attached: true }];
+        let interfaces =
+            [Interface { name: "eth0".into(), driver_mode: "native".into(), attached: true, egress: "tcx".into() }];
         let maps = [map("SOURCES", 100), map("VERDICTS", 99), map("ALLOW", 0)];
         let quiet = Facts {
             daemon: true,
             heartbeat: Duration::from_secs(1),
             interfaces: &interfaces,
+            sessions: &SessionsWatch::default(),
             maps: &maps,
             oldest: Some(Duration::from_secs(7200)),
             uncounted: 0,
@@ -201,12 +225,14 @@ mod tests {
 
     #[test]
     fn what_keeps_it_from_its_work_is_unhealthy_and_the_rest_is_not() {
-        let interfaces = [Interface { name: "eth0".into(), driver_mode: "native".into(), attached: false }];
+        let interfaces =
+            [Interface { name: "eth0".into(), driver_mode: "native".into(), attached: false, egress: "none".into() }];
         let maps = [map("SOURCES", 99), map("VERDICTS", 100)];
         let ill = Facts {
             daemon: false,
             heartbeat: Duration::from_secs(3700),
             interfaces: &interfaces,
+            sessions: &SessionsWatch::default(),
             maps: &maps,
             oldest: Some(Duration::from_secs(5)),
             uncounted: 1,
@@ -230,8 +256,25 @@ mod tests {
             ("drift", false),
             ("budget", false),
             ("storm", false),
-            ("forwards", false),
         ];
         assert_eq!(codes(&ill), expected.map(|(code, unhealthy)| (code.to_owned(), unhealthy)));
+        let interfaces =
+            [Interface { name: "eth0".into(), driver_mode: "native".into(), attached: true, egress: "none".into() }];
+        let sessions = SessionsWatch { watched: false, cgroup: None, reason: Some("for some reason".into()) };
+        let blind = Facts {
+            daemon: true,
+            interfaces: &interfaces,
+            sessions: &sessions,
+            maps: &[],
+            uncounted: 0,
+            ring_lost: 0,
+            storm: false,
+            reverts: None,
+            forgets: false,
+            drift: 0,
+            breaker_open: false,
+            ..ill
+        };
+        assert_eq!(codes(&blind), [("egress_missing".to_owned(), false), ("sessions_unseen".to_owned(), false)]);
     }
 }

@@ -7,7 +7,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 use tracing::{info, warn};
 
 use super::start::AUTO;
-use crate::kernel::{AttachMode, Attachment, Program, link};
+use crate::kernel::{AttachMode, Attachment, Program, clock, link};
 use crate::net::{Changes, LinkInfo, default_route_interfaces, link_changes, links};
 
 /// How long to wait for more changes before looking: they come in flocks.
@@ -34,25 +34,53 @@ pub(super) struct Interfaces {
     unbidden: Interval,
     /// Names whose trouble was told already.
     complained: HashSet<String>,
+    /// Since when all that leaves is seen, on the kernel part's clock.
+    leaving_since_ns: Option<u64>,
 }
 
 impl Interfaces {
     /// Follows those that the program was attached to.
-    pub(super) fn follow(wanted: &[String], mode: AttachMode, attached: Vec<Attachment>) -> anyhow::Result<Self> {
+    ///
+    /// `before_ns` is since when an earlier daemon had seen all that left.
+    pub(super) fn follow(
+        wanted: &[String],
+        mode: AttachMode,
+        attached: Vec<Attachment>,
+        before_ns: Option<u64>,
+    ) -> anyhow::Result<Self> {
+        let goes_on = |attachment: &Attachment| attachment.egress.is_some_and(|egress| egress.goes_on);
+        let leaving_since_ns = before_ns.filter(|_| attached.iter().all(goes_on));
         let mut unbidden = interval(UNBIDDEN);
         unbidden.set_missed_tick_behavior(MissedTickBehavior::Delay);
         unbidden.reset();
         let guarded = attached
             .into_iter()
             .map(|attachment| Guarded { name: attachment.interface.clone(), attachment: Some(attachment) });
-        Ok(Self {
+        let mut interfaces = Self {
             wanted: wanted.to_owned(),
             mode,
             guarded: guarded.collect(),
             changes: Some(link_changes()?),
             unbidden,
             complained: HashSet::new(),
-        })
+            leaving_since_ns,
+        };
+        interfaces.look_at_leaving();
+        Ok(interfaces)
+    }
+
+    /// Since when all that leaves by the interfaces is seen, on the kernel part's clock; none when it is not.
+    pub(super) const fn leaving_since_ns(&self) -> Option<u64> {
+        self.leaving_since_ns
+    }
+
+    fn look_at_leaving(&mut self) {
+        let attached = self.guarded.iter().filter_map(|guarded| guarded.attachment.as_ref());
+        if attached.clone().any(|attachment| attachment.egress.is_none()) {
+            self.leaving_since_ns = None;
+        } else if self.leaving_since_ns.is_none() && attached.count() > 0 {
+            self.leaving_since_ns = Some(clock::monotonic_coarse_ns());
+        }
     }
 
     /// The interfaces, and where the program is.
@@ -83,6 +111,11 @@ impl Interfaces {
             Err(error) => return warn!(%error, "cannot look which interfaces there are"),
         };
         self.follow_present(&present, program).await;
+        self.guard_wanted(&present, program).await;
+        self.look_at_leaving();
+    }
+
+    async fn guard_wanted(&mut self, present: &[LinkInfo], program: &mut Program) {
         for name in self.wanted_names().await {
             let is_guarded = |guarded: &Guarded| guarded.name == name && guarded.attachment.is_some();
             if self.guarded.iter().any(is_guarded) || !present.iter().any(|link| link.name == name) {
@@ -92,6 +125,8 @@ impl Interfaces {
                 Ok(attachment) => {
                     self.complained.remove(&name);
                     info!(interface = name, "it is guarded now");
+                    // What left by it before was not seen.
+                    self.leaving_since_ns = None;
                     self.put(name, attachment);
                 }
                 Err(error) => {
@@ -128,6 +163,12 @@ impl Interfaces {
                 warn!(interface = guarded.name, "somebody took our program off it");
                 forget(program, attachment.index);
                 guarded.attachment = None;
+            } else if !attachment.egress.is_some_and(|egress| egress.is_there(&guarded.name)) {
+                if attachment.egress.is_some() {
+                    warn!(interface = guarded.name, "somebody took our egress program off it");
+                    self.leaving_since_ns = None;
+                }
+                attachment.egress = program.watch_leaving(&guarded.name, attachment.index);
             }
         }
     }

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use scanguard_common::opened::Endpoint;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tracing::{error, info, warn};
 
@@ -21,6 +22,17 @@ pub(super) struct Kept {
     pub(super) first_run: u64,
     /// Ports that were open.
     pub(super) opened: Vec<Opened>,
+    /// Ports that answered, and when last, in seconds since 1970.
+    pub(super) answering: Vec<(Endpoint, u64)>,
+}
+
+/// What is to be kept for later.
+#[derive(Default)]
+pub(super) struct ToKeep {
+    /// Ports that were open.
+    pub(super) opened: Vec<Opened>,
+    /// Ports that answered, and when last, in seconds since 1970; none to leave what is kept.
+    pub(super) answering: Option<Vec<(Endpoint, u64)>>,
 }
 
 /// Writes the file of state.
@@ -38,7 +50,8 @@ impl Keeper {
         let owned = path.to_owned();
         let opening = spawn_blocking(move || {
             let mut store = Store::open(&owned)?;
-            let kept = Kept { first_run: store.first_run(now)?, opened: store.load_opened()? };
+            let (opened, answering) = (store.load_opened()?, store.load_answering()?);
+            let kept = Kept { first_run: store.first_run(now)?, opened, answering };
             Ok::<_, StoreError>((store, kept))
         });
         let (store, kept) = match opening.await {
@@ -46,8 +59,8 @@ impl Keeper {
                 info!(file = %path.display(), ports = kept.opened.len(), "memory of open ports is there");
                 (Some(store), kept)
             }
-            Ok(Err(error)) => (without(&error), Kept { first_run: now, opened: Vec::new() }),
-            Err(error) => (without(&error), Kept { first_run: now, opened: Vec::new() }),
+            Ok(Err(error)) => (without(&error), Kept { first_run: now, opened: Vec::new(), answering: Vec::new() }),
+            Err(error) => (without(&error), Kept { first_run: now, opened: Vec::new(), answering: Vec::new() }),
         };
         let store = store.map(|store| Arc::new(Mutex::new(store)));
         (Self { store, saving: None, saved: Instant::now(), changed: false, failing: false }, kept)
@@ -64,28 +77,32 @@ impl Keeper {
     }
 
     /// Begins to save if it is time.
-    pub(super) async fn tick(&mut self, opened: impl FnOnce() -> Vec<Opened>) {
+    pub(super) async fn tick(&mut self, to_keep: impl FnOnce() -> ToKeep) {
         if self.saving.as_ref().is_some_and(|saving| !saving.is_finished()) {
             return;
         }
         self.finish().await;
         if self.saved.elapsed() >= if self.changed { RARELY } else { HOURLY } {
-            self.begin(opened());
+            self.begin(to_keep());
         }
     }
 
     /// Saves a last time and waits for it.
-    pub(super) async fn stop(mut self, opened: Vec<Opened>) {
+    pub(super) async fn stop(mut self, to_keep: ToKeep) {
         self.finish().await;
-        self.begin(opened);
+        self.begin(to_keep);
         self.finish().await;
     }
 
-    fn begin(&mut self, opened: Vec<Opened>) {
+    fn begin(&mut self, to_keep: ToKeep) {
         (self.saved, self.changed) = (Instant::now(), false);
         if let Some(store) = self.store.clone() {
-            self.saving =
-                Some(spawn_blocking(move || store.lock().unwrap_or_else(PoisonError::into_inner).save_opened(opened)));
+            self.saving = Some(spawn_blocking(move || {
+                let ToKeep { opened, answering } = to_keep;
+                let mut store = store.lock().unwrap_or_else(PoisonError::into_inner);
+                store.save_opened(opened)?;
+                answering.map_or(Ok(()), |answering| store.save_answering(&answering))
+            }));
         }
     }
 
@@ -135,7 +152,7 @@ mod tests {
         let opened = vec![Opened { protocol: Protocol::Tcp, port: 22, last_seen: 5 }];
         let (keeper, kept) = Keeper::open(&path, 7).await;
         assert_eq!((kept.first_run, kept.opened), (7, Vec::new()));
-        keeper.stop(opened.clone()).await;
+        keeper.stop(ToKeep { opened: opened.clone(), answering: None }).await;
         let (_, kept) = Keeper::open(&path, 9).await;
         assert_eq!((kept.first_run, kept.opened), (7, opened));
     }
@@ -148,7 +165,7 @@ mod tests {
         let (mut keeper, kept) = Keeper::open(&path, 7).await;
         assert_eq!((kept.first_run, kept.opened), (7, Vec::new()));
         keeper.changed();
-        keeper.tick(Vec::new).await;
-        keeper.stop(Vec::new()).await;
+        keeper.tick(ToKeep::default).await;
+        keeper.stop(ToKeep::default()).await;
     }
 }

@@ -10,6 +10,7 @@ use scanguard_common::score::ScoreRules;
 use scanguard_common::source::KeyRules;
 
 use super::interfaces::Guarded;
+use crate::api::SessionsWatch;
 use crate::config::Safety;
 
 /// Upper ends of the buckets of `decision_seconds`: a millisecond is the target.
@@ -25,6 +26,8 @@ pub(super) struct State {
     pub(super) rules: ScoreRules,
     pub(super) safety: Safety,
     pub(super) guarded: Vec<Guarded>,
+    /// Whose TCP sessions are counted.
+    pub(super) sessions: SessionsWatch,
     /// Verdicts that the kernel held and should not have, or the other way round, when it was last looked.
     pub(super) drift: u64,
     /// Whether what an operator decides is forgotten at a restart.

@@ -5,11 +5,11 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use scanguard_common::contact::{ContactKind, Outcome};
-use scanguard_common::event::Event;
+use scanguard_common::event::{Answer, Event};
 use scanguard_common::score::UNITS_PER_NAT;
 use scanguard_common::source::SourceKey;
 
-use crate::api::{Evidence, timestamp};
+use crate::api::{Evidence, WhyAnswered, timestamp};
 use crate::kernel::clock;
 
 /// First contacts remembered of a source: many times what makes it a suspect.
@@ -26,6 +26,8 @@ pub(super) struct Memory {
 #[derive(Default)]
 struct Inner {
     contacts: HashMap<SourceKey, VecDeque<Event>>,
+    /// Answers to suspects.
+    answers: HashMap<SourceKey, VecDeque<Event>>,
     /// Sources in the order in which they were first heard of.
     order: VecDeque<SourceKey>,
 }
@@ -37,7 +39,7 @@ impl Memory {
             return;
         }
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let Inner { contacts, order } = &mut *inner;
+        let Inner { contacts, answers, order } = &mut *inner;
         let known = contacts.entry(event.source).or_insert_with(|| {
             order.push_back(event.source);
             VecDeque::new()
@@ -50,13 +52,43 @@ impl Memory {
             && let Some(oldest) = order.pop_front()
         {
             contacts.remove(&oldest);
+            answers.remove(&oldest);
         }
+    }
+
+    /// Remembers an answer to a suspect whose contacts are remembered.
+    pub(super) fn note_answer(&self, event: &Event) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        if !inner.contacts.contains_key(&event.source) {
+            return;
+        }
+        let answers = inner.answers.entry(event.source).or_default();
+        if answers.len() == MOST_OF_ONE {
+            answers.pop_front();
+        }
+        answers.push_back(*event);
+    }
+
+    /// The answers to a source that are remembered, oldest first.
+    pub(super) fn answers_to(&self, source: &SourceKey) -> Vec<WhyAnswered> {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.answers.get(source).into_iter().flatten().map(answered).collect()
     }
 
     /// What is remembered of a source, oldest first.
     pub(super) fn of(&self, source: &SourceKey) -> Vec<Evidence> {
         let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         inner.contacts.get(source).into_iter().flatten().map(evidence).collect()
+    }
+}
+
+fn answered(event: &Event) -> WhyAnswered {
+    WhyAnswered {
+        time: timestamp(clock::monotonic_to_system(event.time_ns)),
+        proto: ContactKind::from_u8(event.asked).map_or("unknown", ContactKind::label).to_owned(),
+        destination: IpAddr::from(event.destination).to_string(),
+        port: event.port,
+        answer: Answer::from_u8(event.answer).map_or("unknown", Answer::label).to_owned(),
     }
 }
 
@@ -91,9 +123,11 @@ mod tests {
             class: 0,
             outcome: Outcome::Closed as u8,
             tcp_flags: 2,
-            reserved: 0,
+            answer: 0,
             score: points,
             points,
+            bytes_in: 0,
+            bytes_out: 0,
         }
     }
 

@@ -46,6 +46,7 @@ pub fn offline_status(config: &Config) -> Result<Option<Status>, Failure> {
                 index,
                 driver_mode,
                 program_id,
+                egress: None,
             });
             guarded.push(Guarded { name: link.name.clone(), attachment });
         }
@@ -56,6 +57,7 @@ pub fn offline_status(config: &Config) -> Result<Option<Status>, Failure> {
             rules: desk.read_tables().config().score,
             safety: config.safety,
             guarded,
+            sessions: crate::api::SessionsWatch::default(),
             drift: 0,
             forgets: desk.forgets(),
             breaker_open: false,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use scanguard_common::class::{PortClass, Protocol};
 use tokio::sync::mpsc;
@@ -10,16 +10,18 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use tracing::{debug, info, warn};
 
-use super::keeper::{Keeper, Kept};
+use super::keeper::{Keeper, Kept, ToKeep};
 use crate::api::timestamp;
 use crate::config::{Config, Ports};
-use crate::kernel::{KernelError, Tables};
+use crate::kernel::{KernelError, Readings, Tables, clock};
 use crate::net::{ListenersError, NetSettings, SettingsError, listeners};
 use crate::ports::{Changes, Observation, PortTracker};
 use crate::store::Opened;
 
 /// How often to look. The kernel asks for a socket itself before it holds a port against anybody, so this need not be more.
 const LOOK: Duration = Duration::from_millis(500);
+/// How often to read which ports answer.
+const ANSWERS: Duration = Duration::from_secs(60);
 /// Sightings that may wait for a look; more of them are of ports that the look finds anyway.
 const SIGHTINGS: usize = 64;
 
@@ -28,7 +30,11 @@ pub(super) struct PortWatch {
     tracker: PortTracker,
     keeper: Keeper,
     look: Interval,
-    sightings: (Sightings, mpsc::Receiver<(Protocol, u16)>),
+    sightings: (Sightings, mpsc::Receiver<Sighted>),
+    /// When what answered is to be read from the kernel part again.
+    answers_due: Instant,
+    /// The kernel part knows what answered before, and all of it is worth keeping.
+    readings: Readings,
     /// The kernel part has other classes than the tracker.
     untold: bool,
     /// What was complained of and still is so.
@@ -43,15 +49,29 @@ struct Complaints {
     settings: bool,
 }
 
+/// How a port turned out to be open.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Sighting {
+    /// A socket was found on it.
+    Socket,
+    /// It answered, without a socket here.
+    Answer,
+    /// It is of a protected network, and answered.
+    Elsewhere,
+}
+
+/// What was sighted, on which port.
+type Sighted = (Sighting, Protocol, u16);
+
 /// Tells the watch of ports that turned out to be open. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct Sightings(mpsc::Sender<(Protocol, u16)>);
+pub(super) struct Sightings(mpsc::Sender<Sighted>);
 
 impl Sightings {
-    /// A socket was found on a port that was thought to be closed: look at once, and remember it. Never waits.
-    pub(super) fn seen_open(&self, protocol: Protocol, port: u16) {
+    /// A port that was thought to be closed is open: look at once, and remember it. Never waits.
+    pub(super) fn tell(&self, sighting: Sighting, protocol: Protocol, port: u16) {
         // A full queue means that a look is due anyway.
-        let _ = self.0.try_send((protocol, port));
+        let _ = self.0.try_send((sighting, protocol, port));
     }
 }
 
@@ -62,7 +82,9 @@ impl PortWatch {
         (keeper, kept): (Keeper, Kept),
         tables: &mut Tables,
     ) -> anyhow::Result<Self> {
-        let Kept { first_run, opened } = kept;
+        let Kept { first_run, opened, answering } = kept;
+        let moment = |seconds| clock::system_to_monotonic(UNIX_EPOCH + Duration::from_secs(seconds));
+        tables.restore_opened(answering.into_iter().map(|(endpoint, last_seen)| (endpoint, moment(last_seen))))?;
         let remembered = opened.into_iter().map(|Opened { protocol, port, last_seen }| (protocol, port, last_seen));
         let (sender, receiver) = mpsc::channel(SIGHTINGS);
         let mut look = interval(LOOK);
@@ -73,6 +95,8 @@ impl PortWatch {
             keeper,
             look,
             sightings: (Sightings(sender), receiver),
+            answers_due: Instant::now(),
+            readings: tables.readings(),
             untold: true,
             complaints: Complaints::default(),
             forwards: Arc::default(),
@@ -112,15 +136,27 @@ impl PortWatch {
     pub(super) async fn changed(&mut self) {
         tokio::select! {
             _ = self.look.tick() => {}
-            Some((protocol, port)) = self.sightings.1.recv() => self.tracker.seen_open(protocol, port, now()),
+            Some(sighted) = self.sightings.1.recv() => self.sight(sighted),
+        }
+    }
+
+    fn sight(&mut self, (sighting, protocol, port): Sighted) {
+        match sighting {
+            Sighting::Socket => self.tracker.seen_open(protocol, port, now()),
+            Sighting::Answer => self.tracker.seen_answering(protocol, port, now()),
+            Sighting::Elsewhere => {}
+        }
+        if sighting != Sighting::Socket {
+            self.keeper.changed();
         }
     }
 
     /// Looks what is there and tells the kernel part if it is something else. What fails is tried again at the next look.
     pub(super) async fn refresh(&mut self, tables: &mut Tables) {
-        while let Ok((protocol, port)) = self.sightings.1.try_recv() {
-            self.tracker.seen_open(protocol, port, now());
+        while let Ok(sighted) = self.sightings.1.try_recv() {
+            self.sight(sighted);
         }
+        self.hear_answers().await;
         let answered = self.answered();
         let changes = match self.look().await {
             Ok(changes) => changes,
@@ -134,7 +170,32 @@ impl PortWatch {
             }
         }
         self.tell(&changes);
-        self.keeper.tick(|| remembered(&self.tracker)).await;
+        let (tracker, readings) = (&self.tracker, &self.readings);
+        self.keeper.tick(|| to_keep(tracker, readings)).await;
+    }
+
+    /// Reads from the kernel part which ports go on answering: it tells of the first time alone.
+    async fn hear_answers(&mut self) {
+        if !self.tracker.has_elsewhere() || Instant::now() < self.answers_due {
+            return;
+        }
+        self.answers_due = Instant::now() + ANSWERS;
+        let readings = self.readings.clone();
+        let read =
+            spawn_blocking(move || Ok::<_, anyhow::Error>((readings.opened()?, readings.own_addresses()?))).await;
+        match read {
+            Ok(Ok((opened, own))) => {
+                for (endpoint, seen_ns) in opened {
+                    if let (true, Some(protocol)) =
+                        (own.contains(&endpoint.address), Protocol::from_u8(endpoint.protocol))
+                    {
+                        self.tracker.seen_answering(protocol, endpoint.port, wall(seen_ns));
+                    }
+                }
+            }
+            Ok(Err(error)) => warn!(%error, "cannot read which ports answered"),
+            Err(error) => warn!(%error, "cannot read which ports answered"),
+        }
     }
 
     /// Takes over what a new configuration says of ports; the next look puts it in force.
@@ -145,13 +206,15 @@ impl PortWatch {
 
     /// Writes down what is to be remembered, a last time.
     pub(super) async fn stop(self) {
-        let opened = remembered(&self.tracker);
-        self.keeper.stop(opened).await;
+        let kept = to_keep(&self.tracker, &self.readings);
+        self.keeper.stop(kept).await;
     }
 
     fn tell_kernel(&self, tables: &mut Tables) -> Result<(), KernelError> {
         tables.set_ephemeral(self.answered())?;
-        tables.set_port_classes(self.tracker.classes().iter())
+        let has_elsewhere = self.tracker.has_elsewhere();
+        tables.set_elsewhere(self.tracker.seen().settings.forwards, has_elsewhere && !self.tracker.is_learning())?;
+        tables.set_port_classes(self.tracker.entries())
     }
 
     async fn look(&mut self) -> anyhow::Result<Changes> {
@@ -245,8 +308,22 @@ impl PortWatch {
     }
 }
 
-fn remembered(tracker: &PortTracker) -> Vec<Opened> {
-    tracker.memory().iter().map(|(protocol, port, last_seen)| Opened { protocol, port, last_seen }).collect()
+/// What outlives this process. What answered only where it is not seen otherwise.
+fn to_keep(tracker: &PortTracker, readings: &Readings) -> ToKeep {
+    let opened = tracker.memory().iter().map(|(protocol, port, last_seen)| Opened { protocol, port, last_seen });
+    let answering = if tracker.has_elsewhere() { readings.opened() } else { Ok(Vec::new()) };
+    ToKeep {
+        opened: opened.collect(),
+        answering: answering
+            .map_err(|error| warn!(%error, "cannot read which ports answered: what was kept of it stays"))
+            .ok()
+            .map(|answering| answering.into_iter().map(|(endpoint, seen_ns)| (endpoint, wall(seen_ns))).collect()),
+    }
+}
+
+/// Seconds since 1970 of a moment of the kernel part's clock.
+fn wall(ns: u64) -> u64 {
+    clock::monotonic_to_system(ns).duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 /// Seconds since 1970.

@@ -32,12 +32,17 @@ use crate::exit::{ExitStatus, Failure, OrExit as _};
 use crate::kernel::Program;
 use crate::operator::Desk;
 use crate::{control, http, logins, metrics};
+use scanguard_common::source::SourceKey;
 
 /// Threads that answer questions and read events; none is needed for packets.
 const WORKERS: usize = 2;
 /// How often the kernel part is told that somebody watches: several times within its patience
 /// ([`scanguard_common::config::HEARTBEAT_LIMIT_NS`]). What ends by itself is cleared up as often, and verdicts are compared.
 const HEARTBEAT: Duration = Duration::from_secs(5);
+/// How often everybody's sessions are read. Who worked on a restricted port is known at once.
+const MEETING: Duration = Duration::from_secs(60);
+/// Sources that may wait until it is looked whether they worked; more of them wait for the next reading of all.
+const WORKED: usize = 256;
 
 /// What the command line says; it wins over the file.
 #[derive(Clone, Debug, Default)]
@@ -112,6 +117,8 @@ struct Daemon {
     live: Live,
     /// The score of a block.
     cap: Arc<AtomicU32>,
+    /// Sources that may have worked on a restricted port.
+    worked: mpsc::Receiver<SourceKey>,
     socket_file: SocketFile,
 }
 
@@ -141,7 +148,14 @@ async fn daemon(config: Config, options: Options) -> Result<(), Failure> {
             return Err(failure);
         }
     };
-    let interfaces = Interfaces::follow(&config.interfaces, config.attach, guarded)?;
+    let before_ns = taken_over.map(|settings| settings.egress_since_ns).filter(|since_ns| *since_ns != u64::MAX);
+    let interfaces = Interfaces::follow(&config.interfaces, config.attach, guarded, before_ns)?;
+    desk.tables().set_egress(interfaces.leaving_since_ns()).or_exit(ExitStatus::Failed)?;
+    let sessions = start::watch_sessions(&mut program, &config.cgroup);
+    // After the last that pins.
+    if !config.keep {
+        program.unpin().or_exit(ExitStatus::Failed)?;
+    }
 
     let live = Live::new(State {
         mode: desk.mode_now(),
@@ -150,6 +164,7 @@ async fn daemon(config: Config, options: Options) -> Result<(), Failure> {
         rules: config.score.rules(),
         safety: config.safety,
         guarded: interfaces.guarded().to_vec(),
+        sessions,
         drift: 0,
         forgets: desk.forgets(),
         breaker_open: false,
@@ -158,6 +173,7 @@ async fn daemon(config: Config, options: Options) -> Result<(), Failure> {
     let decider = Decider::start(&desk, config.blocks, live.clone());
     let (memory, cap) = (Memory::default(), Arc::new(AtomicU32::new(config.score.rules().cap)));
     let (ask, jobs) = Jobs::new();
+    let (workers, worked) = mpsc::channel(WORKED);
     let readings = desk.read_tables().readings();
     let view = Arc::new(View {
         live: live.clone(),
@@ -175,6 +191,7 @@ async fn daemon(config: Config, options: Options) -> Result<(), Failure> {
         sightings: ports.sightings(),
         memory,
         informant: decider.informant(),
+        workers,
         cap: Arc::clone(&cap),
     };
     let mut tasks = JoinSet::new();
@@ -199,8 +216,10 @@ async fn daemon(config: Config, options: Options) -> Result<(), Failure> {
         options,
         live,
         cap,
+        worked,
         socket_file,
     };
+    daemon.meet_all();
     daemon.lease().await;
     let outcome = daemon.until_stopped(&mut signals).await;
     notify(NotifyState::Stopping);
@@ -213,6 +232,9 @@ impl Daemon {
     async fn until_stopped(&mut self, signals: &mut Signals) -> Result<()> {
         let mut heartbeat = interval(HEARTBEAT);
         heartbeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut meeting = interval(MEETING);
+        meeting.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        meeting.reset();
         loop {
             tokio::select! {
                 signal = signals.next() => match signal {
@@ -226,12 +248,17 @@ impl Daemon {
                     },
                 },
                 _ = heartbeat.tick() => self.beat().await,
+                _ = meeting.tick() => self.meet_all(),
+                Some(source) = self.worked.recv() => self.meet(source),
                 Some(job) = self.jobs.recv() => self.work(job).await,
                 Some(told) = self.decider.next() => block_in_place(|| self.decider.decide(told, &mut self.desk)),
                 () = self.addresses.changed() => self.addresses.refresh(self.desk.tables()).await,
                 () = self.ports.changed() => self.ports.refresh(self.desk.tables()).await,
                 () = self.interfaces.changed() => {
                     self.interfaces.refresh(&mut self.program).await;
+                    if let Err(error) = self.desk.tables().set_egress(self.interfaces.leaving_since_ns()) {
+                        warn!(%error, "the kernel part cannot be told whether all that leaves is seen");
+                    }
                     self.publish();
                 }
                 Some(ended) = self.tasks.join_next() => {
@@ -262,6 +289,26 @@ impl Daemon {
         });
         self.lease().await;
         self.publish();
+    }
+
+    /// Takes note of a source that may have worked on a restricted port.
+    fn meet(&mut self, source: SourceKey) {
+        block_in_place(|| match self.desk.read_tables().readings().sessions_of(&source) {
+            Ok(record) => self.desk.meet(record.as_slice(), SystemTime::now()),
+            Err(error) => warn!(%error, "cannot read the sessions of somebody who worked on a restricted port"),
+        });
+    }
+
+    /// Takes note of everybody's sessions, and forgets who was not here for long.
+    fn meet_all(&mut self) {
+        block_in_place(|| {
+            let now = SystemTime::now();
+            match self.desk.read_tables().readings().sessions() {
+                Ok(records) => self.desk.meet(&records, now),
+                Err(error) => warn!(%error, "cannot read who had sessions"),
+            }
+            self.desk.forget_strangers(now);
+        });
     }
 
     /// Puts those who are logged in on the allowlist meanwhile.
@@ -319,10 +366,12 @@ impl Daemon {
         });
     }
 
-    async fn stop(self) {
+    async fn stop(mut self) {
+        self.meet_all(); // What was counted since, before it goes.
         let Self { mut tasks, desk, program, ports, config, socket_file, .. } = self;
         tasks.shutdown().await;
-        drop((program, desk));
+        drop(desk);
+        program.leave();
         ports.stop().await;
         drop(socket_file);
         if config.keep {

@@ -4,15 +4,17 @@ use std::time::SystemTime;
 
 use anyhow::{Context as _, anyhow};
 use scanguard_common::config::KernelConfig;
-use tracing::info;
+use tracing::{info, warn};
 
 use super::addresses::OwnAddresses;
 use super::keeper::Keeper;
 use super::ports::{self, PortWatch};
-use crate::config::Config;
+use crate::api::SessionsWatch;
+use crate::config::{Cgroup, Config};
 use crate::exit::{ExitStatus, Failure, OrExit as _};
 use crate::kernel::pins::Pins;
 use crate::kernel::preflight::{self, Missing};
+use crate::kernel::sessions::cgroup_root;
 use crate::kernel::{Attachment, Datapath, EventStream, KernelError, Program, link};
 use crate::net::default_route_interfaces;
 use crate::operator::Desk;
@@ -131,10 +133,37 @@ pub(super) async fn attach(
     if !left.is_empty() {
         info!(?left, "interfaces that an earlier daemon guarded and this one does not are free");
     }
-    if !config.keep {
-        program.unpin().or_exit(ExitStatus::Failed)?;
-    }
     Ok(guarded)
+}
+
+/// Counts the TCP sessions that are to be counted. Without that it goes on.
+pub(super) fn watch_sessions(program: &mut Program, cgroup: &Cgroup) -> SessionsWatch {
+    let without = |reason: Option<String>| SessionsWatch { watched: false, cgroup: None, reason };
+    let folder = match cgroup {
+        Cgroup::Off => {
+            if let Err(error) = program.forget_sessions() {
+                warn!(%error, "sessions go on being counted by what an earlier daemon left");
+            }
+            return without(None);
+        }
+        Cgroup::Folder(folder) => Some(folder.clone()),
+        Cgroup::Auto => cgroup_root(),
+    };
+    let watched = folder
+        .as_ref()
+        .ok_or_else(|| "no control groups of version 2 are mounted here".to_owned())
+        .and_then(|folder| program.watch_sessions(folder).map_err(|error| error.to_string()));
+    match watched {
+        Ok(()) => {
+            let cgroup = folder.map(|folder| folder.display().to_string());
+            info!(cgroup = cgroup.as_deref().unwrap_or_default(), "sessions are counted");
+            SessionsWatch { watched: true, cgroup, reason: None }
+        }
+        Err(reason) => {
+            warn!(reason, "sessions are not counted: nobody becomes known by working on a restricted port");
+            without(Some(reason))
+        }
+    }
 }
 
 #[cfg(test)]

@@ -65,7 +65,8 @@ impl View {
         let mut interfaces = Vec::with_capacity(guarded.len());
         for Guarded { name, attachment } in guarded {
             let Some(attachment) = attachment else {
-                interfaces.push(Interface { name, driver_mode: "none".to_owned(), attached: false });
+                let none = || "none".to_owned();
+                interfaces.push(Interface { name, driver_mode: none(), attached: false, egress: none() });
                 continue;
             };
             let attached = link::describe(&attachment.interface).await.is_ok_and(|facts| {
@@ -73,7 +74,9 @@ impl View {
                 facts.index == attachment.index && ours
             });
             let driver_mode = attachment.driver_mode.label().to_owned();
-            interfaces.push(Interface { name, driver_mode, attached });
+            let egress = attachment.egress.filter(|egress| egress.is_there(&attachment.interface));
+            let egress = egress.map_or("none", |egress| egress.hook.label()).to_owned();
+            interfaces.push(Interface { name, driver_mode, attached, egress });
         }
         interfaces
     }
@@ -87,6 +90,7 @@ impl View {
             daemon: self.jobs.is_some(),
             heartbeat: self.readings.heartbeat_age(),
             interfaces,
+            sessions: &state.sessions,
             maps: &maps,
             oldest: oldest_ns.map(|oldest_ns| Duration::from_nanos(now_ns.saturating_sub(oldest_ns))),
             uncounted: counters.get(CounterIndex::verdict(Level::None, Reason::SourcesFull, state.mode)).packets,
@@ -128,6 +132,8 @@ impl Answers for View {
             daemon: self.jobs.is_some(),
             kept: self.kept,
             interfaces,
+            sessions: state.sessions.clone(),
+            known: snapshot.maps.iter().find(|map| map.name == "KNOWN").map_or(0, |map| map.entries),
             uptime_s: self.started.elapsed().as_secs(),
             kernel: self.kernel.clone(),
             packets: packets(counters.verdicts()),
@@ -180,6 +186,7 @@ impl Answers for View {
                 let source = desk.source_named(address)?;
                 around.remembered = Remembered {
                     evidence: memory.of(&source),
+                    answered: memory.answers_to(&source),
                     is_watched: true,
                     policy: decider.explain(desk, &source),
                 };

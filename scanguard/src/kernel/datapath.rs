@@ -4,15 +4,17 @@ use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
 use aya::maps::{HashMap, MapData, RingBuf};
-use aya::programs::Xdp;
+use aya::programs::{SchedClassifier, Xdp};
 use aya::{Ebpf, EbpfLoader};
 use tracing::warn;
 
+use super::egress;
 use super::error::KernelError;
 use super::events::EventStream;
 use super::maps::{FlowBytes, Maps as _, map_error, one};
 use super::pins::{KEPT, Kept, Pins};
 use super::program::{AttachMode, Attachment, Program, program, program_error};
+use super::sessions;
 use super::tables::Tables;
 
 /// The kernel part as built by this package's build script.
@@ -80,7 +82,7 @@ impl Datapath {
         let mut loader = EbpfLoader::new();
         if virtual_world == 1 {
             // The model that it is compared with never forgets.
-            for map in ["PREFIXES", "SUSPECTS", "OPENED"] {
+            for map in ["PREFIXES", "SUSPECTS", "OPENED", "ASKED", "UFLOWS", "SENT", "SESSIONS"] {
                 loader.map_max_entries(map, *max_sources);
             }
         }
@@ -99,6 +101,8 @@ impl Datapath {
             .override_global("SCANGUARD_VIRTUAL", &virtual_world, true)
             .load(OBJECT)?;
         program(&mut object)?.load().map_err(program_error)?;
+        egress::program(&mut object)?.load().map_err(egress::program_error)?;
+        sessions::program(&mut object)?.load().map_err(sessions::program_error)?;
         if debug_log == 1 {
             forward_debug_log(&mut object);
         }
@@ -129,6 +133,11 @@ impl Datapath {
     /// When they were taken before.
     pub fn take_events(&mut self) -> Result<EventStream, KernelError> {
         self.events.take().ok_or(KernelError::NoSuchPart("second stream of events"))
+    }
+
+    /// The egress program itself, for trial runs.
+    pub(super) fn egress(&mut self) -> Result<&mut SchedClassifier, KernelError> {
+        self.program.egress()
     }
 
     /// The program itself, for trial runs.

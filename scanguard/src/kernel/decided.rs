@@ -110,8 +110,8 @@ impl Decided {
 
     /// Entries of VERDICTS, PREFIX_VERDICTS and ALLOW.
     #[must_use]
-    pub fn entries(&self) -> [usize; 3] {
-        [self.verdicts.len(), self.prefix_verdicts.len(), self.allowed.len()]
+    pub fn entries(&self) -> [usize; 4] {
+        [self.verdicts.len(), self.prefix_verdicts.len(), self.allowed.len(), self.known.len()]
     }
 
     /// Whether the allowlist covers some address of a source.
@@ -204,7 +204,7 @@ impl Decided {
             allowed_within: count(self.within.1),
             allow_generation: config.census.allow_generation,
             prefix_verdicts: count(self.prefix_verdicts.len()),
-            reserved: 0,
+            protected: config.census.protected,
         }
     }
 }

@@ -120,6 +120,16 @@ impl Tables {
         self.take_census()
     }
 
+    /// Forgets that a source has worked here.
+    ///
+    /// # Errors
+    /// When the map cannot be written.
+    pub fn remove_known(&mut self, source: SourceKey) -> Result<(), KernelError> {
+        self.decided.known.remove(&source);
+        deleted("KNOWN", self.written.known.remove(&source.0.bytes()))?;
+        self.take_census()
+    }
+
     /// Until when restricted ports stay visible to a source because it has worked there.
     #[must_use]
     pub fn known(&self, source: &SourceKey) -> Option<Known> {
@@ -271,6 +281,6 @@ impl Tables {
 /// `BPF_EXIST` (`include/uapi/linux/bpf.h`): update, never insert.
 const EXISTING: u64 = 2;
 
-fn lpm_key(prefix: Prefix) -> Key<[u8; 16]> {
+pub(super) fn lpm_key(prefix: Prefix) -> Key<[u8; 16]> {
     Key::new(u32::from(prefix.bits), prefix.address)
 }

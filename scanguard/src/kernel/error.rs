@@ -130,4 +130,39 @@ pub enum KernelError {
         /// How many are followed.
         limit: usize,
     },
+    /// More networks than can be protected.
+    #[error("`protect` names {count} networks, more than the {limit} there is room for: name larger ones")]
+    TooManyNetworks {
+        /// How many are named.
+        count: usize,
+        /// How many there is room for.
+        limit: usize,
+    },
+    /// The egress program did not get on an interface.
+    #[error("cannot see what leaves by {interface}: {reason}")]
+    Egress {
+        /// The interface.
+        interface: String,
+        /// What the kernel said.
+        reason: String,
+    },
+    /// The sessions program did not get on a control group.
+    #[error("cannot see the sessions of the control group {}: {reason}", cgroup.display())]
+    Sessions {
+        /// The control group's folder.
+        cgroup: std::path::PathBuf,
+        /// What the kernel said.
+        reason: String,
+    },
+}
+
+/// An error and its causes in one line.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
 }

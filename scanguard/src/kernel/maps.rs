@@ -13,10 +13,11 @@ use scanguard_common::address::Address;
 use scanguard_common::config::KernelConfig;
 use scanguard_common::counter::Counter;
 use scanguard_common::event::Event;
-use scanguard_common::opened::Endpoint;
+use scanguard_common::flow::Flow;
+use scanguard_common::opened::{Asked, Endpoint, Question};
 use scanguard_common::record::{Backup, SourceRecord};
+use scanguard_common::session::{LiveSession, SessionRecord};
 use scanguard_common::storm::State;
-use scanguard_common::tables::Flow;
 use scanguard_common::verdict::{Allowance, Known, Verdict};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -34,6 +35,10 @@ pub(super) type AllowanceBytes = [u8; size_of::<Allowance>()];
 pub(super) type BackupBytes = [u8; size_of::<Backup>()];
 pub(super) type EndpointBytes = [u8; size_of::<Endpoint>()];
 pub(super) type StateBytes = [u8; size_of::<State>()];
+pub(super) type QuestionBytes = [u8; size_of::<Question>()];
+pub(super) type AskedBytes = [u8; size_of::<Asked>()];
+pub(super) type SessionBytes = [u8; size_of::<SessionRecord>()];
+pub(super) type LiveBytes = [u8; size_of::<LiveSession>()];
 
 /// What can be read whole, entry by entry.
 pub(super) mod whole {
@@ -41,6 +46,14 @@ pub(super) mod whole {
 
     use super::{Backup, Endpoint, SourceRecord};
 
+    /// An entry of ASKED.
+    pub(in super::super) type Asked = (super::Question, super::Asked);
+    /// An entry of UFLOWS.
+    pub(in super::super) type Flow = (super::Flow, u64);
+    /// An entry of SENT.
+    pub(in super::super) type Sent = (SourceKey, u64);
+    /// An entry of SESSIONS.
+    pub(in super::super) type Sessions = (SourceKey, super::SessionRecord);
     /// An entry of SOURCES or PREFIXES.
     pub(in super::super) type Record = (SourceKey, SourceRecord);
     /// An entry of SUSPECTS.
@@ -56,11 +69,16 @@ pub(super) mod whole {
 /// Entries of the map OWN, as `scanguard-ebpf/src/maps/own.rs` says.
 pub(super) const MAX_OWN_ADDRESSES: usize = 4096;
 
+/// Entries of the map PROTECTED, as `scanguard-ebpf/src/maps/own.rs` says.
+pub(super) const MAX_PROTECTED: usize = 1024;
+
 /// What this process writes.
 pub(super) struct Written {
     pub(super) config: Array<MapData, ConfigBytes>,
     pub(super) ports: Array<MapData, u8>,
     pub(super) own: HashMap<MapData, AddressBytes, u32>,
+    pub(super) protected: LpmTrie<MapData, AddressBytes, u32>,
+    pub(super) opened: HashMap<MapData, EndpointBytes, u64>,
     pub(super) verdicts: HashMap<MapData, AddressBytes, VerdictBytes>,
     pub(super) prefix_verdicts: LpmTrie<MapData, AddressBytes, VerdictBytes>,
     pub(super) known: HashMap<MapData, AddressBytes, KnownBytes>,
@@ -78,13 +96,18 @@ pub(super) struct Counted {
     pub(super) opened_map: Whole,
     pub(super) verdicts_map: Whole,
     pub(super) known_map: Whole,
-    pub(super) own_size: MapSize,
+    pub(super) asked_map: Whole,
+    pub(super) flows_map: Whole,
+    pub(super) sent_map: Whole,
+    pub(super) sessions_map: Whole,
+    pub(super) own_map: Whole,
     pub(super) allow_size: MapSize,
     pub(super) prefix_verdicts_size: MapSize,
     pub(super) sources: HashMap<MapData, AddressBytes, RecordBytes>,
     pub(super) networks: HashMap<MapData, AddressBytes, RecordBytes>,
     pub(super) counters: PerCpuArray<MapData, CounterBytes>,
     pub(super) state: Array<MapData, StateBytes>,
+    pub(super) sessions: HashMap<MapData, AddressBytes, SessionBytes>,
 }
 
 /// A map that is read whole.
@@ -112,8 +135,12 @@ pub(super) fn take(maps: &mut impl Maps) -> Result<(Written, Counted), KernelErr
     let (sources, sources_map) = whole_map(maps, "SOURCES")?;
     let (suspects, suspects_map) = whole_map(maps, "SUSPECTS")?;
     let (networks, prefixes_map) = whole_map(maps, "PREFIXES")?;
-    let (opened, opened_map) = whole_map::<EndpointBytes, u64>(maps, "OPENED")?;
-    drop(opened); // It is only read whole.
+    let (opened, opened_map) = whole_map(maps, "OPENED")?;
+    // These are only read whole.
+    let (_, asked_map) = whole_map::<QuestionBytes, AskedBytes>(maps, "ASKED")?;
+    let (_, flows_map) = whole_map::<FlowBytes, u64>(maps, "UFLOWS")?;
+    let (_, sent_map) = whole_map::<AddressBytes, u64>(maps, "SENT")?;
+    let (sessions, sessions_map) = whole_map(maps, "SESSIONS")?;
     let (verdicts, verdicts_map) = whole_map(maps, "VERDICTS")?;
     let (own, own_map) = whole_map(maps, "OWN")?;
     let (known, known_map) = whole_map(maps, "KNOWN")?;
@@ -126,6 +153,8 @@ pub(super) fn take(maps: &mut impl Maps) -> Result<(Written, Counted), KernelErr
         config: one(maps, "CONFIG")?,
         ports: one(maps, "PORTS")?,
         own,
+        protected: one(maps, "PROTECTED")?,
+        opened,
         verdicts,
         prefix_verdicts: LpmTrie::try_from(prefix_verdicts).map_err(map_error("PREFIX_VERDICTS"))?,
         known,
@@ -140,13 +169,18 @@ pub(super) fn take(maps: &mut impl Maps) -> Result<(Written, Counted), KernelErr
         opened_map,
         verdicts_map,
         known_map,
-        own_size: own_map.size,
+        asked_map,
+        flows_map,
+        sent_map,
+        sessions_map,
+        own_map,
         allow_size,
         prefix_verdicts_size,
         sources: sources_again,
         networks,
         counters: one(maps, "COUNTERS")?,
         state: one(maps, "STATE")?,
+        sessions,
     };
     Ok((written, counted))
 }

@@ -5,6 +5,7 @@
 //! | [`preflight`] | what this machine lacks, all of it at once |
 //! | [`Datapath`] | loads everything, as one |
 //! | [`Program`] | attaches it, takes over from an earlier process, detaches it |
+//! | `egress`, [`sessions`] | the programs that see what leaves, and who completes a handshake |
 //! | [`Tables`] | the maps: settings, classes of ports, own addresses |
 //! | `decisions` | writes verdicts, known sources and the allowlist |
 //! | `decided` | what was told to the kernel part, in memory |
@@ -21,6 +22,7 @@ pub mod clock;
 mod datapath;
 mod decided;
 mod decisions;
+mod egress;
 mod error;
 mod events;
 pub mod link;
@@ -31,12 +33,14 @@ mod program;
 mod readings;
 #[cfg(feature = "rig")]
 pub mod rig;
+pub mod sessions;
 mod tables;
 pub mod trial;
 
 pub use datapath::{Datapath, LoadOptions};
 pub use decided::Decided;
 pub use decisions::{Freed, NEVER_NS, Refusal};
+pub use egress::{EgressAttachment, EgressHook};
 pub use error::KernelError;
 pub use events::EventStream;
 pub use link::DriverMode;

@@ -1,13 +1,16 @@
 //! What stays in the kernel without a process: pinned maps and links, below `v<layout>` of a folder of the BPF file system.
 //!
 //! ```text
-//! /sys/fs/bpf/scanguard/v1/maps/CONFIG …     every map that holds state
-//! /sys/fs/bpf/scanguard/v1/links/7           the program on the interface with index 7
+//! /sys/fs/bpf/scanguard/v2/maps/CONFIG …     every map that holds state
+//! /sys/fs/bpf/scanguard/v2/links/7           the XDP program on the interface with index 7
+//! /sys/fs/bpf/scanguard/v2/links/7-egress    the egress program there
+//! /sys/fs/bpf/scanguard/v2/links/sessions    the sessions program on its control group
 //! ```
 //!
 //! The kernel opens a pinned map without a word about what its bytes mean, and a map of another layout under this program is a crash. So
 //! the version is in the path, and type and sizes are compared before use.
 
+use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::DirBuilderExt as _;
@@ -21,14 +24,18 @@ use scanguard_common::class::PORT_ENTRIES;
 use scanguard_common::counter::COUNTER_ENTRIES;
 use scanguard_common::layout::LAYOUT;
 
+use super::egress;
 use super::error::KernelError;
 use super::maps::{
-    AddressBytes, AllowanceBytes, BackupBytes, ConfigBytes, CounterBytes, EndpointBytes, KnownBytes, Maps, RecordBytes,
-    StateBytes, VerdictBytes, map_error,
+    AddressBytes, AllowanceBytes, AskedBytes, BackupBytes, ConfigBytes, CounterBytes, EndpointBytes, FlowBytes,
+    KnownBytes, LiveBytes, Maps, QuestionBytes, RecordBytes, SessionBytes, StateBytes, VerdictBytes, map_error,
 };
 
 /// Where pins are unless an option says otherwise.
 pub const DEFAULT_FOLDER: &str = "/sys/fs/bpf/scanguard";
+
+/// What the name of an egress link ends with.
+const EGRESS: &str = "-egress";
 
 /// How long to wait for another process: a command that looks at pins while a daemon starts needs them for a moment.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -66,7 +73,7 @@ const INDEX: usize = size_of::<u32>();
 const ADDRESS: usize = size_of::<AddressBytes>();
 
 /// All of them. Scratch memory is not kept.
-pub(super) const KEPT: [Kept; 14] = [
+pub(super) const KEPT: [Kept; 20] = [
     kept("CONFIG", MapType::Array, INDEX, size_of::<ConfigBytes>(), Capacity::Exactly(1)),
     kept("STATE", MapType::Array, INDEX, size_of::<StateBytes>(), Capacity::Exactly(1)),
     kept("PORTS", MapType::Array, INDEX, 1, Capacity::Exactly(PORT_ENTRIES)),
@@ -80,6 +87,12 @@ pub(super) const KEPT: [Kept; 14] = [
     kept("PREFIXES", MapType::LruHash, ADDRESS, size_of::<RecordBytes>(), Capacity::Any),
     kept("SUSPECTS", MapType::LruHash, ADDRESS, size_of::<BackupBytes>(), Capacity::Any),
     kept("OPENED", MapType::LruHash, size_of::<EndpointBytes>(), size_of::<u64>(), Capacity::Any),
+    kept("ASKED", MapType::LruHash, size_of::<QuestionBytes>(), size_of::<AskedBytes>(), Capacity::Any),
+    kept("UFLOWS", MapType::LruHash, size_of::<FlowBytes>(), size_of::<u64>(), Capacity::Any),
+    kept("SENT", MapType::LruHash, ADDRESS, size_of::<u64>(), Capacity::Any),
+    kept("SESSIONS", MapType::LruHash, ADDRESS, size_of::<SessionBytes>(), Capacity::Any),
+    kept("LIVE", MapType::LruHash, size_of::<u64>(), size_of::<LiveBytes>(), Capacity::Any),
+    kept("PROTECTED", MapType::LpmTrie, LPM_KEY, size_of::<u32>(), Capacity::Any),
     kept("EVENTS", MapType::RingBuf, 0, 0, Capacity::Configured),
 ];
 
@@ -152,20 +165,26 @@ impl Pins {
         self.version().join("links").join(index.to_string())
     }
 
+    /// Where the link of the egress program on an interface is pinned.
+    pub(super) fn egress_link(&self, index: u32) -> PathBuf {
+        self.version().join("links").join(format!("{index}{EGRESS}"))
+    }
+
+    /// Where the link of the sessions program is pinned.
+    pub(super) fn sessions_link(&self) -> PathBuf {
+        self.version().join("links").join("sessions")
+    }
+
     /// Whether state of an earlier process is there: its settings, without which the rest means nothing.
     #[must_use]
     pub fn hold_state(&self) -> bool {
         self.map("CONFIG").exists()
     }
 
-    /// Indices of the interfaces whose link is pinned.
+    /// Indices of the interfaces on which a link is pinned, of either program.
     #[must_use]
     pub fn links(&self) -> Vec<u32> {
-        let Ok(folder) = fs::read_dir(self.version().join("links")) else { return Vec::new() };
-        let mut links: Vec<u32> =
-            folder.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
-        links.sort_unstable();
-        links
+        interfaces_of_links(&self.version())
     }
 
     /// Compares every map that is pinned with what this program expects, but for capacities that the configuration sets.
@@ -214,17 +233,30 @@ impl Pins {
         remove_all(&self.folder).map_err(|source| failed("remove", &self.folder, source))
     }
 
-    /// Forgets a link.
+    /// Forgets the links of an interface.
     ///
     /// # Errors
-    /// When the file cannot be removed.
-    pub(super) fn forget_link(&self, index: u32) -> Result<(), KernelError> {
-        let path = self.link(index);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => Err(failed("remove", &path, error)),
-            _ => Ok(()),
-        }
+    /// When a file cannot be removed.
+    pub(super) fn forget_links(&self, index: u32) -> Result<(), KernelError> {
+        forget(&self.link(index))?;
+        forget(&self.egress_link(index))
     }
+}
+
+/// Removes a pin, if it is there.
+pub(super) fn forget(path: &Path) -> Result<(), KernelError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(failed("remove", path, error)),
+        _ => Ok(()),
+    }
+}
+
+/// Indices of the interfaces on which a link of a version is pinned, in order.
+fn interfaces_of_links(version: &Path) -> Vec<u32> {
+    let Ok(folder) = fs::read_dir(version.join("links")) else { return Vec::new() };
+    let index = |name: &str| name.strip_suffix(EGRESS).unwrap_or(name).parse().ok();
+    let links: BTreeSet<u32> = folder.flatten().filter_map(|entry| index(entry.file_name().to_str()?)).collect();
+    links.into_iter().collect()
 }
 
 /// Maps out of pins.
@@ -244,13 +276,16 @@ pub fn detach(folder: &Path) -> Result<Option<usize>, KernelError> {
         return Ok(None);
     }
     let pins = Pins::lock(folder, false)?;
-    let links = versions(folder)
+    let links: BTreeSet<u32> = versions(folder)
         .unwrap_or_default()
         .iter()
-        .map(|version| fs::read_dir(folder.join(version).join("links")).map_or(0, Iterator::count))
-        .sum();
+        .flat_map(|version| interfaces_of_links(&folder.join(version)))
+        .collect();
     pins.remove()?;
-    Ok(Some(links))
+    for index in &links {
+        egress::remove_filters(*index);
+    }
+    Ok(Some(links.len()))
 }
 
 /// Names of the versions that are there.

@@ -1,16 +1,19 @@
 //! The program on its interfaces: attached, taken over from an earlier process, detached.
 
 use std::collections::HashMap;
+use std::path::Path;
 
 use aya::Ebpf;
 use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::xdp::{XdpLink, XdpLinkId};
-use aya::programs::{ProgramError, Xdp, XdpMode};
+use aya::programs::{ProgramError, SchedClassifier, Xdp, XdpMode};
 use tracing::{info, warn};
 
-use super::error::KernelError;
+use super::egress::{self, Egress, EgressAttachment, EgressHook};
+use super::error::{KernelError, chain};
 use super::link::{self, DriverMode};
-use super::pins::Pins;
+use super::pins::{self, Pins};
+use super::sessions::Sessions;
 
 const PROGRAM: &str = "scanguard";
 
@@ -47,6 +50,8 @@ pub struct Attachment {
     pub driver_mode: DriverMode,
     /// Id of our program, by which it is told from another one that came later.
     pub program_id: u32,
+    /// The egress program there, if it is.
+    pub egress: Option<EgressAttachment>,
 }
 
 /// What keeps the program on an interface.
@@ -61,12 +66,49 @@ enum Hold {
 pub struct Program {
     object: Ebpf,
     links: HashMap<u32, Hold>,
+    egress: Egress,
+    egress_hook: EgressHook,
+    sessions: Sessions,
     pins: Option<Pins>,
 }
 
 impl Program {
     pub(super) fn new(object: Ebpf, pins: Option<Pins>) -> Self {
-        Self { object, links: HashMap::new(), pins }
+        Self {
+            object,
+            links: HashMap::new(),
+            egress: Egress::default(),
+            egress_hook: EgressHook::Tcx,
+            sessions: Sessions::default(),
+            pins,
+        }
+    }
+
+    /// Hangs the egress program on interfaces this way from now on, if it can.
+    pub const fn prefer_egress(&mut self, hook: EgressHook) {
+        self.egress_hook = hook;
+    }
+
+    /// Counts the TCP sessions of the processes of a control group, and of those below it.
+    ///
+    /// # Errors
+    /// When there is no such control group of version 2, or the kernel refuses.
+    pub fn watch_sessions(&mut self, cgroup: &Path) -> Result<(), KernelError> {
+        self.sessions.attach(&mut self.object, self.pins.as_ref(), cgroup)
+    }
+
+    /// Counts no sessions any more.
+    ///
+    /// # Errors
+    /// When a pin cannot be removed.
+    pub fn forget_sessions(&mut self) -> Result<(), KernelError> {
+        self.sessions.detach();
+        self.pins.as_ref().map_or(Ok(()), |pins| pins::forget(&pins.sessions_link()))
+    }
+
+    /// The egress program itself, for trial runs.
+    pub(super) fn egress(&mut self) -> Result<&mut SchedClassifier, KernelError> {
+        egress::program(&mut self.object)
     }
 
     /// The program itself, for trial runs.
@@ -108,7 +150,7 @@ impl Program {
         self.attached(interface, mode, "attached").await
     }
 
-    async fn attached(&self, interface: &str, mode: AttachMode, how: &str) -> Result<Attachment, KernelError> {
+    async fn attached(&mut self, interface: &str, mode: AttachMode, how: &str) -> Result<Attachment, KernelError> {
         let after = link::describe(interface).await?;
         let Some((driver_mode, program_id)) = after.xdp else {
             return Err(KernelError::Attach {
@@ -117,8 +159,22 @@ impl Program {
                 reason: "the kernel took the program but shows none on the interface".to_owned(),
             });
         };
-        info!(interface, driver_mode = driver_mode.label(), program_id, "{how}");
-        Ok(Attachment { interface: interface.to_owned(), index: after.index, driver_mode, program_id })
+        let egress = self.watch_leaving(interface, after.index);
+        let egress_hook = egress.map_or("none", |egress| egress.hook.label());
+        info!(interface, driver_mode = driver_mode.label(), egress = egress_hook, program_id, "{how}");
+        Ok(Attachment { interface: interface.to_owned(), index: after.index, driver_mode, program_id, egress })
+    }
+
+    /// Hangs the egress program on an interface. One that does not take it is complained of: it is guarded without.
+    pub fn watch_leaving(&mut self, interface: &str, index: u32) -> Option<EgressAttachment> {
+        let (object, pins) = (&mut self.object, self.pins.as_ref());
+        match self.egress.attach(object, pins, interface, index, self.egress_hook) {
+            Ok(attachment) => Some(attachment),
+            Err(error) => {
+                warn!(interface, %error, "what leaves is not seen: late answers may look like questions");
+                None
+            }
+        }
     }
 
     /// Puts this program in the place of the one that a pinned link holds on an interface; false when there is no such link.
@@ -141,7 +197,7 @@ impl Program {
             Err(error) => {
                 // The interface that it held is gone, and another one has its index.
                 warn!(index, error = chain(&error), "a pinned link is dead: making a new one");
-                pins.forget_link(index)?;
+                pins.forget_links(index)?;
                 return Ok(false);
             }
         };
@@ -160,7 +216,8 @@ impl Program {
         let others: Vec<u32> =
             pins.links().into_iter().filter(|index| guarded.iter().all(|kept| kept.index != *index)).collect();
         for index in &others {
-            pins.forget_link(*index)?;
+            pins.forget_links(*index)?;
+            egress::remove_filters(*index);
         }
         Ok(others)
     }
@@ -170,13 +227,14 @@ impl Program {
     /// # Errors
     /// When a pin cannot be removed.
     pub fn detach(&mut self, index: u32) -> Result<(), KernelError> {
+        self.egress.detach(index);
         match self.links.remove(&index) {
             Some(Hold::Program(id)) => {
                 // Of a link whose interface is gone there is nothing left to detach.
                 let _ = program(&mut self.object)?.detach(id);
                 Ok(())
             }
-            Some(Hold::Link(_)) | None => self.pins.as_ref().map_or(Ok(()), |pins| pins.forget_link(index)),
+            Some(Hold::Link(_)) | None => self.pins.as_ref().map_or(Ok(()), |pins| pins.forget_links(index)),
         }
     }
 
@@ -187,6 +245,13 @@ impl Program {
     pub fn unpin(&mut self) -> Result<(), KernelError> {
         let Some(pins) = self.pins.take() else { return Ok(()) };
         pins.remove()
+    }
+
+    /// Ends without taking away what stays at work by its pins.
+    pub fn leave(mut self) {
+        if self.pins.is_some() {
+            self.egress.leave();
+        }
     }
 
     fn attach_as(
@@ -223,15 +288,4 @@ pub(super) fn program(object: &mut Ebpf) -> Result<&mut Xdp, KernelError> {
 
 pub(super) fn program_error(source: ProgramError) -> KernelError {
     KernelError::Program { program: PROGRAM, source }
-}
-
-/// An error and its causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

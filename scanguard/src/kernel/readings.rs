@@ -1,14 +1,17 @@
 //! What the kernel part counted, read from its maps.
 
+use std::collections::HashSet;
 use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use aya::maps::MapError;
+use scanguard_common::address::Address;
 use scanguard_common::counter::{COUNTER_ENTRIES, Counter, CounterIndex};
 use scanguard_common::reason::{Level, Mode, Reason};
 use scanguard_common::record::SourceRecord;
+use scanguard_common::session::SessionRecord;
 use scanguard_common::source::SourceKey;
 use scanguard_common::storm::State;
 use scanguard_common::verdict::Scope;
@@ -30,8 +33,8 @@ pub struct Readings {
 struct Shared {
     counted: Counted,
     own_addresses: AtomicU64,
-    /// Entries of VERDICTS, PREFIX_VERDICTS and ALLOW.
-    decided: [AtomicU64; 3],
+    /// Entries of VERDICTS, PREFIX_VERDICTS, ALLOW and KNOWN.
+    decided: [AtomicU64; 4],
     /// Of the first two, blocks of private ports and blocks of all.
     blocks: [AtomicU64; 2],
     heartbeat_ns: AtomicU64,
@@ -158,6 +161,65 @@ impl Readings {
         unsafe { read(&self.shared.counted.opened_map) }
     }
 
+    /// All contacts that wait for an answer.
+    ///
+    /// # Errors
+    /// When the map cannot be read.
+    pub fn asked(&self) -> Result<Vec<whole::Asked>, KernelError> {
+        // SAFETY: as for SOURCES.
+        unsafe { read(&self.shared.counted.asked_map) }
+    }
+
+    /// All flows of which datagrams left, and when last.
+    ///
+    /// # Errors
+    /// When the map cannot be read.
+    pub fn flows(&self) -> Result<Vec<whole::Flow>, KernelError> {
+        // SAFETY: as for SOURCES.
+        unsafe { read(&self.shared.counted.flows_map) }
+    }
+
+    /// All sources to which datagrams of this host left, and when last.
+    ///
+    /// # Errors
+    /// When the map cannot be read.
+    pub fn sent(&self) -> Result<Vec<whole::Sent>, KernelError> {
+        // SAFETY: as for SOURCES.
+        unsafe { read(&self.shared.counted.sent_map) }
+    }
+
+    /// What is counted of everybody's sessions, in no order.
+    ///
+    /// # Errors
+    /// When the map cannot be read.
+    pub fn sessions(&self) -> Result<Vec<SessionRecord>, KernelError> {
+        // SAFETY: as for SOURCES.
+        let entries: Vec<whole::Sessions> = unsafe { read(&self.shared.counted.sessions_map) }?;
+        Ok(entries.into_iter().map(|(_, record)| record).collect())
+    }
+
+    /// What is counted of one source's sessions.
+    ///
+    /// # Errors
+    /// When the map cannot be read.
+    pub fn sessions_of(&self, source: &SourceKey) -> Result<Option<SessionRecord>, KernelError> {
+        match self.shared.counted.sessions.get(&source.0.bytes(), 0) {
+            Ok(bytes) => Ok(Some(from_bytes(&bytes))),
+            Err(MapError::KeyNotFound) => Ok(None),
+            Err(error) => Err(map_error("SESSIONS")(error)),
+        }
+    }
+
+    /// The addresses that the kernel part takes for this host's own.
+    ///
+    /// # Errors
+    /// When the map cannot be read.
+    pub fn own_addresses(&self) -> Result<HashSet<Address>, KernelError> {
+        // SAFETY: as for SOURCES.
+        let entries: Vec<(Address, u32)> = unsafe { read(&self.shared.counted.own_map) }?;
+        Ok(entries.into_iter().map(|(address, _)| address).collect())
+    }
+
     /// What is remembered beyond sources and networks.
     ///
     /// # Errors
@@ -193,17 +255,18 @@ impl Readings {
     /// How full the tables are that can fill up, where SOURCES was read to hold `sources` records.
     #[must_use]
     pub fn maps(&self, sources: usize) -> Vec<MapUse> {
-        let Counted { sources_map, verdicts_map, own_size, allow_size, prefix_verdicts_size, .. } =
+        let Counted { sources_map, verdicts_map, own_map, allow_size, prefix_verdicts_size, known_map, .. } =
             &self.shared.counted;
-        let [verdicts, prefix_verdicts, allowed] =
-            [0, 1, 2].map(|table: usize| self.shared.decided[table].load(Ordering::Relaxed));
+        let [verdicts, prefix_verdicts, allowed, known] =
+            [0, 1, 2, 3].map(|table: usize| self.shared.decided[table].load(Ordering::Relaxed));
         let with = |name, entries, MapSize { capacity, bytes }: MapSize| MapUse { name, entries, capacity, bytes };
         vec![
             with("SOURCES", sources as u64, sources_map.size),
-            with("OWN", self.shared.own_addresses.load(Ordering::Relaxed), *own_size),
+            with("OWN", self.shared.own_addresses.load(Ordering::Relaxed), own_map.size),
             with("VERDICTS", verdicts, verdicts_map.size),
             with("PREFIX_VERDICTS", prefix_verdicts, *prefix_verdicts_size),
             with("ALLOW", allowed, *allow_size),
+            with("KNOWN", known, known_map.size),
         ]
     }
 }

@@ -3,15 +3,21 @@
 use std::collections::HashSet;
 use std::net::IpAddr;
 
+use ipnetwork::IpNetwork;
 use scanguard_common::address::Address;
-use scanguard_common::class::{PORT_ENTRIES, PortClass, Protocol, port_index};
+use scanguard_common::class::{PORT_ENTRIES, PortEntry, Protocol, port_index};
 use scanguard_common::config::KernelConfig;
+use scanguard_common::opened::Endpoint;
 use scanguard_common::verdict::Allowance;
 
 use super::clock;
 use super::decided::Decided;
+use super::decisions::lpm_key;
 use super::error::KernelError;
-use super::maps::{self, ConfigBytes, MAX_OWN_ADDRESSES, Maps, Written, deleted, from_bytes, map_error, to_bytes};
+use super::maps::{
+    self, ConfigBytes, EndpointBytes, MAX_OWN_ADDRESSES, MAX_PROTECTED, Maps, Written, deleted, from_bytes, map_error,
+    to_bytes,
+};
 use super::pins::Pins;
 use super::readings::Readings;
 use crate::prefix_map::Prefix;
@@ -30,7 +36,7 @@ impl Tables {
     /// Maps that nothing was written into yet.
     pub(super) fn fresh(maps: &mut impl Maps) -> Result<Self, KernelError> {
         let (written, counted) = maps::take(maps)?;
-        let classes = vec![PortClass::Unknown as u8; PORT_ENTRIES as usize];
+        let classes = vec![PortEntry::default().number(); PORT_ENTRIES as usize];
         let config = KernelConfig::new([0; 2]);
         Ok(Self { written, config, readings: Readings::new(counted), classes, decided: Decided::default() })
     }
@@ -114,17 +120,17 @@ impl Tables {
         self.written.config.set(0, to_bytes::<_, ConfigBytes>(&self.config), 0).map_err(map_error("CONFIG"))
     }
 
-    /// Replaces the class of every port; a port not named is `unknown`.
+    /// Replaces what is said of every port; of a port not named nothing is.
     ///
     /// # Errors
     /// When the map cannot be written.
     pub fn set_port_classes(
         &mut self,
-        classes: impl IntoIterator<Item = (Protocol, u16, PortClass)>,
+        classes: impl IntoIterator<Item = (Protocol, u16, PortEntry)>,
     ) -> Result<(), KernelError> {
-        let mut wanted = vec![PortClass::Unknown as u8; PORT_ENTRIES as usize];
-        for (protocol, port, class) in classes {
-            wanted[port_index(protocol, port) as usize] = class as u8;
+        let mut wanted = vec![PortEntry::default().number(); PORT_ENTRIES as usize];
+        for (protocol, port, entry) in classes {
+            wanted[port_index(protocol, port) as usize] = entry.number();
         }
         let ports = &mut self.written.ports;
         for ((index, class), told) in (0..).zip(wanted).zip(&mut self.classes) {
@@ -162,6 +168,64 @@ impl Tables {
         }
         self.readings.set_own_addresses(wanted.len());
         self.config.own_filter = filter(addresses);
+        self.write_config()
+    }
+
+    /// Replaces the networks behind this host that it protects.
+    ///
+    /// # Errors
+    /// When there are more than the map takes, or it cannot be written.
+    pub fn set_protected(&mut self, networks: &[IpNetwork]) -> Result<(), KernelError> {
+        if networks.len() > MAX_PROTECTED {
+            return Err(KernelError::TooManyNetworks { count: networks.len(), limit: MAX_PROTECTED });
+        }
+        let wanted: HashSet<Prefix> = networks.iter().map(|network| Prefix::from(*network)).collect();
+        let trie = &mut self.written.protected;
+        let present: Vec<Prefix> = trie
+            .keys()
+            .filter_map(Result::ok)
+            .map(|key| Prefix { address: key.data(), bits: key.prefix_len() as u8 })
+            .collect();
+        for prefix in &wanted {
+            trie.insert(&lpm_key(*prefix), 1, 0).map_err(map_error("PROTECTED"))?;
+        }
+        for gone in present.iter().filter(|prefix| !wanted.contains(prefix)) {
+            deleted("PROTECTED", trie.remove(&lpm_key(*gone)))?;
+        }
+        self.config.census.protected = wanted.len() as u32;
+        self.write_config()
+    }
+
+    /// Notes that ports were seen open, unless they were seen open later: what an earlier daemon remembered.
+    ///
+    /// # Errors
+    /// When the map cannot be written.
+    pub fn restore_opened(&mut self, opened: impl IntoIterator<Item = (Endpoint, u64)>) -> Result<(), KernelError> {
+        for (endpoint, seen_ns) in opened {
+            let key: EndpointBytes = to_bytes(&endpoint);
+            let later = self.written.opened.get(&key, 0).is_ok_and(|known_ns| known_ns >= seen_ns);
+            if !later {
+                self.written.opened.insert(key, seen_ns, 0).map_err(map_error("OPENED"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Says since when all that leaves is seen, on the datapath's clock; none when it is not.
+    ///
+    /// # Errors
+    /// When the map cannot be written.
+    pub fn set_egress(&mut self, since_ns: Option<u64>) -> Result<(), KernelError> {
+        self.config.egress_since_ns = since_ns.unwrap_or(u64::MAX);
+        self.write_config()
+    }
+
+    /// Says whether this host forwards packets, and whether it is learnt which addresses and ports behind it there are.
+    ///
+    /// # Errors
+    /// When the map cannot be written.
+    pub fn set_elsewhere(&mut self, forwards: bool, learnt: bool) -> Result<(), KernelError> {
+        (self.config.forwards, self.config.learnt) = (forwards.into(), learnt.into());
         self.write_config()
     }
 

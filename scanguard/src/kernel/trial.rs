@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use aya::programs::{TestRun as _, TestRunOptions};
-use scanguard_common::tables::{Flow, Socket};
+use scanguard_common::flow::Flow;
+use scanguard_common::tables::Socket;
 
 use super::datapath::Datapath;
+use super::egress;
 use super::error::KernelError;
 use super::maps::{FlowBytes, map_error, to_bytes};
 use super::program::program_error;
@@ -38,6 +40,15 @@ impl Datapath {
         Ok(Trial { action: result.return_value, duration: result.duration })
     }
 
+    /// Runs the egress program on a frame `repeat` times; returns the mean time of a run.
+    ///
+    /// # Errors
+    /// As for [`Self::trial`].
+    pub fn trial_leaving(&mut self, frame: &[u8], repeat: u32) -> Result<Duration, KernelError> {
+        let options = TestRunOptions { data_in: Some(frame), repeat, ..TestRunOptions::default() };
+        Ok(self.egress()?.test_run(options).map_err(egress::program_error)?.duration)
+    }
+
     /// Sets a socket of the virtual world, by the flow it receives ([`Flow::to_listener`] for one without a peer).
     ///
     /// # Errors
@@ -45,5 +56,10 @@ impl Datapath {
     pub fn set_virtual_socket(&mut self, flow: &Flow, socket: Socket) -> Result<(), KernelError> {
         let key = to_bytes::<_, FlowBytes>(flow);
         self.virtual_sockets.insert(key, socket as u32, 0).map_err(map_error("VIRTUAL_SOCKETS"))
+    }
+}
+impl Datapath {
+    pub fn verified(&self) -> Vec<String> {
+        aya::programs::loaded_programs().flatten().filter(|p| p.name_as_str().is_some_and(|n| n.starts_with("scanguard"))).map(|p| format!("{:?} insns {:?} xlated {:?} jited {:?}", p.name_as_str(), p.verified_instruction_count(), p.size_translated(), p.size_jitted())).collect()
     }
 }

@@ -104,8 +104,8 @@ mod tests {
             heartbeat: std::time::Duration::from_millis(2500),
             maps: vec![MapFill { name: "SOURCES".into(), entries: 7, capacity: 262_144, bytes: 50_000_000 }],
             interfaces: vec![
-                Interface { name: "eth0".into(), driver_mode: "native".into(), attached: true },
-                Interface { name: "eth1".into(), driver_mode: "generic".into(), attached: false },
+                Interface { name: "eth0".into(), driver_mode: "native".into(), attached: true, egress: "tcx".into() },
+                Interface { name: "eth1".into(), driver_mode: "generic".into(), attached: false, egress: "tcx".into() },
             ],
         };
         let text = exposition(Families { sample: Some(sample), scrape_errors: 1 }).expect("valid metrics");

@@ -14,6 +14,7 @@ use super::kept;
 use super::mode::ModeNow;
 use crate::config::Config;
 use crate::kernel::{NEVER_NS, Tables, clock};
+use crate::known::People;
 use crate::prefix_map::{Prefix, PrefixMap};
 use crate::store::Store;
 
@@ -29,6 +30,7 @@ pub struct Desk {
     pub(super) allow: PrefixMap<Allowed>,
     pub(super) blocks: PrefixMap<Block>,
     pub(super) mode: ModeNow,
+    pub(super) people: People,
 }
 
 /// Why a prefix is on the allowlist: for one reason or several.
@@ -98,14 +100,15 @@ impl Desk {
             let contact_key = if before.contact_key == [0; 2] { random_key()? } else { before.contact_key };
             tables.set_config(&KernelConfig {
                 heartbeat_ns: clock::monotonic_coarse_ns(),
-                ephemeral_first: before.ephemeral_first,
-                ephemeral_last: before.ephemeral_last,
                 mode: mode.mode as u32,
                 enforce_until_ns: end_ns(mode.reverts),
-                ..config.kernel_config(contact_key)
+                ..config.kernel_config(contact_key).with_watched(&before)
             })?;
-            Self { tables, store, store_failed: false, allow, blocks, mode }
+            tables.set_protected(&config.ports.protect)?;
+            let people = kept::people(store.as_ref());
+            Self { tables, store, store_failed: false, allow, blocks, mode, people }
         };
+        desk.welcome(now)?;
         desk.adopt_unknown_blocks(now);
         desk.enforce_allow()?;
         desk.enforce_blocks()?;
@@ -116,7 +119,8 @@ impl Desk {
     pub(super) fn over(tables: Tables, config: &Config, store: Option<SharedStore>, now: SystemTime) -> Self {
         let (allow, blocks, kept_mode) = kept::load(store.as_ref(), config, now);
         let mode = ModeNow::of_kernel(tables.config(), kept_mode, now);
-        let mut desk = Self { tables, store, store_failed: false, allow, blocks, mode };
+        let people = kept::people(store.as_ref());
+        let mut desk = Self { tables, store, store_failed: false, allow, blocks, mode, people };
         desk.adopt_unknown_blocks(now);
         desk
     }
@@ -161,12 +165,11 @@ impl Desk {
         let before = *self.tables.config();
         self.tables.set_config(&KernelConfig {
             heartbeat_ns: before.heartbeat_ns,
-            ephemeral_first: before.ephemeral_first,
-            ephemeral_last: before.ephemeral_last,
             mode: self.mode.mode as u32,
             enforce_until_ns: end_ns(self.mode.reverts),
-            ..config.kernel_config(before.contact_key)
+            ..config.kernel_config(before.contact_key).with_watched(&before)
         })?;
+        self.tables.set_protected(&config.ports.protect)?;
         self.enforce_allow()
     }
 

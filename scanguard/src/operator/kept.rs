@@ -11,6 +11,7 @@ use tracing::{error, info, warn};
 use super::desk::{Allowed, Block, ByOperator, Desk, SharedStore};
 use super::mode::ModeNow;
 use crate::config::Config;
+use crate::known::People;
 use crate::prefix;
 use crate::prefix_map::{Prefix, PrefixMap};
 use crate::store::{KeptAllow, KeptBlock, KeptMode, KeptRecurrence, Store, StoreError};
@@ -52,6 +53,18 @@ pub(super) fn load(
     }
     add_configured(&mut allow, config);
     (allow, blocks, mode)
+}
+
+/// Everybody who has worked here.
+pub(super) fn people(store: Option<&SharedStore>) -> People {
+    let Some(store) = store else { return People::default() };
+    match store.lock().unwrap_or_else(PoisonError::into_inner).load_known() {
+        Ok(people) => People::remembered(people),
+        Err(error) => {
+            error!(%error, "who has worked here is forgotten");
+            People::default()
+        }
+    }
 }
 
 /// What the configuration says of the allowlist.

@@ -20,6 +20,7 @@ pub mod facts;
 mod kept;
 mod mode;
 pub mod offline;
+mod people;
 mod why;
 pub mod wish;
 

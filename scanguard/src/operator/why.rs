@@ -1,15 +1,22 @@
 //! Everything behind what is done about a source: the answer to "why?".
 
+use std::time::SystemTime;
+
+use scanguard_common::class::PortClass;
 use scanguard_common::contact::Outcome;
 use scanguard_common::reason::{Level, Mode};
 use scanguard_common::record::SourceRecord;
 use scanguard_common::score::{ScoreRules, UNITS_PER_NAT};
+use scanguard_common::session::SessionRecord;
 use scanguard_common::source::{KeyRules, SourceKey};
 
 use super::block::entry;
 use super::desk::Desk;
 use super::error::OperatorError;
-use crate::api::{Evidence, SCHEMA_VERSION, Why, WhyAllow, WhyKnown, WhyScore, WhyVerdict, timestamp};
+use super::people::seconds;
+use crate::api::{
+    Evidence, SCHEMA_VERSION, Why, WhyAllow, WhyAnswered, WhyKnown, WhyScore, WhySessions, WhyVerdict, timestamp,
+};
 use crate::duration;
 use crate::kernel::clock;
 use crate::prefix;
@@ -20,6 +27,8 @@ use crate::prefix_map::Prefix;
 pub struct Remembered {
     /// Its first contacts, oldest first.
     pub evidence: Vec<Evidence>,
+    /// What it was answered as a suspect, oldest first.
+    pub answered: Vec<WhyAnswered>,
     /// Whether there is a daemon to remember.
     pub is_watched: bool,
     /// What the policy says of it: a sentence each.
@@ -78,7 +87,9 @@ impl Desk {
             evidence: remembered.evidence,
             evidence_forgotten: failures.saturating_sub(counted),
             allow: WhyAllow { matched: allow.is_some(), entry: allow },
-            known: WhyKnown::default(),
+            known: self.why_known(&source, now_ns),
+            answered: remembered.answered,
+            sessions: readings.sessions_of(&source)?.as_ref().map(sessions).unwrap_or_default(),
             attempts: record.as_ref().map_or(0, |record| record.attempts),
             contacts: record.as_ref().map_or(0, |record| record.contacts.into()),
             first_seen: record.as_ref().map(|record| time(record.first_seen_ns)),
@@ -92,8 +103,7 @@ impl Desk {
                 KeyRules::display_network(network)
             ));
         }
-        if self.tables.known(&source).is_some_and(|known| known.restricted_until_ns > now_ns) {
-            why.known.sessions = why.known.sessions.max(1);
+        if why.known.restricted_until.is_some() {
             why.arithmetic.push("It has worked on a restricted port lately: those stay open to it.".to_owned());
         }
         let is_settled = why.allow.matched || why.verdict.origin.as_deref() == Some("operator");
@@ -102,6 +112,17 @@ impl Desk {
         }
         why.next_step = next_step(&why, self.mode.mode, remembered.is_watched);
         Ok(why)
+    }
+
+    fn why_known(&self, source: &SourceKey, now_ns: u64) -> WhyKnown {
+        let person = self.acquainted(source);
+        let until = self.tables.known(source).map(|known| known.restricted_until_ns).filter(|until| *until > now_ns);
+        WhyKnown {
+            sessions: person.public.sessions.saturating_add(person.restricted.sessions),
+            days: person.days_known(seconds(SystemTime::now())).into(),
+            restricted_sessions: person.restricted.sessions,
+            restricted_until: until.map(time),
+        }
     }
 
     fn verdict_on(&self, asked: Prefix, record: Option<&SourceRecord>, allowed: bool, now_ns: u64) -> WhyVerdict {
@@ -147,6 +168,21 @@ fn time(ns: u64) -> String {
 }
 
 /// How the score came about, with the numbers.
+/// What the kernel counts of a source's sessions, where there are any.
+fn sessions(record: &SessionRecord) -> Vec<WhySessions> {
+    let kinds = [(PortClass::Public, &record.public), (PortClass::Restricted, &record.restricted)];
+    let told = kinds.into_iter().filter(|(_, tally)| tally.sessions > 0).map(|(kind, tally)| WhySessions {
+        ports: kind.label().to_owned(),
+        sessions: tally.sessions,
+        worked: tally.worked,
+        bytes_in: tally.bytes_in,
+        bytes_out: tally.bytes_out,
+        first: time(tally.first_ns),
+        last: time(tally.last_ns),
+    });
+    told.collect()
+}
+
 fn arithmetic(why: &Why, record: Option<&SourceRecord>, rules: &ScoreRules) -> Vec<String> {
     let Why { score, evidence, attempts, contacts, evidence_forgotten, .. } = why;
     let Some(record) = record else {

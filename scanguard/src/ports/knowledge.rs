@@ -18,6 +18,8 @@ pub struct PortKnowledge<'k> {
     pub ephemeral: &'k RangeInclusive<u16>,
     /// The ports that somebody listens on; none when that is not known.
     pub open: Option<&'k PortSet>,
+    /// The ports without a socket here that answered lately: of containers, or of hosts behind this one.
+    pub answering: &'k PortMemory,
     /// The ports that were open lately.
     pub memory: &'k PortMemory,
     /// Whether it is too early to call a port closed: a host that forwards packets has open ports without a socket.
@@ -39,7 +41,7 @@ pub struct Classes(Vec<PortClass>);
 
 impl From<&Ports> for PortRules {
     fn from(ports: &Ports) -> Self {
-        let Ports { public, restricted, restricted_if_open, canary, memory: _, learning: _ } = ports;
+        let Ports { public, restricted, restricted_if_open, canary, protect: _, memory: _, learning: _ } = ports;
         Self {
             public: public.iter().collect(),
             restricted: restricted.iter().collect(),
@@ -57,6 +59,21 @@ impl PortRules {
     }
 }
 
+impl PortRules {
+    /// What a port is where only its answers tell whether it is open: in a container, or on a host behind this one.
+    #[must_use]
+    pub fn elsewhere(&self, protocol: Protocol, port: u16) -> PortClass {
+        let within = |set: &PortSet| set.contains(protocol, port);
+        if within(&self.restricted) || within(&self.restricted_if_open) {
+            PortClass::Restricted
+        } else if within(&self.canary) {
+            PortClass::Canary
+        } else {
+            PortClass::Public
+        }
+    }
+}
+
 /// Whether a bound UDP port belongs to a client of this host rather than to a service: then it is neither open nor remembered.
 #[must_use]
 pub fn is_clients(protocol: Protocol, port: u16, ephemeral: &RangeInclusive<u16>) -> bool {
@@ -67,7 +84,7 @@ impl PortKnowledge<'_> {
     /// The class of a port.
     #[must_use]
     pub fn class(&self, protocol: Protocol, port: u16) -> PortClass {
-        let Self { rules, ephemeral, open, memory, learning } = *self;
+        let Self { rules, ephemeral, open, answering, memory, learning } = *self;
         let within = |set: &PortSet| set.contains(protocol, port);
         // The operator's word first: the service may be on another host, behind DNAT.
         if within(&rules.public) {
@@ -77,7 +94,7 @@ impl PortKnowledge<'_> {
         } else if is_clients(protocol, port, ephemeral) {
             // A resolver's answer that comes late looks like a datagram out of the blue.
             PortClass::Unknown
-        } else if open.is_some_and(within) {
+        } else if open.is_some_and(within) || answering.contains(protocol, port) {
             if within(&rules.restricted_if_open) { PortClass::Restricted } else { PortClass::Public }
         } else if memory.contains(protocol, port) || learning {
             PortClass::Unknown
@@ -136,6 +153,7 @@ mod tests {
     struct World {
         rules: PortRules,
         open: Option<PortSet>,
+        answering: PortMemory,
         memory: PortMemory,
         learning: bool,
     }
@@ -145,7 +163,9 @@ mod tests {
         fn new(text: &str) -> Self {
             let config = Config::parse(text.as_bytes()).expect("a valid configuration");
             let memory = PortMemory::new(config.ports.memory);
-            Self { rules: PortRules::from(&config.ports), open: Some(PortSet::new()), memory, learning: false }
+            let answering = memory.clone();
+            let rules = PortRules::from(&config.ports);
+            Self { rules, open: Some(PortSet::new()), answering, memory, learning: false }
         }
 
         fn open(mut self, protocol: Protocol, port: u16) -> Self {
@@ -164,8 +184,8 @@ mod tests {
         }
 
         fn knowledge(&self) -> PortKnowledge<'_> {
-            let Self { rules, open, memory, learning } = self;
-            PortKnowledge { rules, ephemeral: &EPHEMERAL, open: open.as_ref(), memory, learning: *learning }
+            let Self { rules, open, answering, memory, learning } = self;
+            PortKnowledge { rules, ephemeral: &EPHEMERAL, open: open.as_ref(), answering, memory, learning: *learning }
         }
     }
 
@@ -250,7 +270,13 @@ mod tests {
                 memory.saw(protocol, port, NOW - ago);
             }
             memory.forget(NOW);
-            World { rules: PortRules { public, restricted, restricted_if_open, canary }, open, memory, learning }
+            World {
+                rules: PortRules { public, restricted, restricted_if_open, canary },
+                open,
+                answering: PortMemory::new(Duration::ZERO),
+                memory,
+                learning,
+            }
         })
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use scanguard_common::class::{PortClass, Protocol};
+use scanguard_common::class::{PortClass, PortEntry, Protocol};
 
 use super::knowledge::{Classes, PortKnowledge, PortRules, is_clients};
 use super::memory::PortMemory;
@@ -51,6 +51,8 @@ pub struct Changes {
 pub struct PortTracker {
     rules: PortRules,
     memory: PortMemory,
+    answering: PortMemory,
+    protects: bool,
     learning_span: Duration,
     first_run: u64,
     learning: bool,
@@ -71,6 +73,8 @@ impl PortTracker {
         Self {
             rules: PortRules::from(ports),
             memory,
+            answering: PortMemory::new(ports.memory),
+            protects: !ports.protect.is_empty(),
             learning_span: ports.learning,
             first_run,
             learning: false,
@@ -85,6 +89,8 @@ impl PortTracker {
         self.rules = PortRules::from(ports);
         self.learning_span = ports.learning;
         self.memory.set_span(ports.memory);
+        self.answering.set_span(ports.memory);
+        self.protects = !ports.protect.is_empty();
         self.sighted = true;
     }
 
@@ -108,10 +114,11 @@ impl PortTracker {
             remembers |= self.memory.saw(protocol, port, now);
         }
         remembers |= self.memory.forget(now);
+        remembers |= self.answering.forget(now);
         let was_learning = self.learning;
         // A first run that is yet to come means that the clock was wrong then; learning must end all the same.
         self.first_run = self.first_run.min(now);
-        self.learning = self.seen.settings.forwards && now - self.first_run < self.learning_span.as_secs();
+        self.learning = self.has_elsewhere() && now - self.first_run < self.learning_span.as_secs();
 
         let stale = moved || remembers || self.seen != before || self.learning != was_learning;
         let classes = if stale { self.classify() } else { false };
@@ -134,11 +141,38 @@ impl PortTracker {
         }
     }
 
+    /// Takes note that an answer of a port without a socket was seen, and when. It counts from the next observation on.
+    pub fn seen_answering(&mut self, protocol: Protocol, port: u16, time: u64) {
+        self.sighted |= self.answering.saw(protocol, port, time);
+    }
+
+    /// Whether some ports can only be told to be open by their answers.
+    #[must_use]
+    pub const fn has_elsewhere(&self) -> bool {
+        self.seen.settings.forwards || self.protects
+    }
+
+    /// What the kernel part is told of every port: its class here, and once that is learnt what it is elsewhere.
+    pub fn entries(&self) -> impl Iterator<Item = (Protocol, u16, PortEntry)> {
+        let is_learnt = self.has_elsewhere() && !self.learning;
+        self.classes.iter().map(move |(protocol, port, class)| {
+            let elsewhere = if is_learnt { self.rules.elsewhere(protocol, port) } else { PortClass::Unknown };
+            (protocol, port, PortEntry::new(class, elsewhere))
+        })
+    }
+
+    /// Whether it is still being learnt which ports are open.
+    #[must_use]
+    pub const fn is_learning(&self) -> bool {
+        self.learning
+    }
+
     fn classify(&mut self) -> bool {
         let classes = PortKnowledge {
             rules: &self.rules,
             ephemeral: &self.seen.settings.ephemeral_ports(),
             open: self.seen.open.as_ref(),
+            answering: &self.answering,
             memory: &self.memory,
             learning: self.learning,
         }

@@ -198,14 +198,21 @@ impl Store {
         })
     }
 
-    fn rows<T>(&self, query: &str, read: impl Fn(&Row<'_>) -> rusqlite::Result<T>) -> Result<Vec<T>, StoreError> {
+    pub(super) fn rows<T>(
+        &self,
+        query: &str,
+        read: impl Fn(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> Result<Vec<T>, StoreError> {
         let failed = sqlite(&self.path, "read");
         let mut query = self.connection.prepare(query).map_err(&failed)?;
         let rows = query.query_map((), |row| read(row)).map_err(&failed)?;
         rows.collect::<Result<_, _>>().map_err(&failed)
     }
 
-    fn change(&mut self, change: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<()>) -> Result<(), StoreError> {
+    pub(super) fn change(
+        &mut self,
+        change: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<()>,
+    ) -> Result<(), StoreError> {
         let failed = sqlite(&self.path, "write");
         let transaction = self.connection.transaction().map_err(&failed)?;
         change(&transaction).map_err(&failed)?;

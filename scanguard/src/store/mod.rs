@@ -5,6 +5,7 @@
 //! | `schema` | the tables, and how an older file becomes a newer one |
 //! | `opened` | ports that were open, and when last |
 //! | `decisions` | what was decided about sources: the allowlist, blocks, the mode |
+//! | `people` | who has worked here, and what answered without a socket here |
 //! | `facts` | single facts by name |
 //! | `error` | why there is no memory |
 //!
@@ -14,6 +15,7 @@ mod decisions;
 mod error;
 mod facts;
 mod opened;
+mod people;
 mod schema;
 
 use std::fs::{DirBuilder, OpenOptions};

@@ -53,6 +53,25 @@ const STEPS: &[&str] = &[
         times INTEGER NOT NULL CHECK (times > 0)
     ) STRICT, WITHOUT ROWID;
 ",
+    "
+    CREATE TABLE known (
+        source BLOB NOT NULL CHECK (length(source) = 16), -- an IPv6 prefix, or an IPv4 address mapped
+        restricted INTEGER NOT NULL CHECK (restricted IN (0, 1)), -- on public ports, on restricted ones
+        sessions INTEGER NOT NULL CHECK (sessions > 0),
+        days BLOB NOT NULL CHECK (length(days) = 16), -- one bit a day, the lowest the day of the last session
+        first INTEGER NOT NULL CHECK (first >= 0), -- Unix time in seconds
+        last INTEGER NOT NULL CHECK (last >= 0),
+        counted INTEGER NOT NULL CHECK (counted >= 0), -- what the kernel had counted
+        PRIMARY KEY (source, restricted)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE answering (
+        address BLOB NOT NULL CHECK (length(address) = 16),
+        protocol INTEGER NOT NULL CHECK (protocol BETWEEN 0 AND 2), -- TCP, UDP, ICMP
+        port INTEGER NOT NULL CHECK (port BETWEEN 0 AND 65535),
+        last_seen INTEGER NOT NULL CHECK (last_seen >= 0), -- Unix time in seconds
+        PRIMARY KEY (address, protocol, port)
+    ) STRICT, WITHOUT ROWID;
+",
 ];
 
 /// The newest version.

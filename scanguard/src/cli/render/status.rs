@@ -28,10 +28,18 @@ fn write(status: &Status, paint: Paint, text: &mut String) -> fmt::Result {
         writeln!(text, "It goes back to observe at {} unless `scanguard confirm` comes.", moment(reverts))?;
     }
     writeln!(text)?;
-    for (position, Interface { name, driver_mode, attached }) in interfaces.iter().enumerate() {
+    for (position, Interface { name, driver_mode, attached, egress }) in interfaces.iter().enumerate() {
         let heading = if position == 0 { "interfaces" } else { "" };
-        let state = if *attached { format!("attached, {driver_mode}") } else { paint.bad("not attached") };
+        let state = if *attached {
+            format!("attached, {driver_mode}, egress {}", if egress.is_empty() { "none" } else { egress })
+        } else {
+            paint.bad("not attached")
+        };
         writeln!(text, "{heading:<12}{name}: {state}")?;
+    }
+    if let Some(cgroup) = &status.sessions.cgroup {
+        let known = count(status.known);
+        writeln!(text, "{:<12}counted in {cgroup}; {known} sources are known on restricted ports", "sessions")?;
     }
     let Packets { passed, dropped, would_drop } = *packets;
     writeln!(
@@ -60,13 +68,14 @@ fn write(status: &Status, paint: Paint, text: &mut String) -> fmt::Result {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::SCHEMA_VERSION;
+    use crate::api::{SCHEMA_VERSION, SessionsWatch};
 
     fn example() -> Status {
         let interface = |name: &str, driver_mode: &str| Interface {
             name: name.into(),
             driver_mode: driver_mode.into(),
             attached: true,
+            egress: "tcx".into(),
         };
         let map = |name: &str, entries, capacity, bytes| MapFill { name: name.into(), entries, capacity, bytes };
         Status {
@@ -77,6 +86,8 @@ mod tests {
             daemon: true,
             kept: false,
             interfaces: vec![interface("eth0", "native"), interface("veth7", "generic")],
+            sessions: SessionsWatch { watched: true, cgroup: Some("/sys/fs/cgroup".into()), reason: None },
+            known: 2,
             uptime_s: 7_261,
             kernel: "6.18.5".into(),
             packets: Packets { passed: 1_234_567, dropped: 0, would_drop: 12 },

@@ -6,7 +6,7 @@ use super::Paint;
 use super::allow::by;
 use super::human::{count, moment};
 use super::table::{Side, table};
-use crate::api::{Evidence, Why, WhyVerdict};
+use crate::api::{Evidence, Why, WhyAnswered, WhyKnown, WhySessions, WhyVerdict};
 
 const COLUMNS: [(&str, Side); 7] = [
     ("TIME", Side::Left),
@@ -50,11 +50,13 @@ fn write(why: &Why, paint: Paint, text: &mut String) -> fmt::Result {
     let on_the_list =
         allow.entry.as_ref().map_or_else(|| "It is not on it.".to_owned(), |entry| format!("By {}.", by(entry)));
     section(text, "Allowlist", &[on_the_list], paint)?;
+    let answered: Vec<String> = why.answered.iter().map(answered).collect();
+    let sessions: Vec<String> = why.sessions.iter().map(sessions).chain(known(&why.known)).collect();
     for (heading, lines) in [
         ("Feeds that name it", &why.feeds),
         ("Proof that the address is real", &why.proof),
-        ("Closed ports that were answered", &why.answered),
-        ("Sessions", &why.sessions),
+        ("What it was answered as a suspect", &answered),
+        ("Sessions", &sessions),
     ] {
         section(text, heading, lines, paint)?;
     }
@@ -68,6 +70,46 @@ fn section(text: &mut String, heading: &str, lines: &[String], paint: Paint) -> 
     }
     writeln!(text, "\n{}", paint.strong(heading))?;
     lines.iter().try_for_each(|line| writeln!(text, "  {line}"))
+}
+
+fn answered(answered: &WhyAnswered) -> String {
+    let WhyAnswered { time, proto, destination, port, answer } = answered;
+    let said = match answer.as_str() {
+        "open" => "it is open",
+        "datagram" => "a datagram",
+        "refused" => "it is closed",
+        "unreachable" => "nobody is there",
+        other => other,
+    };
+    format!("{} {destination} port {port}/{proto}: {said}", moment(time))
+}
+
+fn sessions(sessions: &WhySessions) -> String {
+    let WhySessions { ports, sessions, worked, bytes_in, bytes_out, first, last } = sessions;
+    format!(
+        "{} on {ports} ports, {} of them work; {} bytes received and {} sent. The first {}, the latest {}.",
+        count(*sessions),
+        count(*worked),
+        count(*bytes_in),
+        count(*bytes_out),
+        moment(first),
+        moment(last)
+    )
+}
+
+fn known(known: &WhyKnown) -> Option<String> {
+    let WhyKnown { sessions, days, restricted_sessions, restricted_until } = known;
+    let until = restricted_until
+        .as_deref()
+        .map_or_else(String::new, |until| format!(" Restricted ports stay open to it until {}.", moment(until)));
+    (*sessions > 0 || !until.is_empty()).then(|| {
+        format!(
+            "Known: work on {} of the last 90 days, {} sessions, {} on restricted ports.{until}",
+            count(*days),
+            count(*sessions),
+            count(*restricted_sessions)
+        )
+    })
 }
 
 fn state(verdict: &WhyVerdict, allowed: bool, paint: Paint) -> String {

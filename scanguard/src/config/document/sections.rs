@@ -6,7 +6,9 @@ use ipnetwork::IpNetwork;
 use scanguard_common::reason::Mode;
 
 use super::{Document, port_items, port_list, quoted, quoted_duration, quoted_list, real, restricted_list, wrapped};
-use crate::config::{Blocks, Conceal, Config, Log, Ports, Safety, Score, Sources, Storm, attach_label, shipped};
+use crate::config::{
+    Blocks, Cgroup, Conceal, Config, Log, Ports, Safety, Score, Sources, Storm, attach_label, shipped,
+};
 use crate::kernel::AttachMode;
 use crate::prefix;
 
@@ -19,6 +21,7 @@ pub(super) fn all(file: &mut Document, config: &Config) {
         keep,
         pins,
         allow,
+        cgroup,
         control_socket,
         metrics_listen,
         ports,
@@ -33,6 +36,7 @@ pub(super) fn all(file: &mut Document, config: &Config) {
     } = config;
     self::attach(file, interfaces, *attach);
     judge(file, *mode, allow);
+    sessions(file, cgroup);
     stay(file, state, *keep, pins);
     file.section("control");
     file.key(
@@ -103,6 +107,20 @@ fn judge(file: &mut Document, mode: Mode, allow: &[IpNetwork]) {
     );
 }
 
+fn sessions(file: &mut Document, cgroup: &Cgroup) {
+    let written = match cgroup {
+        Cgroup::Auto => quoted("auto"),
+        Cgroup::Off => quoted("off"),
+        Cgroup::Folder(folder) => quoted(&folder.to_string_lossy()),
+    };
+    file.key(
+        "Whose TCP sessions are counted, to tell who really got in and who has worked here before: \"auto\" for all processes,\n\
+         \"off\" for none, or the folder of a control group (version 2) for the processes in it and below it.",
+        "cgroup",
+        &written,
+    );
+}
+
 fn stay(file: &mut Document, state: &Path, keep: bool, pins: &Path) {
     file.key(
         "The file in which the daemon keeps what outlives it: the allowlist and blocks of `scanguard allow` and `block`,\n\
@@ -120,11 +138,11 @@ fn stay(file: &mut Document, state: &Path, keep: bool, pins: &Path) {
 }
 
 fn ports(file: &mut Document, ports: &Ports) {
-    let Ports { public, restricted, restricted_if_open, canary, memory, learning } = ports;
+    let Ports { public, restricted, restricted_if_open, canary, protect, memory, learning } = ports;
     file.section("ports");
     file.comment(
         "What this host's ports are to the world. Which of them are open is seen by itself (sockets that listen on more\n\
-         than loopback): an open port is public unless it is restricted, one that was open lately is neutral, every\n\
+         than loopback, and answers that leave): an open port is public unless it is restricted, one that was open lately is neutral, every\n\
          other one is closed. The lists are for what cannot be seen. A number means TCP; ranges and UDP are texts:\n\
          [22, \"8000-8100\", \"53/udp\", \"6000-6010/udp\"]. A port is in one list at most. UDP ports that the kernel\n\
          gives to clients of this host (net.ipv4.ip_local_port_range) are neutral unless they are listed as open.",
@@ -152,13 +170,20 @@ fn ports(file: &mut Document, ports: &Ports) {
         &port_list(canary),
     );
     file.key(
+        "Networks behind this host, for a gateway or router: [\"198.51.100.0/24\"]. Which of their ports are open, and which\n\
+         addresses there are, is learnt from what they answer through the interfaces that are guarded. What never answered\n\
+         counts as closed when learning is over, the lists above say which ports are restricted or canaries there.",
+        "protect",
+        &quoted_list(protect.iter().map(prefix::show)),
+    );
+    file.key(
         "How long a port that was open is neutral instead of closed, \"1h\" to \"90d\": services restart and move.",
         "memory",
         &quoted_duration(*memory),
     );
     file.key(
-        "For how long after the first start no port counts as closed on a host that forwards packets, \"0s\" to \"30d\":\n\
-         its open ports may belong to containers or hosts behind it. \"0s\" if the lists above name them all.",
+        "For how long after the first start no port counts as closed on a host that forwards packets, nor any of the\n\
+         networks it protects, \"0s\" to \"30d\": until then it is learnt from answers which ports are open.",
         "learning",
         &quoted_duration(*learning),
     );

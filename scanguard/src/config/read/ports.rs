@@ -6,6 +6,7 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::DeValue;
 
+use super::allow;
 use crate::config::ports::{PortList, PortRange, Ports, SHIPPED};
 use crate::config::problem::{Place, Problems};
 use crate::config::section::Section;
@@ -31,6 +32,7 @@ pub(super) fn section(mut section: Section<'_, '_>, default: Ports, problems: &m
     let public = section.read("public", problems, list(port));
     let restricted = section.read("restricted", problems, list(restricted_item));
     let canary = section.read("canary", problems, list(port));
+    let protect = section.read("protect", problems, list(allow::network));
     let memory = section.read("memory", problems, time_span(HOUR..=90 * DAY));
     let learning = section.read("learning", problems, time_span(Duration::ZERO..=30 * DAY));
     section.finish(problems);
@@ -58,6 +60,7 @@ pub(super) fn section(mut section: Section<'_, '_>, default: Ports, problems: &m
         restricted,
         restricted_if_open,
         canary,
+        protect: protect.unwrap_or(default.protect),
         memory: memory.unwrap_or(default.memory),
         learning: learning.unwrap_or(default.learning),
     }

@@ -1,0 +1,153 @@
+//! Who really got in: the values of SESSIONS and LIVE.
+//!
+//! A session is a TCP connection that was completed by both sides, so that nobody who forges his address has one. It counts as *work* when
+//! data went both ways, and when it began while nothing was held against its source: who scans first has not worked here by what he
+//! does afterwards.
+
+use core::cell::UnsafeCell;
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use crate::atomic;
+use crate::source::SourceKey;
+
+/// What is counted of a source's sessions on one kind of port. Times are nanoseconds of `CLOCK_MONOTONIC_COARSE`.
+#[derive(Clone, Copy, Debug, Default, Eq, FromBytes, Immutable, IntoBytes, KnownLayout, PartialEq)]
+#[repr(C)]
+pub struct SessionTally {
+    /// Sessions that began.
+    pub sessions: u64,
+    /// Of those that ended, the ones that were work.
+    pub worked: u64,
+    /// Bytes received in those that ended.
+    pub bytes_in: u64,
+    /// Bytes that the other side acknowledged in those that ended.
+    pub bytes_out: u64,
+    /// When the first began.
+    pub first_ns: u64,
+    /// When the latest began.
+    pub last_ns: u64,
+    /// When the latest that was work ended; 0 for never.
+    pub worked_ns: u64,
+}
+
+/// What is counted of a source's sessions: the values of SESSIONS.
+#[derive(Clone, Copy, Debug, Default, Eq, FromBytes, Immutable, IntoBytes, KnownLayout, PartialEq)]
+#[repr(C)]
+pub struct SessionRecord {
+    /// Whose record this is, see [`crate::record::SourceRecord::source`].
+    pub source: SourceKey,
+    /// On public ports.
+    pub public: SessionTally,
+    /// On restricted ports.
+    pub restricted: SessionTally,
+    /// The day, counted from the clock's start, of [`Self::credits`].
+    pub credit_day: u32,
+    /// How often work on a public port lowered the score that day.
+    pub credits: u32,
+}
+
+const _: () = assert!(size_of::<SessionTally>() == 56 && size_of::<SessionRecord>() == 136);
+
+/// A session that goes on: the values of LIVE, by the socket's cookie.
+#[derive(Clone, Copy, Debug, Eq, FromBytes, Immutable, IntoBytes, KnownLayout, PartialEq)]
+#[repr(C)]
+pub struct LiveSession {
+    /// With whom.
+    pub source: SourceKey,
+    /// When it began, in nanoseconds of `CLOCK_MONOTONIC_COARSE`.
+    pub since_ns: u64,
+    /// 1 on a restricted port.
+    pub restricted: u32,
+    /// 1 when nothing was held against the source when it began, and the source had arrived by an interface that is guarded.
+    pub clean: u32,
+}
+
+const _: () = assert!(size_of::<LiveSession>() == 32);
+
+/// How often a day work on a public port lowers the score.
+pub const CREDITS_A_DAY: u32 = 2;
+
+const DAY_NS: u64 = 24 * 3_600_000_000_000;
+
+/// Data: more than the end of the stream, which both counters of a socket take for one byte (`tcp_rcv_nxt_update` and
+/// `tcp_snd_una_update` in `net/ipv4/tcp_input.c`).
+pub const END_OF_STREAM: u64 = 1;
+
+/// A record in a table that other CPUs write to at the same time.
+#[derive(Clone, Copy)]
+pub struct SessionCell<'a> {
+    record: &'a UnsafeCell<SessionRecord>,
+}
+
+impl<'a> SessionCell<'a> {
+    /// A record shared through this cell alone.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(record: &'a UnsafeCell<SessionRecord>) -> Self {
+        Self { record }
+    }
+
+    #[inline(always)]
+    const fn tally(self, restricted: bool) -> *mut SessionTally {
+        let record = self.record.get();
+        // SAFETY: the cell is valid for 'a; the address of a field.
+        unsafe { if restricted { &raw mut (*record).restricted } else { &raw mut (*record).public } }
+    }
+
+    /// Counts a session that begins.
+    #[inline(always)]
+    pub fn begin(self, restricted: bool, now_ns: u64) {
+        let tally = self.tally(restricted);
+        // SAFETY: the cell is valid and aligned for 'a; words are changed by atomics or written whole.
+        unsafe {
+            if atomic::fetch_add_u64(&raw mut (*tally).sessions, 1) == 0 {
+                (&raw mut (*tally).first_ns).write_volatile(now_ns);
+            }
+            (&raw mut (*tally).last_ns).write_volatile(now_ns);
+        }
+    }
+
+    /// Counts what went over a session that ended.
+    #[inline(always)]
+    pub fn end(self, restricted: bool, bytes_in: u64, bytes_out: u64) {
+        let tally = self.tally(restricted);
+        // SAFETY: as in `begin`.
+        unsafe {
+            atomic::fetch_add_u64(&raw mut (*tally).bytes_in, bytes_in);
+            atomic::fetch_add_u64(&raw mut (*tally).bytes_out, bytes_out);
+        }
+    }
+
+    /// Counts a session that was work.
+    #[inline(always)]
+    pub fn work(self, restricted: bool, now_ns: u64) {
+        let tally = self.tally(restricted);
+        // SAFETY: as in `begin`.
+        unsafe {
+            atomic::fetch_add_u64(&raw mut (*tally).worked, 1);
+            (&raw mut (*tally).worked_ns).write_volatile(now_ns);
+        }
+    }
+
+    /// Whether work on a public port may lower the score now; that is one time less from then on.
+    #[inline(always)]
+    #[must_use]
+    pub fn take_credit(self, now_ns: u64) -> bool {
+        let record = self.record.get();
+        let day = (now_ns / DAY_NS) as u32;
+        // SAFETY: as in `begin`. Two CPUs at a time may take one credit too many.
+        unsafe {
+            if (&raw const (*record).credit_day).read_volatile() != day {
+                (&raw mut (*record).credit_day).write_volatile(day);
+                (&raw mut (*record).credits).write_volatile(0);
+            }
+            let credits = (&raw const (*record).credits).read_volatile();
+            if credits >= CREDITS_A_DAY {
+                return false;
+            }
+            (&raw mut (*record).credits).write_volatile(credits + 1);
+        }
+        true
+    }
+}

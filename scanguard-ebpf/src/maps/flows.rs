@@ -1,0 +1,39 @@
+//! UFLOWS and SENT: datagrams that left, by flow and by source.
+
+use aya_ebpf::btf_maps::LruHashMap;
+use aya_ebpf::macros::btf_map;
+use scanguard_common::flow::Flow;
+use scanguard_common::source::SourceKey;
+
+#[btf_map]
+static UFLOWS: LruHashMap<Flow, u64, 131_072> = LruHashMap::new();
+
+#[btf_map]
+static SENT: LruHashMap<SourceKey, u64, 65_536> = LruHashMap::new();
+
+/// When a datagram last left that one of this flow answers.
+#[inline(always)]
+pub(crate) fn left(flow: &Flow) -> Option<u64> {
+    // SAFETY: one word, read whole.
+    unsafe { UFLOWS.get(flow) }.copied()
+}
+
+/// A datagram left that one of this flow answers.
+#[inline(always)]
+pub(crate) fn leave(flow: &Flow, now_ns: u64) {
+    // Should the table not take it, the next datagram is noted.
+    let _ = UFLOWS.insert(flow, now_ns, 0);
+}
+
+/// When a datagram of ours last left for a source.
+#[inline(always)]
+pub(crate) fn sent(source: &SourceKey) -> Option<u64> {
+    // SAFETY: one word, read whole.
+    unsafe { SENT.get(source) }.copied()
+}
+
+/// A datagram of ours left for a source.
+#[inline(always)]
+pub(crate) fn send(source: &SourceKey, now_ns: u64) {
+    let _ = SENT.insert(source, now_ns, 0);
+}

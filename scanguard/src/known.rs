@@ -1,0 +1,244 @@
+//! Who has worked here before: sessions, folded into days.
+//!
+//! Pure: the clock is an argument, in seconds since 1970. What is known decays by itself, because only the last [`SPAN_DAYS`] days are
+//! remembered, and only *work* adds to it (see [`scanguard_common::session`]): who scans first has no such days.
+
+use std::collections::HashMap;
+
+use scanguard_common::session::{SessionRecord, SessionTally};
+use scanguard_common::source::SourceKey;
+
+/// Days for which a session is remembered.
+pub const SPAN_DAYS: u64 = 90;
+/// Sources known at most, as many as the map KNOWN takes. Then those that were here last longest ago make room.
+pub const MOST: usize = 131_072;
+
+const DAY: u64 = 86_400;
+
+/// What is known of a source on one kind of port.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Acquaintance {
+    /// Sessions that were work.
+    pub sessions: u64,
+    /// The days on which there were some, the lowest bit the day of the last one.
+    pub days: u128,
+    /// The first of them, in seconds since 1970.
+    pub first: u64,
+    /// The last of them.
+    pub last: u64,
+    /// How many the kernel had counted when it was last read: it may begin anew at 0.
+    pub counted: u64,
+}
+
+impl Acquaintance {
+    /// Whether there was one in the last [`SPAN_DAYS`] days.
+    #[must_use]
+    pub const fn is_known(&self, now: u64) -> bool {
+        self.sessions > 0 && now < self.until()
+    }
+
+    /// Until when it is known.
+    #[must_use]
+    pub const fn until(&self) -> u64 {
+        self.last.saturating_add(SPAN_DAYS * DAY)
+    }
+
+    /// The days on which there was one, of the last [`SPAN_DAYS`], the lowest bit that of `now`.
+    #[must_use]
+    pub const fn days_until(&self, now: u64) -> u128 {
+        let since = (now / DAY).saturating_sub(self.last / DAY);
+        if since >= SPAN_DAYS { 0 } else { (self.days << since) & ((1 << SPAN_DAYS) - 1) }
+    }
+
+    /// Takes note of what the kernel counted, the latest of it at `last`. Says whether that is news.
+    fn fold(&mut self, tally: &SessionTally, last: u64) -> bool {
+        let more = match tally.worked.checked_sub(self.counted) {
+            Some(more) => more,
+            None => tally.worked, // The record was forgotten and began anew.
+        };
+        self.counted = tally.worked;
+        if more == 0 {
+            return false;
+        }
+        // A clock that was set back makes no day twice.
+        let ahead = (last / DAY).saturating_sub(self.last / DAY);
+        self.days = if self.sessions == 0 {
+            1
+        } else {
+            self.days.checked_shl(u32::try_from(ahead).unwrap_or(u32::MAX)).unwrap_or(0) | 1
+        };
+        if self.sessions == 0 {
+            self.first = last;
+        }
+        self.sessions = self.sessions.saturating_add(more);
+        self.last = self.last.max(last);
+        true
+    }
+}
+
+/// What is known of a source.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Acquainted {
+    /// On public ports.
+    pub public: Acquaintance,
+    /// On restricted ports.
+    pub restricted: Acquaintance,
+}
+
+impl Acquainted {
+    /// On how many of the last [`SPAN_DAYS`] days there was a session on either.
+    #[must_use]
+    pub const fn days_known(&self, now: u64) -> u32 {
+        (self.public.days_until(now) | self.restricted.days_until(now)).count_ones()
+    }
+
+    fn last(&self) -> u64 {
+        self.public.last.max(self.restricted.last)
+    }
+}
+
+/// Everybody who is known.
+#[derive(Clone, Debug, Default)]
+pub struct People {
+    known: HashMap<SourceKey, Acquainted>,
+}
+
+impl People {
+    /// Those that were known before.
+    pub fn remembered(entries: impl IntoIterator<Item = (SourceKey, Acquainted)>) -> Self {
+        Self { known: entries.into_iter().collect() }
+    }
+
+    /// Takes note of what the kernel counted of a source; `wall` tells the time of a moment of the kernel's clock. Returns what is known of
+    /// the source then, if that is more than before.
+    pub fn fold(&mut self, record: &SessionRecord, wall: impl Fn(u64) -> u64) -> Option<Acquainted> {
+        if record.public.worked == 0 && record.restricted.worked == 0 {
+            return None;
+        }
+        let known = self.known.entry(record.source).or_default();
+        let public = known.public.fold(&record.public, wall(record.public.worked_ns));
+        let restricted = known.restricted.fold(&record.restricted, wall(record.restricted.worked_ns));
+        (public || restricted).then_some(*known)
+    }
+
+    /// Forgets who was not here for so long, and beyond [`MOST`] those who were here last longest ago. Returns whom.
+    pub fn forget(&mut self, now: u64) -> Vec<SourceKey> {
+        let gone = |known: &Acquainted| !known.public.is_known(now) && !known.restricted.is_known(now);
+        let mut forgotten: Vec<SourceKey> =
+            self.known.iter().filter(|(_, known)| gone(known)).map(|(source, _)| *source).collect();
+        let over = (self.known.len() - forgotten.len()).saturating_sub(MOST);
+        if over > 0 {
+            let mut others: Vec<_> = self.known.iter().filter(|(_, known)| !gone(known)).collect();
+            // Those without work on a restricted port first: for them less depends on it.
+            others.sort_unstable_by_key(|(source, known)| {
+                (known.restricted.is_known(now), known.last(), source.0.bytes())
+            });
+            forgotten.extend(others.into_iter().take(over).map(|(source, _)| *source));
+        }
+        for source in &forgotten {
+            self.known.remove(source);
+        }
+        forgotten
+    }
+
+    /// What is known of a source.
+    #[must_use]
+    pub fn get(&self, source: &SourceKey) -> Option<&Acquainted> {
+        self.known.get(source)
+    }
+
+    /// Everybody, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = (&SourceKey, &Acquainted)> {
+        self.known.iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use proptest::prelude::*;
+    use scanguard_common::address::Address;
+
+    use super::*;
+
+    const START: u64 = 20_000 * DAY;
+
+    fn source(number: u32) -> SourceKey {
+        SourceKey(Address::from(IpAddr::from(Ipv4Addr::from(number))))
+    }
+
+    fn record(number: u32, public: u64, restricted: u64) -> SessionRecord {
+        let tally = |worked| SessionTally { worked, ..SessionTally::default() };
+        SessionRecord {
+            source: source(number),
+            public: tally(public),
+            restricted: tally(restricted),
+            ..SessionRecord::default()
+        }
+    }
+
+    #[test]
+    fn days_are_counted_once_and_decay() {
+        let mut people = People::default();
+        for (day, worked) in [(0, 1), (0, 2), (1, 3), (40, 4), (40, 4)] {
+            people.fold(&record(1, 0, worked), |_| START + day * DAY);
+        }
+        let person = people.get(&source(1)).expect("known");
+        let known = person.restricted;
+        assert_eq!((known.sessions, known.first, known.last), (4, START, START + 40 * DAY));
+        for (day, days) in [(40, 3), (89, 3), (90, 2), (91, 1), (129, 1), (130, 0)] {
+            assert_eq!(person.days_known(START + day * DAY), days, "day {day}");
+        }
+        assert!(known.is_known(START + 129 * DAY) && !known.is_known(START + 130 * DAY));
+    }
+
+    #[test]
+    fn what_the_kernel_counts_anew_adds_to_what_was_counted() {
+        let mut people = People::default();
+        assert!(people.fold(&record(1, 5, 0), |_| START).is_some());
+        assert!(people.fold(&record(1, 5, 0), |_| START).is_none());
+        assert!(people.fold(&record(1, 2, 0), |_| START + 1).is_some());
+        assert_eq!(people.get(&source(1)).expect("known").public.sessions, 7);
+        assert_eq!(people.fold(&record(2, 0, 0), |_| START), None);
+        assert_eq!(people.get(&source(2)), None);
+    }
+
+    #[test]
+    fn who_was_not_here_for_long_is_forgotten_and_work_on_restricted_ports_is_kept_longest() {
+        let entry = |last, restricted: bool| {
+            let known = Acquaintance { sessions: 1, days: 1, first: last, last, counted: 0 };
+            if restricted {
+                Acquainted { restricted: known, ..Acquainted::default() }
+            } else {
+                Acquainted { public: known, ..Acquainted::default() }
+            }
+        };
+        let many = u32::try_from(MOST).expect("few enough");
+        let mut people = People::remembered(
+            (0..many + 2).map(|number| (source(number), entry(START + u64::from(number), number == 0))),
+        );
+        assert_eq!(people.forget(START + DAY), [source(1), source(2)]);
+        let all = people.forget(START + 100 * DAY);
+        assert_eq!((all.len(), people.iter().count()), (MOST, 0));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_the_clocks_do_days_are_no_more_than_sessions_and_the_span(
+            steps in proptest::collection::vec((0..200_u64 * DAY, 0..5_u64), 1..50),
+        ) {
+            let mut people = People::default();
+            let mut worked = 0;
+            for (time, more) in steps {
+                worked += more;
+                people.fold(&record(1, worked, 0), |_| time);
+                if let Some(known) = people.get(&source(1)) {
+                    let days = u64::from(known.days_known(time));
+                    prop_assert!(days <= SPAN_DAYS && days <= known.public.sessions);
+                    prop_assert_eq!(known.public.sessions, worked);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! Who has worked here: sessions that the kernel counted, folded into what is known, kept, and told to the kernel part.
+
+use std::sync::PoisonError;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, Result};
+use scanguard_common::session::SessionRecord;
+use scanguard_common::source::SourceKey;
+use scanguard_common::verdict::Known;
+use tracing::{info, warn};
+
+use super::desk::Desk;
+use crate::kernel::clock;
+use crate::known::Acquainted;
+use crate::store::{Store, StoreError};
+
+/// What the kernel part is told of an end may be so old.
+const LATE_NS: u64 = 86_400_000_000_000;
+
+impl Desk {
+    /// Tells the kernel part who may come back to restricted ports, of all that is kept.
+    pub(super) fn welcome(&mut self, now: SystemTime) -> Result<()> {
+        self.forget_strangers(now);
+        let known: Vec<_> = self.people.iter().map(|(source, person)| (*source, *person)).collect();
+        for (source, person) in known {
+            self.tell_known(source, &person, now).context("cannot tell the kernel part who has worked here")?;
+        }
+        Ok(())
+    }
+
+    /// Takes note of what the kernel counted of sessions.
+    pub fn meet(&mut self, records: &[SessionRecord], now: SystemTime) {
+        let wall = |ns| seconds(clock::monotonic_to_system(ns).min(now));
+        let mut news = Vec::new();
+        for record in records {
+            let was_known = self.is_known(&record.source, now);
+            let Some(person) = self.people.fold(record, wall) else { continue };
+            news.push((record.source, person));
+            if let Err(error) = self.tell_known(record.source, &person, now) {
+                warn!(%error, "the kernel part cannot be told of somebody who has worked here");
+            }
+            if !was_known && self.is_known(&record.source, now) {
+                let source = self.keys().display(record.source).to_string();
+                info!(source, "it has worked on a restricted port: those stay open to it");
+            }
+        }
+        if !news.is_empty() {
+            self.keep_people(|store| store.save_known(&news));
+        }
+    }
+
+    /// What is known of a source.
+    #[must_use]
+    pub fn acquainted(&self, source: &SourceKey) -> Acquainted {
+        self.people.get(source).copied().unwrap_or_default()
+    }
+
+    fn is_known(&self, source: &SourceKey, now: SystemTime) -> bool {
+        self.acquainted(source).restricted.is_known(seconds(now))
+    }
+
+    fn tell_known(&mut self, source: SourceKey, person: &Acquainted, now: SystemTime) -> Result<()> {
+        if !person.restricted.is_known(seconds(now)) {
+            return Ok(());
+        }
+        let until = UNIX_EPOCH + Duration::from_secs(person.restricted.until());
+        let known = Known { restricted_until_ns: clock::system_to_monotonic(until) };
+        let told = self.tables.known(&source).map_or(0, |known| known.restricted_until_ns);
+        if known.restricted_until_ns.abs_diff(told) < LATE_NS {
+            return Ok(());
+        }
+        Ok(self.tables.set_known(source, &known)?)
+    }
+
+    /// Forgets who was not here for so long.
+    pub fn forget_strangers(&mut self, now: SystemTime) {
+        let forgotten = self.people.forget(seconds(now));
+        if forgotten.is_empty() {
+            return;
+        }
+        for source in &forgotten {
+            if let Err(error) = self.tables.remove_known(*source) {
+                warn!(%error, "the kernel part cannot be told of somebody who was not here for long");
+            }
+        }
+        self.keep_people(|store| store.remove_known(&forgotten));
+    }
+
+    fn keep_people(&mut self, keep: impl FnOnce(&mut Store) -> Result<(), StoreError>) {
+        let Some(store) = self.store.clone() else { return };
+        let kept = keep(&mut store.lock().unwrap_or_else(PoisonError::into_inner));
+        if let Err(error) = kept {
+            if !self.store_failed {
+                warn!(%error, "who has worked here will be forgotten at a restart");
+            }
+            self.store_failed = true;
+        }
+    }
+}
+
+/// Seconds since 1970.
+pub(super) fn seconds(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
+}
