@@ -277,20 +277,21 @@ impl<'a> SourceCell<'a> {
         unsafe { atomic::fetch_add_u32(&raw mut (*self.record.get()).score, added).wrapping_add(added) }
     }
 
-    /// Takes back what a contact added that turned out to be none. Suspicion that began with or after it ends, if without it there would be
-    /// none; says so.
+    /// Takes back what a contact added that turned out to be no failure, as was asked at `asked_ns`. Suspicion that began with it or later
+    /// ends if there would be none without it, and with it goes what it hid meanwhile: nothing that is hidden can answer. Says whether
+    /// it ended.
     #[inline(always)]
     #[must_use]
     pub fn give_back(self, rules: &ScoreRules, points: u32, asked_ns: u64) -> bool {
-        self.lower(points);
+        let score = get!(self, score);
+        let is_later = get!(self, suspect_until_ns) != 0 && get!(self, suspect_since_ns) >= asked_ns;
+        let hidden = if is_later { score.saturating_sub(rules.conceal_at) } else { 0 };
+        self.lower(hidden + points);
         if get!(self, failures) > 0 {
             // SAFETY: the cell is valid and aligned for 'a; all ones is -1.
             unsafe { atomic::fetch_add_u32(&raw mut (*self.record.get()).failures, u32::MAX) };
         }
-        if get!(self, score) >= rules.conceal_at
-            || get!(self, suspect_since_ns) < asked_ns
-            || get!(self, suspect_until_ns) == 0
-        {
+        if !is_later || get!(self, score) >= rules.conceal_at {
             return false;
         }
         self.clear();
