@@ -141,6 +141,32 @@ pub fn segment(from: Ipv4Addr, port: u16, flags: u8) -> Vec<u8> {
     tcp(ip4(from.octets()), port, flags)
 }
 
+fn between(from: IpAddr, to: IpAddr) -> Ip {
+    match (from, to) {
+        (IpAddr::V4(from), IpAddr::V4(to)) => ethernet().ipv4(from.octets(), to.octets(), 64),
+        (IpAddr::V6(from), IpAddr::V6(to)) => ethernet().ipv6(from.octets(), to.octets(), 64),
+        _ => panic!("{from} and {to} are of two families"),
+    }
+}
+
+/// A SYN from an address to a port of another one of the same family.
+///
+/// # Panics
+/// When they are of two families.
+#[must_use]
+pub fn asking_tcp(from: IpAddr, to: IpAddr, port: u16) -> Vec<u8> {
+    tcp(between(from, to), port, SYN)
+}
+
+/// A datagram, likewise.
+///
+/// # Panics
+/// As [`asking_tcp`].
+#[must_use]
+pub fn asking_udp(from: IpAddr, to: IpAddr, port: u16) -> Vec<u8> {
+    udp(between(from, to), 5000, port, b"datagram")
+}
+
 fn udp(ip: Ip, from: u16, to: u16, payload: &[u8]) -> Vec<u8> {
     let mut frame = Vec::new();
     ip.udp(from, to).write(&mut frame, payload).expect("a valid packet");
@@ -482,6 +508,13 @@ impl Mutations {
             frame.resize(SHORTEST, 0);
         }
         frame
+    }
+
+    /// Changes a few bytes near the headers.
+    pub fn spoil(&mut self, frame: &mut [u8]) {
+        for _ in 0..self.random.random_range(1..4) {
+            self.change(frame);
+        }
     }
 
     /// Changes a byte near the headers: a random value, one bit, or a value that means something somewhere.

@@ -7,6 +7,7 @@
 //!   model and compares; [`rig`] is what stands beside the datapath.
 
 pub mod answers;
+pub mod bench;
 pub mod frames;
 pub mod lab;
 pub mod rig;

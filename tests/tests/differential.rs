@@ -10,7 +10,7 @@ use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
 use scanguard::kernel::rig::Rig;
 use scanguard_common::host::Frame;
-use scanguard_common::packet::parse;
+use scanguard_common::packet::{PARSED_WORDS, Parsed, parse, parse_leaving};
 use scanguard_common::reason::Mode;
 use scanguard_common::verdict::{Known, Origin, Scope, Verdict};
 use scanguard_tests::answers::{Kind, answer};
@@ -33,6 +33,35 @@ fn the_kernel_reads_a_million_frames_as_the_host_does() {
         assert_eq!(kernel, host.words(), "seed {seed}, frame {number}: {frame:02x?} read as {host:?}");
     }
     println!("{frames} frames read alike (seed {seed})");
+}
+
+#[test]
+fn the_kernel_reads_what_leaves_as_the_host_does() {
+    const HEADERS: usize = 14 + 40;
+    let (frames, seed) = (setting("SCANGUARD_FRAMES", 1_000_000) / 4, setting("SCANGUARD_SEED", 3));
+    let mut rig = Rig::load(rig::OBJECT, 0, 1).expect("the rig, which needs root: run `cargo xtask test`");
+    let (mut mutations, mut random) = (Mutations::new(seed), SmallRng::seed_from_u64(seed));
+    let mut answers = [0_u64; 5];
+    for number in 0..frames {
+        let asked = mutations.next_frame();
+        let kind = Kind::ALL[random.random_range(0..Kind::ALL.len())];
+        let mut frame = answer(&asked, kind).unwrap_or(asked);
+        if random.random() {
+            mutations.spoil(&mut frame);
+        }
+        let kernel = match rig.parse_leaving(&frame) {
+            Err(_) if frame.len() < HEADERS => continue, // Refused by trial runs.
+            kernel => kernel.expect("a trial run"),
+        };
+        let mut parsed = Parsed::default();
+        let found = parse_leaving(&Frame(&frame), &mut parsed);
+        let mut host = parsed.words();
+        host[PARSED_WORDS - 1] |= (found as u64) << 56;
+        assert_eq!(kernel, host, "seed {seed}, frame {number}: {frame:02x?} read as {parsed:?}, {found:?}");
+        answers[found as usize] += 1;
+    }
+    assert!(answers.iter().all(|count| *count > frames / 100), "of every kind: {answers:?}");
+    println!("{frames} frames that leave read alike (seed {seed})");
 }
 
 /// Drivers that split headers, and large frames, leave part of a frame in further buffers.

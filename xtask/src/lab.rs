@@ -35,17 +35,42 @@ pub(crate) fn scenario(root: &Path, name: &str, defender: &str, json: Option<&Pa
     })
 }
 
+/// One measurement.
+pub(crate) fn bench(root: &Path, name: &str, json: Option<&Path>) -> Result<ExitCode> {
+    let rights = Rights::find();
+    build::build(root, Profile::Release)?;
+    run(root, rights, "bench", |bench| {
+        bench.arg(name);
+        if let Some(file) = json {
+            bench.arg("--json").arg(file);
+        }
+        bench
+    })
+}
+
 fn play(root: &Path, rights: Rights, arguments: impl FnOnce(&mut Command) -> &mut Command) -> Result<ExitCode> {
+    if rights != Rights::None {
+        tools::install(tools::LAB, rights)?;
+    }
+    run(root, rights, "lab", arguments)
+}
+
+/// Runs a program of the tests as root.
+fn run(
+    root: &Path,
+    rights: Rights,
+    name: &str,
+    arguments: impl FnOnce(&mut Command) -> &mut Command,
+) -> Result<ExitCode> {
     if rights == Rights::None {
         eprintln!(
-            "the lab makes network namespaces and loads programs into the kernel, which needs root: run this as root or \
+            "`{name}` loads programs into the kernel and makes network namespaces, which needs root: run this as root or \
              where sudo works"
         );
         return Ok(ExitCode::from(CANNOT_RUN));
     }
-    tools::install(tools::LAB, rights)?;
-    let program = Profile::Release.folder(root).join("lab");
-    let mut lab = rights.command(&program);
-    let status = arguments(&mut lab).status().with_context(|| format!("cannot start {}", program.display()))?;
+    let program = Profile::Release.folder(root).join(name);
+    let mut command = rights.command(&program);
+    let status = arguments(&mut command).status().with_context(|| format!("cannot start {}", program.display()))?;
     Ok(status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from))
 }

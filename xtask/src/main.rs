@@ -49,6 +49,15 @@ enum Verb {
     },
     /// Show the main job: a real scan of a server with real customers, seen by the real daemon
     Demo,
+    /// Measure what the kernel part costs, beside programs that do nothing
+    #[command(after_help = "Examples:\n  cargo xtask bench egress\n  cargo xtask bench egress --json out.json")]
+    Bench {
+        /// What to measure: egress
+        name: String,
+        /// Write the figures as JSON here (`-` for standard output)
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
     /// Play one scenario of the laboratory and report what passed the wire
     #[command(after_help = "Examples:\n  cargo xtask lab syn\n  cargo xtask lab syn --defender none --json out.json")]
     Lab {
@@ -86,6 +95,7 @@ fn run() -> Result<ExitCode> {
         }
         Verb::Test { full } => test::test(&root, full),
         Verb::Demo => lab::demo(&root),
+        Verb::Bench { name, json } => lab::bench(&root, &name, json.as_deref()),
         Verb::Lab { scenario, defender, json } => lab::scenario(&root, &scenario, &defender, json.as_deref()),
     }
 }

@@ -3,8 +3,10 @@
 //! The object is built from `scanguard-ebpf/src/rig.rs` and handed in by whoever uses it, so that the daemon carries none of
 //! it.
 
+use std::time::Duration;
+
 use aya::maps::{Array, MapData, PerCpuArray};
-use aya::programs::{TestRun as _, TestRunAttrs, TestRunOptions, Xdp, XdpMode};
+use aya::programs::{SchedClassifier, TestRun as _, TestRunAttrs, TestRunOptions, Xdp, XdpMode};
 use aya::{Ebpf, EbpfLoader};
 
 use scanguard_common::packet::PARSED_WORDS;
@@ -107,9 +109,44 @@ impl Rig {
         let context = near.map(|near| [0, near, 0, 0, 0, 0].map(u32::to_ne_bytes).concat());
         let options = TestRunOptions { data_in: Some(frame), ctx_in: context.as_deref(), ..TestRunOptions::default() };
         self.loaded(name)?.test_run(options).map_err(program_error(name))?;
+        self.parsed()
+    }
+
+    /// Runs the program that does nothing to what leaves on a frame `repeat` times; returns the mean time of a run.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn leave(&mut self, frame: &[u8], repeat: u32) -> Result<Duration, KernelError> {
+        let options = TestRunOptions { data_in: Some(frame), repeat, ..TestRunOptions::default() };
+        let name = "rig_leave";
+        Ok(self.loaded_classifier(name)?.test_run(options).map_err(program_error(name))?.duration)
+    }
+
+    /// What the reader in the kernel makes of a frame that leaves: the words of what it answers
+    /// ([`scanguard_common::packet::Parsed::words`]) with the number of the [`scanguard_common::event::Answer`] in the last byte.
+    ///
+    /// # Errors
+    /// When the kernel refuses, as it does a frame that ends within its IP header.
+    pub fn parse_leaving(&mut self, frame: &[u8]) -> Result<[u64; PARSED_WORDS], KernelError> {
+        let options = TestRunOptions { data_in: Some(frame), ..TestRunOptions::default() };
+        let name = "rig_parse_leaving";
+        self.loaded_classifier(name)?.test_run(options).map_err(program_error(name))?;
+        self.parsed()
+    }
+
+    fn parsed(&self) -> Result<[u64; PARSED_WORDS], KernelError> {
         let map = self.object.map("RIG_PARSED").ok_or(KernelError::NoSuchPart("RIG_PARSED"))?;
         let map = Array::<_, [u64; PARSED_WORDS]>::try_from(map).map_err(map_error("RIG_PARSED"))?;
         map.get(&0, 0).map_err(map_error("RIG_PARSED"))
+    }
+
+    fn loaded_classifier(&mut self, name: &'static str) -> Result<&mut SchedClassifier, KernelError> {
+        let program = self.object.program_mut(name).ok_or(KernelError::NoSuchPart(name))?;
+        let program: &mut SchedClassifier = program.try_into().map_err(program_error(name))?;
+        if program.fd().is_err() {
+            program.load().map_err(program_error(name))?;
+        }
+        Ok(program)
     }
 
     fn words(&mut self) -> Result<Array<&mut MapData, [u64; 8]>, KernelError> {

@@ -58,20 +58,3 @@ impl Datapath {
         self.virtual_sockets.insert(key, socket as u32, 0).map_err(map_error("VIRTUAL_SOCKETS"))
     }
 }
-impl Datapath {
-    pub fn verified(&self) -> Vec<String> {
-        aya::programs::loaded_programs()
-            .flatten()
-            .filter(|p| p.name_as_str().is_some_and(|n| n.starts_with("scanguard")))
-            .map(|p| {
-                format!(
-                    "{:?} insns {:?} xlated {:?} jited {:?}",
-                    p.name_as_str(),
-                    p.verified_instruction_count(),
-                    p.size_translated(),
-                    p.size_jitted()
-                )
-            })
-            .collect()
-    }
-}

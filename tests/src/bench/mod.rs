@@ -1,0 +1,9 @@
+//! Measurements: what programs of the kernel part cost, beside programs that do nothing, in one run.
+//!
+//! Nothing here is a test: timings depend on the machine, ratios and differences less so. Rows are measured in turn, round after round, so
+//! that what disturbs the machine for a while disturbs all of them; the median of the rounds is told, and the spread.
+
+pub mod egress;
+mod spread;
+
+pub use spread::Spread;

@@ -1,0 +1,53 @@
+//! `bench`: measures. Run by `cargo xtask bench`.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use clap::{Parser, Subcommand};
+use scanguard_tests::bench::egress;
+use serde::Serialize;
+
+/// What the kernel part costs, beside programs that do nothing.
+#[derive(Debug, Parser)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+    /// Write the figures as JSON to this file, `-` for standard output; without it a table is printed.
+    #[arg(long, value_name = "FILE", global = true)]
+    json: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// The program that sees what leaves, beside an empty one.
+    Egress,
+}
+
+fn main() -> ExitCode {
+    let Cli { verb, json } = Cli::parse();
+    let figures = match verb {
+        Verb::Egress => egress::measure(),
+    };
+    match figures.and_then(|figures| show(&figures, json.as_deref())) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn show(figures: &(impl Serialize + std::fmt::Display), json: Option<&Path>) -> Result<()> {
+    let Some(file) = json else {
+        print!("{figures}");
+        return Ok(());
+    };
+    let text = serde_json::to_string_pretty(figures).context("cannot put the figures into JSON")? + "\n";
+    if file == Path::new("-") {
+        return io::stdout().write_all(text.as_bytes()).context("cannot write the figures");
+    }
+    fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))
+}
