@@ -65,7 +65,7 @@ const ELSEWHERE_SHIFT: u32 = 4;
 
 impl PortEntry {
     /// An entry. `elsewhere` is for ports of containers and of hosts behind this one: `public` and `restricted` are what the port is once
-    /// it answered, `canary` what it is until then; `unknown` says nothing of it, as long as it is being learnt which ports are open.
+    /// it answered, `canary` what it is until then; `unknown` says nothing of it.
     #[must_use]
     pub const fn new(own: PortClass, elsewhere: PortClass) -> Self {
         Self(own as u8 | (elsewhere as u8) << ELSEWHERE_SHIFT)

@@ -46,7 +46,7 @@ pub struct KernelConfig {
     pub mode: u32,
     /// Whether some ports are open without a socket here: 1 when this host forwards packets.
     pub forwards: u32,
-    /// Whether it is learnt which addresses of protected networks there are: 1 when one that never answered an echo is none.
+    /// Whether it is learnt which ports and addresses of protected networks there are: 1 when one that never answered is none.
     pub learnt: u32,
     /// First port from which this host's own connections leave.
     pub ephemeral_first: u16,

@@ -319,11 +319,6 @@ fn while_it_learns_only_what_is_refused_counts() {
     let mut tables = host();
     let config = KernelConfig { learnt: 0, ..*scanguard_common::tables::Tables::config(&tables).expect("settings") };
     tables.set_config(config);
-    for protocol in [Protocol::Tcp, Protocol::Udp] {
-        for port in 1..=100 {
-            tables.set_port(protocol, port, PortEntry::new(PortClass::Unknown, PortClass::Unknown));
-        }
-    }
     for number in 1..=20 {
         assert!(asks(&tables, PEER, behind(number), 80));
         assert!(arrives(&tables, &echo(PEER, behind(number), false)));

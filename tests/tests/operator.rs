@@ -133,7 +133,7 @@ fn who_is_logged_in_is_leased_and_cannot_be_framed() {
 #[test]
 fn a_block_is_in_force_at_once_and_the_allowlist_lifts_it_at_once() {
     let lab = lab();
-    let _services = scanguard_tests::lab::services::Service::all(&lab.edge).expect("services");
+    let _services = scanguard_tests::lab::services::Service::all(&lab.edge, &[]).expect("services");
     let daemon = start(&lab, "");
     wait_for("the service", || serves(&lab));
     let blocked = done(&daemon, &["ban", "198.51.100.0/24", "--for", "10m", "--reason", "a test"]);
@@ -238,7 +238,7 @@ fn auto_follows_the_default_route() {
 #[test]
 fn a_thousand_calls_and_bad_manners_leave_the_daemon_well() {
     let lab = lab();
-    let _services = scanguard_tests::lab::services::Service::all(&lab.edge).expect("services");
+    let _services = scanguard_tests::lab::services::Service::all(&lab.edge, &[]).expect("services");
     let daemon = start(&lab, "");
     wait_for("the service", || serves(&lab));
     // Some who never finish, some who never begin, some who never read.

@@ -31,6 +31,7 @@ pub(crate) const LAB: &[Tool] = &[
     tool("hping3", "hping3"),
     tool("curl", "curl"),
     tool("nft", "nftables"),
+    tool("dropbear", "dropbear-bin"),
 ];
 
 /// What the tests run besides. Prometheus is unpacked below `target/` and not installed: its package would start a service.

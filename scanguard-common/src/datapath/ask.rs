@@ -124,7 +124,8 @@ fn locate<T: Tables>(case: &mut Case, config: &KernelConfig, tables: &T) {
     } else if config.census.protected != 0 && tables.is_protected(destination) && !tables.is_own(destination) {
         (case.is_ours, case.is_protected) = (true, true);
         case.class = match kind {
-            Kind::Echo if config.learnt != 0 => PortClass::Closed,
+            _ if config.learnt == 0 => PortClass::Unknown,
+            Kind::Echo => PortClass::Closed,
             _ => entry.silent(),
         };
     }

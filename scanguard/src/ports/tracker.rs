@@ -152,12 +152,10 @@ impl PortTracker {
         self.seen.settings.forwards || self.protects
     }
 
-    /// What the kernel part is told of every port: its class here, and once that is learnt what it is elsewhere.
+    /// What the kernel part is told of every port: its class here, and what it is elsewhere.
     pub fn entries(&self) -> impl Iterator<Item = (Protocol, u16, PortEntry)> {
-        let is_learnt = self.has_elsewhere() && !self.learning;
-        self.classes.iter().map(move |(protocol, port, class)| {
-            let elsewhere = if is_learnt { self.rules.elsewhere(protocol, port) } else { PortClass::Unknown };
-            (protocol, port, PortEntry::new(class, elsewhere))
+        self.classes.iter().map(|(protocol, port, class)| {
+            (protocol, port, PortEntry::new(class, self.rules.elsewhere(protocol, port)))
         })
     }
 

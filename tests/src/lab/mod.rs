@@ -13,14 +13,16 @@
 //!
 //! The way through the modules, from the ground up:
 //! - [`sandbox`] checks the rights and makes the file system private; [`process`] runs programs that cannot outlive us;
+//! - [`cgroup`] keeps its sockets apart from those of others;
 //! - [`netns`] makes hosts, [`plan`] says who has which address and port, [`topology`] wires them up;
 //! - [`wire`] records and counts what really passed a link; [`tools`] runs nmap, curl and the others;
-//! - `client` asks and `responder` answers from here, where no program of others does it;
+//! - `client` asks and `responder` answers from here, where no program of others does it; `ssh` runs a real server and client of it;
 //! - [`services`] listens on the edge, [`customers`] browses and holds sessions open;
 //! - [`defender`] is what protects the edge: nothing, scanguard's daemon, or the usual nftables recipe;
 //! - [`stage`] puts these together for one run, [`scenario`] plays a named one and writes the [`report`];
 //! - [`demo`] tells it to a person.
 
+pub mod cgroup;
 pub mod customers;
 pub mod defender;
 pub mod demo;
@@ -38,6 +40,7 @@ pub mod wire;
 
 mod client;
 mod responder;
+mod ssh;
 mod wait;
 
 pub use sandbox::CannotRun;

@@ -144,6 +144,9 @@ pub const fn server6(number: u8) -> Ipv6Addr {
     Ipv6Addr::new(0x2001, 0xdb8, 0x100, 0x1f00 + number as u16, 0, 0, 0, 0x53)
 }
 
+/// IPv4 address of somebody who works on the edge by ssh.
+pub const ADMIN: Ipv4Addr = Ipv4Addr::new(198, 18, 22, 22);
+
 /// Whose address it is.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -152,6 +155,8 @@ pub enum Role {
     Scanner,
     /// A customer, or anyone else who means well.
     Customer,
+    /// Somebody who works on the edge.
+    Admin,
     /// Any other: nobody has it.
     Forged,
 }
@@ -161,6 +166,7 @@ pub enum Role {
 pub fn role(address: IpAddr) -> Role {
     match address {
         IpAddr::V4(address) => match address.octets() {
+            _ if address == ADMIN => Role::Admin,
             [203, 0, 113, _] => Role::Scanner,
             [198, 51, 100, _] | [198, 18 | 19, ..] => Role::Customer,
             _ => Role::Forged,
@@ -219,6 +225,7 @@ mod tests {
         assert_eq!(role(customer6(0).into()), Role::Customer);
         assert_eq!(role(server6(1).into()), Role::Customer);
         assert_eq!(role(balancer(0).into()), Role::Customer);
+        assert_eq!(role(ADMIN.into()), Role::Admin);
         assert_eq!(role(SCANNER6.into()), Role::Scanner);
         assert_eq!(role(hop(0xfff).into()), Role::Scanner);
         assert_eq!(role(Ipv4Addr::new(192, 0, 2, 99).into()), Role::Forged);

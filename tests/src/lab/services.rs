@@ -85,12 +85,13 @@ impl Service {
         self.port
     }
 
-    /// All services of the plan.
+    /// All services of the plan, but for those on some ports.
     ///
     /// # Errors
     /// When one cannot be started.
-    pub fn all(host: &Netns) -> Result<Vec<Self>> {
-        PUBLIC.into_iter().chain(RESTRICTED).map(|port| Self::start(host, port, Kind::of(port))).collect()
+    pub fn all(host: &Netns, but: &[u16]) -> Result<Vec<Self>> {
+        let ports = PUBLIC.into_iter().chain(RESTRICTED).filter(|port| !but.contains(port));
+        ports.map(|port| Self::start(host, port, Kind::of(port))).collect()
     }
 }
 

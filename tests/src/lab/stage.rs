@@ -46,21 +46,27 @@ pub struct Scene {
     pub least_rounds: u64,
     /// What the daemon's configuration says besides the mode.
     pub config: &'static str,
+    /// Ports on which the usual service does not run.
+    pub without: &'static [u16],
     /// What is otherwise than usual about the hosts, done before anything runs on them.
     pub prepare: fn(&Lab) -> Result<()>,
 }
 
 impl Scene {
     /// Ten customers, twice a second.
-    pub const USUAL: Self =
-        Self { customers: 10, pace: Duration::from_millis(500), least_rounds: 6, config: "", prepare: |_| Ok(()) };
+    pub const USUAL: Self = Self {
+        customers: 10,
+        pace: Duration::from_millis(500),
+        least_rounds: 6,
+        config: "",
+        without: &[],
+        prepare: |_| Ok(()),
+    };
 }
 
 /// A run under way: customers browse, recordings run, the defender watches.
 #[derive(Debug)]
 pub struct Stage {
-    /// The hosts.
-    pub lab: Lab,
     /// The defender.
     pub guard: Guard,
     /// What had passed the edge's link before the first customer came, and what the daemon had counted of it.
@@ -71,6 +77,8 @@ pub struct Stage {
     at_scanner: Capture,
     customers: Crowd,
     least_rounds: u64,
+    /// The hosts. Last, so that they go when nothing is on them any more.
+    pub lab: Lab,
 }
 
 /// Packets of the edge's link.
@@ -126,8 +134,6 @@ struct Crowd {
 /// The same after the customers left: nothing sends any more, so that counts stand still.
 #[derive(Debug)]
 pub struct Calm {
-    /// The hosts.
-    pub lab: Lab,
     /// The defender.
     pub guard: Guard,
     /// What the customers' requests came to.
@@ -140,6 +146,8 @@ pub struct Calm {
     at_edge: Capture,
     in_edge: Capture,
     at_scanner: Capture,
+    /// The hosts. Last, as in [`Stage`].
+    pub lab: Lab,
 }
 
 /// Everything that a run brought to light.
@@ -169,10 +177,10 @@ impl Stage {
     /// # Errors
     /// When a right or a program is missing, or something does not start.
     pub fn set(setup: &Setup, scene: &Scene) -> Result<Self> {
-        let Scene { customers, pace, least_rounds, config, prepare } = *scene;
+        let Scene { customers, pace, least_rounds, config, without, prepare } = *scene;
         let lab = Lab::build(customers)?;
         prepare(&lab)?;
-        let services = Service::all(&lab.edge)?;
+        let services = Service::all(&lab.edge, without)?;
         // Outside the edge: its own taps do not see what an XDP program drops. The difference is what it drops.
         let at_edge = Capture::start(&lab.router, TO_EDGE, "")?;
         let in_edge = Capture::start(&lab.edge, UPLINK, OF_SCANNER)?;

@@ -17,6 +17,12 @@ use super::sandbox::CannotRun;
 pub enum Tool {
     /// HTTP client: the customers.
     Curl,
+    /// A real client of ssh.
+    Dbclient,
+    /// A real server of ssh; its package starts none.
+    Dropbear,
+    /// Makes keys for both.
+    Dropbearkey,
     /// Packet crafter.
     Hping3,
     /// Configures links.
@@ -38,6 +44,9 @@ impl Tool {
     const fn names(self) -> (&'static str, &'static str) {
         match self {
             Self::Curl => ("curl", "curl"),
+            Self::Dbclient => ("dbclient", "dropbear-bin"),
+            Self::Dropbear => ("dropbear", "dropbear-bin"),
+            Self::Dropbearkey => ("dropbearkey", "dropbear-bin"),
             Self::Hping3 => ("hping3", "hping3"),
             Self::Ip => ("ip", "iproute2"),
             Self::Masscan => ("masscan", "masscan"),

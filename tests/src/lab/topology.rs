@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
+use super::cgroup::Cgroup;
 use super::netns::Netns;
 use super::plan::{
     CUSTOMERS6, EDGE, EDGE6, HOPS, MOST_CUSTOMERS, SCANNER, SCANNER_NETWORK6, SCANNER6, TO_CUSTOMERS, TO_EDGE,
@@ -29,6 +30,8 @@ pub struct Lab {
     pub customers: Netns,
     /// How many customers there are.
     pub customer_count: u8,
+    /// The control group in which its services and programs are.
+    _cgroup: Option<Cgroup>,
 }
 
 impl Lab {
@@ -44,6 +47,7 @@ impl Lab {
             scanner: Netns::new("scanner")?,
             customers: Netns::new("customers")?,
             customer_count,
+            _cgroup: Cgroup::enter()?,
         };
         for host in lab.hosts() {
             host.sysctl(&[

@@ -13,6 +13,7 @@ use scanguard::kernel::pins;
 use serde_json::Value;
 
 use super::Judgement;
+use crate::lab::cgroup;
 use crate::lab::netns::Netns;
 use crate::lab::plan::{UPLINK, role};
 use crate::lab::process::{Finished, Running};
@@ -67,7 +68,10 @@ impl Daemon {
             "there is no {}: build it with `cargo xtask build` (`cargo xtask test` does it for the tests)",
             binary.display()
         );
-        fs::write(CONFIG, config).context("cannot write the daemon's configuration")?;
+        // First, because tables may follow.
+        let cgroup = cgroup::of_this_thread().filter(|_| !config.contains("cgroup ="));
+        let cgroup = cgroup.map_or_else(String::new, |folder| format!("cgroup = {:?}\n", folder.display().to_string()));
+        fs::write(CONFIG, cgroup + config).context("cannot write the daemon's configuration")?;
         let mut command = edge.command(binary);
         command.args(["run", "-i", UPLINK, "--config", CONFIG, "--socket", SOCKET]).args(options);
         let running = Running::start(command)?;

@@ -78,7 +78,8 @@ const KINDS: &[&str] = &[
 ];
 
 /// Two customers, who make sure that nobody else is hurt; what takes time here is the scan.
-const SCENE: Scene = Scene { customers: 2, pace: Duration::from_millis(100), least_rounds: 2, config: "", prepare };
+const SCENE: Scene =
+    Scene { customers: 2, pace: Duration::from_millis(100), least_rounds: 2, config: "", without: &[], prepare };
 
 const LIMIT: Duration = Duration::from_secs(60);
 

@@ -2,6 +2,7 @@
 //! [`ALL`].
 
 mod customers_only;
+mod framing_admin;
 mod hopping;
 mod kill;
 mod kinds;
@@ -10,6 +11,8 @@ mod outgoing;
 mod p2p_noise;
 mod raw;
 mod restart;
+mod tfo;
+mod udp_peers;
 
 use anyhow::{Context as _, Result};
 
@@ -45,6 +48,9 @@ pub const ALL: &[Scenario] = &[
     hopping::SCENARIO,
     kinds::SCENARIO,
     kill::SCENARIO,
+    framing_admin::SCENARIO,
+    udp_peers::SCENARIO,
+    tfo::SCENARIO,
     customers_only::SCENARIO,
     p2p_noise::SCENARIO,
     restart::SCENARIO,
