@@ -8,7 +8,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
@@ -25,7 +25,6 @@ const PREFIX: &str = "scanguard-lab-";
 pub struct Cgroup {
     folder: PathBuf,
     thread: i32,
-    process: Arc<Process>,
 }
 
 /// The group of this process, for as long as there are laboratories in it.
@@ -34,9 +33,10 @@ struct Process {
     folder: PathBuf,
     /// Where the process was before.
     before: PathBuf,
+    laboratories: usize,
 }
 
-static PROCESS: Mutex<Weak<Process>> = Mutex::new(Weak::new());
+static PROCESS: Mutex<Option<Process>> = Mutex::new(None);
 static COUNT: AtomicU32 = AtomicU32::new(0);
 
 impl Cgroup {
@@ -46,32 +46,35 @@ impl Cgroup {
     /// When the kernel refuses.
     pub fn enter() -> Result<Option<Self>> {
         let Some(root) = cgroup_root() else { return Ok(None) };
-        let mut shared = PROCESS.lock().unwrap_or_else(PoisonError::into_inner);
-        let process = match shared.upgrade() {
+        let mut process = PROCESS.lock().unwrap_or_else(PoisonError::into_inner);
+        let process = match &mut *process {
             Some(process) => process,
-            None => {
-                let process = Arc::new(Process::enter(&root)?);
-                *shared = Arc::downgrade(&process);
-                process
-            }
+            none => none.insert(Process::enter(&root)?),
         };
-        drop(shared);
         let folder = process.folder.join(COUNT.fetch_add(1, Ordering::Relaxed).to_string());
         let thread = gettid().as_raw_nonzero().get();
-        let made = fs::create_dir(&folder)
+        fs::create_dir(&folder)
             .and_then(|()| fs::write(folder.join("cgroup.type"), "threaded"))
-            .and_then(|()| fs::write(folder.join("cgroup.threads"), thread.to_string()));
-        let group = Self { folder, thread, process };
-        made.with_context(|| format!("cannot use the control group {}", group.folder.display()))?;
-        Ok(Some(group))
+            .and_then(|()| fs::write(folder.join("cgroup.threads"), thread.to_string()))
+            .with_context(|| format!("cannot use the control group {}", folder.display()))?;
+        process.laboratories += 1;
+        Ok(Some(Self { folder, thread }))
     }
 }
 
 impl Drop for Cgroup {
     fn drop(&mut self) {
-        // What cannot be cleaned up is an empty folder; the next laboratory has another one.
-        let _ = fs::write(self.process.folder.join("cgroup.threads"), self.thread.to_string());
+        let mut shared = PROCESS.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(process) = &mut *shared else { return };
+        // What cannot be cleaned up now is empty folders, which the next laboratory removes.
+        let _ = fs::write(process.folder.join("cgroup.threads"), self.thread.to_string());
         let _ = remove(&self.folder);
+        process.laboratories -= 1;
+        if process.laboratories == 0 {
+            let _ = fs::write(process.before.join("cgroup.procs"), std::process::id().to_string());
+            let _ = remove(&process.folder);
+            *shared = None;
+        }
     }
 }
 
@@ -80,18 +83,11 @@ impl Process {
         remove_stale(root);
         let before = root.join(of("/proc/self/cgroup")?.trim_start_matches('/'));
         let folder = root.join(format!("{PREFIX}{}", std::process::id()));
-        let pid = std::process::id().to_string();
-        fs::create_dir(&folder)
-            .and_then(|()| fs::write(folder.join("cgroup.procs"), pid))
+        // One that could not be removed a moment ago is as good.
+        let made = fs::create_dir(&folder).or_else(|error| if folder.is_dir() { Ok(()) } else { Err(error) });
+        made.and_then(|()| fs::write(folder.join("cgroup.procs"), std::process::id().to_string()))
             .with_context(|| format!("cannot use the control group {}", folder.display()))?;
-        Ok(Self { folder, before })
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = fs::write(self.before.join("cgroup.procs"), std::process::id().to_string());
-        let _ = remove(&self.folder);
+        Ok(Self { folder, before, laboratories: 0 })
     }
 }
 
@@ -155,9 +151,13 @@ mod tests {
         let second = other.join().expect("a laboratory");
         let child = std::process::Command::new("cat").arg("/proc/self/cgroup").output().expect("cat");
         assert!(String::from_utf8_lossy(&child.stdout).contains("scanguard-lab-"), "what it starts is in it");
-        let folders = [first.folder.clone(), first.process.folder.clone(), second];
+        let folders = [first.folder.clone(), second];
         drop(first);
         assert!(folders.iter().all(|folder| !folder.exists()), "{folders:?}");
-        assert_eq!(of("/proc/thread-self/cgroup").expect("a group"), here);
+        // Other tests may have laboratories in this process, whose group it then is still in.
+        assert!(
+            of_this_thread().is_none_or(|group| group.ends_with(format!("{PREFIX}{}", std::process::id()))),
+            "{here}"
+        );
     }
 }
