@@ -16,6 +16,14 @@ pub const SCANNER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 66);
 pub const SCANNER6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x66, 0, 0, 0, 0, 0x66);
 /// Further IPv4 addresses of the edge, for scans that ask many addresses for one port; it has them where a scene says so.
 pub const EDGE_MORE: &str = "192.0.2.64/26";
+/// A network behind the edge; it is there where a scene says so.
+pub const BEHIND: &str = "198.51.101.0/24";
+/// The addresses of it that hosts have, by their last number. The others are nobody's.
+pub const INSIDE: [u8; 8] = [10, 20, 30, 40, 50, 60, 70, 80];
+/// The edge's address in a network of containers.
+pub const BRIDGE: Ipv4Addr = Ipv4Addr::new(172, 17, 0, 1);
+/// The address of a container.
+pub const CONTAINER: Ipv4Addr = Ipv4Addr::new(172, 17, 0, 2);
 /// The scanner's own IPv6 network.
 pub const SCANNER_NETWORK6: &str = "2001:db8:66::/48";
 /// The part of it from which the scanner sends, other than from [`SCANNER6`]: all addresses of [`hop`].
@@ -33,6 +41,8 @@ pub const MOST_CUSTOMERS: u8 = 240;
 pub const UPLINK: &str = "uplink0";
 /// The router's end of the edge's link.
 pub const TO_EDGE: &str = "edge0";
+/// The edge's end of the link to what is behind it.
+pub const TO_INSIDE: &str = "inside0";
 /// The router's end of the scanner's link.
 pub const TO_SCANNER: &str = "scanner0";
 /// The router's end of the customers' link.
@@ -94,11 +104,17 @@ pub const fn customer6(number: u8) -> Ipv6Addr {
     Ipv6Addr::new(0x2001, 0xdb8, 0x100, 10 + number as u16, 0, 0, 0, 0x10)
 }
 
-/// Whether an address is the edge's; those of [`EDGE_MORE`] are, also where it does not use them.
+/// An address of the network behind the edge.
+#[must_use]
+pub const fn behind(number: u8) -> Ipv4Addr {
+    Ipv4Addr::new(198, 51, 101, number)
+}
+
+/// Whether an address is the edge's, or of the network behind it; those of [`EDGE_MORE`] are, also where it does not use them.
 #[must_use]
 pub fn is_edge(address: IpAddr) -> bool {
     match address {
-        IpAddr::V4(address) => address == EDGE || matches!(address.octets(), [192, 0, 2, 64..128]),
+        IpAddr::V4(address) => address == EDGE || matches!(address.octets(), [192, 0, 2, 64..128] | [198, 51, 101, _]),
         IpAddr::V6(address) => address == EDGE6,
     }
 }

@@ -60,6 +60,12 @@ pub struct Scanner {
     /// variants it is the highest number, and nothing if one of them was never hidden.
     #[serde(default)]
     pub concealed_at_probe: Option<u64>,
+    /// Distinct addresses of the edge, or behind it, that answered the scanner themselves, in whatever way.
+    #[serde(default)]
+    pub hosts_revealed: u64,
+    /// Of the addresses asked until then (see `concealed_at_probe`), how many never answered. Over several variants as there.
+    #[serde(default)]
+    pub unanswered_before_concealed: Option<u64>,
 }
 
 /// How the customers fared.
@@ -166,6 +172,12 @@ impl Report {
                     .map(|row| row.scanner.concealed_at_probe)
                     .reduce(|a, b| Some(a?.max(b?)))
                     .flatten(),
+                hosts_revealed: sum(|row| row.scanner.hosts_revealed),
+                unanswered_before_concealed: rows
+                    .iter()
+                    .map(|row| row.scanner.unanswered_before_concealed)
+                    .reduce(|a, b| Some(a?.max(b?)))
+                    .flatten(),
             },
             customers: Customers {
                 count: first.customers.count,
@@ -196,6 +208,10 @@ impl fmt::Display for Report {
         if let Some(probe) = scanner.concealed_at_probe {
             line("first probe that was hidden", probe)?;
         }
+        if let Some(hosts) = scanner.unanswered_before_concealed {
+            line("  hosts asked until then, unanswered", hosts)?;
+        }
+        line("hosts revealed", scanner.hosts_revealed)?;
         line("customers", customers.count)?;
         line("  requests", customers.requests)?;
         line("  failed", customers.failures)?;

@@ -1,6 +1,6 @@
 //! One run: hosts, services, recordings, a defender and customers, ready for something to happen.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,9 @@ use super::report::{Count, Counts, Customers, Report, SCHEMA_VERSION, Scanner};
 use super::services::Service;
 use super::tools::Tool;
 use super::wait::wait_until;
-use super::wire::{Answers, Capture, Recording, Seen, answers, asked, asked_until_hidden, attempts};
+use super::wire::{
+    Answers, Asked, Capture, Recording, Seen, answering_hosts, answers, asked, asked_until_hidden, attempts,
+};
 
 const LIMIT: Duration = Duration::from_secs(120);
 /// What is recorded inside the edge: what comes from the scanner's networks. The rest would only cost time.
@@ -165,8 +167,8 @@ pub struct Observations {
     pub at_edge: Vec<Seen>,
     /// What passed the scanner's own link.
     pub at_scanner: Vec<Seen>,
-    /// How many distinct probes the scanner had sent when one was first hidden.
-    pub asked_until_hidden: Option<u64>,
+    /// What the scanner had asked when one of its packets was first hidden.
+    pub asked_until_hidden: Option<BTreeSet<Asked>>,
     /// What the defender says.
     pub judgement: Judgement,
 }
@@ -246,6 +248,12 @@ impl Observations {
     #[must_use]
     pub fn report(&self, scenario: &str, defender: Defender) -> Report {
         let Answers { closed, open, challenged } = answers(&self.at_scanner);
+        let hosts = answering_hosts(&self.at_scanner);
+        let silent = |asked: &BTreeSet<Asked>| {
+            let hosts: BTreeSet<_> =
+                asked.iter().map(|(host, ..)| *host).filter(|host| !hosts.contains(host)).collect();
+            hosts.len() as u64
+        };
         let among = |ports: &[u16]| open.iter().filter(|(_, _, port)| ports.contains(port)).count() as u64;
         Report {
             schema_version: SCHEMA_VERSION,
@@ -259,7 +267,9 @@ impl Observations {
                 challenged: challenged.len() as u64,
                 restricted_revealed: among(&RESTRICTED),
                 public_revealed: among(&PUBLIC),
-                concealed_at_probe: self.asked_until_hidden,
+                concealed_at_probe: self.asked_until_hidden.as_ref().map(|asked| asked.len() as u64),
+                hosts_revealed: hosts.len() as u64,
+                unanswered_before_concealed: self.asked_until_hidden.as_ref().map(silent),
             },
             customers: Customers {
                 count: self.customer_count.into(),

@@ -8,8 +8,8 @@ use serde_json::Value;
 use super::cgroup::Cgroup;
 use super::netns::Netns;
 use super::plan::{
-    CUSTOMERS6, EDGE, EDGE6, HOPS, MOST_CUSTOMERS, SCANNER, SCANNER_NETWORK6, SCANNER6, TO_CUSTOMERS, TO_EDGE,
-    TO_SCANNER, UPLINK, WORLD, WORLD6, customer, customer6, edge_more,
+    BEHIND, CUSTOMERS6, EDGE, EDGE6, HOPS, MOST_CUSTOMERS, SCANNER, SCANNER_NETWORK6, SCANNER6, TO_CUSTOMERS, TO_EDGE,
+    TO_INSIDE, TO_SCANNER, UPLINK, WORLD, WORLD6, customer, customer6, edge_more,
 };
 use super::process::{Running, in_memory};
 use super::tools::Tool;
@@ -28,6 +28,8 @@ pub struct Lab {
     pub scanner: Netns,
     /// One host with the addresses of all customers, and of the rest of the world.
     pub customers: Netns,
+    /// A host behind the edge, without a link until [`Self::put_inside`].
+    pub inside: Netns,
     /// How many customers there are.
     pub customer_count: u8,
     /// The control group in which its services and programs are.
@@ -46,6 +48,7 @@ impl Lab {
             edge: Netns::new("edge")?,
             scanner: Netns::new("scanner")?,
             customers: Netns::new("customers")?,
+            inside: Netns::new("inside")?,
             customer_count,
             _cgroup: Cgroup::enter()?,
         };
@@ -89,6 +92,29 @@ impl Lab {
     pub fn add_edge_addresses(&self) -> Result<()> {
         let lines: String = edge_more().map(|address| format!("addr add {address}/32 dev {UPLINK}\n")).collect();
         batch(&self.edge, &lines)
+    }
+
+    /// Puts a host with these addresses behind the edge, which has one in the same network and forwards from now on.
+    ///
+    /// # Errors
+    /// When `ip` fails, or the link does not come up.
+    pub fn put_inside(&self, edges: &str, addresses: impl IntoIterator<Item = String>) -> Result<()> {
+        self.edge.sysctl(&[("ipv4/ip_forward", "1"), ("ipv6/conf/all/forwarding", "1")])?;
+        let inside = self.inside.path();
+        let link = format!("link add {TO_INSIDE} type veth peer name {UPLINK} netns {}\n", inside.display());
+        batch(&self.edge, &(link + &up(TO_INSIDE, [edges])))?;
+        let gateway = edges.split('/').next().unwrap_or_default();
+        let lines = format!("link set lo up\n{}route add default via {gateway}\n", up(UPLINK, addresses));
+        batch(&self.inside, &lines)?;
+        wait_until("the link of inside", LIMIT, || is_up(&self.inside))
+    }
+
+    /// Leads the network [`BEHIND`] to the edge.
+    ///
+    /// # Errors
+    /// When `ip` fails.
+    pub fn route_behind(&self) -> Result<()> {
+        batch(&self.router, &format!("route add {BEHIND} via {EDGE}\n"))
     }
 
     /// The Ethernet address of the router's end of the scanner's link, for scanners that do not ask for it.

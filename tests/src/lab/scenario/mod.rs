@@ -1,8 +1,10 @@
 //! Named runs that can be compared. A new one is a file here, or a constant in the file of its family, and a line in
 //! [`ALL`].
 
+mod containers;
 mod customers_only;
 mod framing_admin;
+mod gateway;
 mod hopping;
 mod kill;
 mod kinds;
@@ -51,6 +53,8 @@ pub const ALL: &[Scenario] = &[
     framing_admin::SCENARIO,
     udp_peers::SCENARIO,
     tfo::SCENARIO,
+    containers::SCENARIO,
+    gateway::SCENARIO,
     customers_only::SCENARIO,
     p2p_noise::SCENARIO,
     restart::SCENARIO,

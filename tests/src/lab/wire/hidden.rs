@@ -7,10 +7,11 @@ use anyhow::Result;
 
 use super::capture::Recording;
 use super::frame::Seen;
+use super::tally::Asked;
 use crate::lab::plan::{Role, role};
 
-/// How many distinct probes the scanner had sent when one of its packets was first hidden, that one included; nothing
-/// when all of them got through.
+/// What the scanner had asked, each once, when one of its packets was first hidden, that one included; nothing when all of them
+/// got through.
 ///
 /// `outside` is a recording of the router's end of the edge's link. `inside` is one of the edge's own end, which shows
 /// what an XDP program passes and nothing that it drops. A frame is the same on both, byte by byte, and those that
@@ -19,14 +20,17 @@ use crate::lab::plan::{Role, role};
 ///
 /// # Errors
 /// When a recording is broken.
-pub fn asked_until_hidden(outside: &Recording, inside: &Recording) -> Result<Option<u64>> {
+pub fn asked_until_hidden(outside: &Recording, inside: &Recording) -> Result<Option<BTreeSet<Asked>>> {
     Ok(until_hidden(
         outside.frames()?.into_iter().map(|(_, frame)| frame),
         inside.frames()?.into_iter().map(|(_, frame)| frame),
     ))
 }
 
-fn until_hidden(outside: impl Iterator<Item = Vec<u8>>, inside: impl Iterator<Item = Vec<u8>>) -> Option<u64> {
+fn until_hidden(
+    outside: impl Iterator<Item = Vec<u8>>,
+    inside: impl Iterator<Item = Vec<u8>>,
+) -> Option<BTreeSet<Asked>> {
     let mut passed = HashMap::<_, u64>::new();
     for frame in inside {
         *passed.entry(frame).or_default() += 1;
@@ -40,7 +44,7 @@ fn until_hidden(outside: impl Iterator<Item = Vec<u8>>, inside: impl Iterator<It
         asked.extend(seen.asks());
         match passed.get_mut(&frame) {
             Some(left) if *left > 0 => *left -= 1,
-            _ => return Some(asked.len() as u64),
+            _ => return Some(asked),
         }
     }
     None
@@ -62,7 +66,7 @@ mod tests {
 
     fn first_hidden(outside: &[u16], inside: &[u16]) -> Option<u64> {
         let frames = |ports: &[u16]| ports.iter().map(|port| syn(SCANNER.octets(), *port)).collect::<Vec<_>>();
-        until_hidden(frames(outside).into_iter(), frames(inside).into_iter())
+        until_hidden(frames(outside).into_iter(), frames(inside).into_iter()).map(|asked| asked.len() as u64)
     }
 
     #[test]

@@ -11,4 +11,4 @@ mod tally;
 pub use capture::{Capture, Recording};
 pub use frame::{Seen, Segment, What};
 pub use hidden::asked_until_hidden;
-pub use tally::{Answers, Asked, answers, asked, attempts};
+pub use tally::{Answers, Asked, answering_hosts, answers, asked, attempts};

@@ -63,6 +63,16 @@ pub fn asked(packets: &[Seen]) -> BTreeSet<Asked> {
     packets.iter().filter_map(Seen::asks).collect()
 }
 
+/// The addresses of the edge, or behind it, that answered on the link of the one who asked: with a segment, a datagram, an echo. What a
+/// router says of them is no answer of theirs.
+#[must_use]
+pub fn answering_hosts(packets: &[Seen]) -> BTreeSet<IpAddr> {
+    let answered = packets.iter().filter(|packet| {
+        is_edge(packet.source) && matches!(packet.what, What::Tcp(_) | What::Udp { .. } | What::Other)
+    });
+    answered.map(|packet| packet.source).collect()
+}
+
 /// What the edge gave away on a link.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Answers {
