@@ -152,8 +152,8 @@ fn a_block_is_in_force_at_once_and_the_allowlist_lifts_it_at_once() {
 #[test]
 fn a_new_configuration_is_in_force_without_a_restart_and_a_broken_one_changes_nothing() {
     let lab = lab();
-    let daemon = start(&lab, "mode = \"observe\"\n[score]\na = 0.01\n");
-    let new = "mode = \"enforce\"\nallow = [\"198.18.0.0/15\"]\n[score]\na = 0.001\n[sources]\nmax_sources = 2048\n";
+    let daemon = start(&lab, "cgroup = \"off\"\nmode = \"observe\"\n[score]\na = 0.01\n");
+    let new = "cgroup = \"off\"\nmode = \"enforce\"\nallow = [\"198.18.0.0/15\"]\n[score]\na = 0.001\n[sources]\nmax_sources = 2048\n";
     fs::write(CONFIG, new).expect("the configuration");
     let reloaded = done(&daemon, &["config", "reload"]);
     let changes: Vec<(&str, bool)> = reloaded["changes"]
@@ -194,7 +194,10 @@ fn interfaces_may_go_come_back_and_be_renamed() {
     let attached = |name: &str| {
         let status: Value = serde_json::from_str(&cli(&daemon, &["status", "--json"]).stdout).expect("JSON");
         let interfaces = status["interfaces"].as_array().expect("a list").clone();
-        interfaces.iter().find(|interface| interface["name"] == name).map(|interface| interface["attached"] == true)
+        interfaces
+            .iter()
+            .find(|interface| interface["name"] == name)
+            .map(|interface| interface["attached"] == true && interface["egress"] == "tcx")
     };
     assert_eq!((attached(UPLINK), attached("second0")), (Some(true), Some(true)));
     ip(&["link", "delete", "dev", "second0"]);

@@ -168,6 +168,17 @@ fn take_over(program: &mut SchedClassifier, pins: &Pins, index: u32) -> Result<O
     }
 }
 
+/// The names of the programs that see what leaves by an interface, by TCX.
+///
+/// # Errors
+/// When there is no such interface, or the kernel has no TCX.
+pub fn running(interface: &str) -> Result<Vec<String>, KernelError> {
+    let refused =
+        |error: &dyn std::error::Error| KernelError::Egress { interface: interface.to_owned(), reason: chain(error) };
+    let (_, programs) = SchedClassifier::query_tcx(interface, TcAttachType::Egress).map_err(|error| refused(&error))?;
+    Ok(programs.iter().filter_map(|program| program.name_as_str().map(str::to_owned)).collect())
+}
+
 /// Removes filters of this program from an interface's `clsact`. They outlive their process.
 pub(super) fn remove_filters(index: u32) {
     let Ok(interface) = if_indextoname(index) else { return };

@@ -5,7 +5,7 @@
 //! | [`preflight`] | what this machine lacks, all of it at once |
 //! | [`Datapath`] | loads everything, as one |
 //! | [`Program`] | attaches it, takes over from an earlier process, detaches it |
-//! | `egress`, [`sessions`] | the programs that see what leaves, and who completes a handshake |
+//! | [`egress`], [`sessions`] | the programs that see what leaves, and who completes a handshake |
 //! | [`Tables`] | the maps: settings, classes of ports, own addresses |
 //! | `decisions` | writes verdicts, known sources and the allowlist |
 //! | `decided` | what was told to the kernel part, in memory |
@@ -22,7 +22,7 @@ pub mod clock;
 mod datapath;
 mod decided;
 mod decisions;
-mod egress;
+pub mod egress;
 mod error;
 mod events;
 pub mod link;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::Signal;
-use scanguard::kernel::pins;
+use scanguard::kernel::{egress, pins};
 use serde_json::Value;
 
 use super::Judgement;
@@ -234,6 +234,8 @@ pub fn left_attached(edge: &Netns) -> Result<Vec<String>> {
     if is_attached(edge)? {
         left.push(format!("an XDP program on {UPLINK}"));
     }
+    let seeing = edge.run(|| egress::running(UPLINK))?.context("cannot ask what sees packets leave")?;
+    left.extend(seeing.into_iter().map(|program| format!("the program {program} on what leaves by {UPLINK}")));
     pinned(Path::new("/sys/fs/bpf"), &mut left).context("cannot list the pins")?;
     Ok(left)
 }

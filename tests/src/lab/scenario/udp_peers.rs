@@ -1,6 +1,6 @@
 //! Datagrams that go on while the other side is under a verdict: questions of the edge, QUIC, a tunnel.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -115,7 +115,7 @@ impl Peers {
         requests.add(&ask(client, &question, |bytes| client.send_to(bytes, server.address())));
         let [edge, peer] = &self.tunnel;
         // Either side begins, in turn.
-        let (one, other) = if number % 2 == 0 { (edge, peer) } else { (peer, edge) };
+        let (one, other) = if number.is_multiple_of(2) { (edge, peer) } else { (peer, edge) };
         requests.add(&pass(one, other, number).and_then(|()| pass(other, one, number)));
         Ok(())
     }
@@ -128,6 +128,6 @@ fn pass(from: &UdpSocket, to: &UdpSocket, number: u16) -> Result<()> {
     from.send_to(&packet, to.local_addr()?).context("cannot send through the tunnel")?;
     let mut buffer = [0; 64];
     let (length, sender) = to.recv_from(&mut buffer).context("nothing came through the tunnel")?;
-    ensure!(buffer[..length] == packet && sender.ip() == IpAddr::from(from.local_addr()?.ip()), "something else came");
+    ensure!(buffer[..length] == packet && sender == from.local_addr()?, "something else came");
     Ok(())
 }
