@@ -307,7 +307,7 @@ impl<'a> SourceCell<'a> {
         unsafe { atomic::fetch_add_u32(&raw mut (*self.record.get()).score, left.wrapping_sub(score)) };
     }
 
-    /// Whether userspace is to be told of one more answer: not of more than [`TOLD_MOST`] in [`TOLD_SPAN_NS`].
+    /// Whether userspace is to be told of one more answer: not of more than 32 in ten seconds.
     #[inline(always)]
     #[must_use]
     pub fn may_tell(self, now_ns: u64) -> bool {
