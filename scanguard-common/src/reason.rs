@@ -21,7 +21,7 @@ labelled! {
     TinyFragment = 9, "tiny_fragment", "TCP cut so that its flags hide in a later fragment (RFC 1858).";
     LongChain = 10, "long_chain", "IPv6 with more extension headers than anyone needs.";
     OtherProtocol = 11, "other_protocol", "An IP protocol that is not TCP, UDP or ICMP.";
-    UdpEstablished = 12, "udp_established", "UDP for a connected socket: the answer to something we sent.";
+    UdpEstablished = 12, "udp_established", "UDP that answers something we sent: of a flow that left in the last 180 s, or for a connected socket.";
     SourcesFull = 13, "sources_full", "An attempt that could not be counted per source: the table took no entry.";
     AckProbe = 14, "ack_probe", "A TCP segment with ACK that belongs to no connection, to a closed port.";
     Allowed = 15, "allowed", "It would be hidden, but its source is on the allowlist.";

@@ -282,6 +282,7 @@ impl Daemon {
                 warn!(%error, "what is over could not be cleared up; the kernel part keeps to its time all the same");
             }
             self.decider.catch_up(&mut self.desk, now);
+            self.desk.keep_people();
             match self.desk.reconcile() {
                 Ok(found) => self.live.change(|state| state.drift = found.missing + found.foreign),
                 Err(error) => warn!(%error, "cannot compare the kernel's verdicts with those that are wanted"),
@@ -308,6 +309,7 @@ impl Daemon {
                 Err(error) => warn!(%error, "cannot read who had sessions"),
             }
             self.desk.forget_strangers(now);
+            self.desk.keep_people();
         });
     }
 

@@ -1,5 +1,6 @@
 //! The kernel part's maps and the store in one hand: whatever changes them goes through here.
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
@@ -31,6 +32,8 @@ pub struct Desk {
     pub(super) blocks: PrefixMap<Block>,
     pub(super) mode: ModeNow,
     pub(super) people: People,
+    /// Those of whom more is known than the store has.
+    pub(super) unkept: HashSet<SourceKey>,
 }
 
 /// Why a prefix is on the allowlist: for one reason or several.
@@ -106,7 +109,7 @@ impl Desk {
             })?;
             tables.set_protected(&config.ports.protect)?;
             let people = kept::people(store.as_ref());
-            Self { tables, store, store_failed: false, allow, blocks, mode, people }
+            Self { tables, store, store_failed: false, allow, blocks, mode, people, unkept: HashSet::new() }
         };
         desk.welcome(now)?;
         desk.adopt_unknown_blocks(now);
@@ -120,7 +123,7 @@ impl Desk {
         let (allow, blocks, kept_mode) = kept::load(store.as_ref(), config, now);
         let mode = ModeNow::of_kernel(tables.config(), kept_mode, now);
         let people = kept::people(store.as_ref());
-        let mut desk = Self { tables, store, store_failed: false, allow, blocks, mode, people };
+        let mut desk = Self { tables, store, store_failed: false, allow, blocks, mode, people, unkept: HashSet::new() };
         desk.adopt_unknown_blocks(now);
         desk
     }

@@ -28,14 +28,13 @@ impl Desk {
         Ok(())
     }
 
-    /// Takes note of what the kernel counted of sessions.
+    /// Takes note of what the kernel counted of sessions. [`Self::keep_people`] keeps it.
     pub fn meet(&mut self, records: &[SessionRecord], now: SystemTime) {
         let wall = |ns| seconds(clock::monotonic_to_system(ns).min(now));
-        let mut news = Vec::new();
         for record in records {
             let was_known = self.is_known(&record.source, now);
             let Some(person) = self.people.fold(record, wall) else { continue };
-            news.push((record.source, person));
+            self.unkept.insert(record.source);
             if let Err(error) = self.tell_known(record.source, &person, now) {
                 warn!(%error, "the kernel part cannot be told of somebody who has worked here");
             }
@@ -44,8 +43,14 @@ impl Desk {
                 info!(source, "it has worked on a restricted port: those stay open to it");
             }
         }
+    }
+
+    /// Keeps what is news of people since the last time. Not with every session: who guesses passwords has many in a second.
+    pub fn keep_people(&mut self) {
+        let news: Vec<_> =
+            self.unkept.drain().filter_map(|source| self.people.get(&source).map(|person| (source, *person))).collect();
         if !news.is_empty() {
-            self.keep_people(|store| store.save_known(&news));
+            self.write_people(|store| store.save_known(&news));
         }
     }
 
@@ -83,10 +88,10 @@ impl Desk {
                 warn!(%error, "the kernel part cannot be told of somebody who was not here for long");
             }
         }
-        self.keep_people(|store| store.remove_known(&forgotten));
+        self.write_people(|store| store.remove_known(&forgotten));
     }
 
-    fn keep_people(&mut self, keep: impl FnOnce(&mut Store) -> Result<(), StoreError>) {
+    fn write_people(&mut self, keep: impl FnOnce(&mut Store) -> Result<(), StoreError>) {
         let Some(store) = self.store.clone() else { return };
         let kept = keep(&mut store.lock().unwrap_or_else(PoisonError::into_inner));
         if let Err(error) = kept {
