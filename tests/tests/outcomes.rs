@@ -13,7 +13,7 @@ use scanguard::kernel::{Datapath, EgressHook, LoadOptions, egress};
 use scanguard_common::config::KernelConfig;
 use scanguard_tests::binary_beside_tests;
 use scanguard_tests::lab::defender::Daemon;
-use scanguard_tests::lab::plan::{EDGE, UPLINK, customer};
+use scanguard_tests::lab::plan::{EDGE, UPLINK, behind, customer};
 use scanguard_tests::lab::services::{Kind, Service};
 use scanguard_tests::lab::{Lab, sandbox};
 use serde_json::Value;
@@ -115,9 +115,13 @@ fn who_works_while_no_daemon_watches_is_known_to_the_next_one_and_after_every_re
 
 /// Work on a restricted port: something said, something heard, the end.
 fn work_from(lab: &Lab, from: Ipv4Addr) {
+    work_at(lab, from, EDGE);
+}
+
+fn work_at(lab: &Lab, from: Ipv4Addr, to: Ipv4Addr) {
     lab.customers
         .run(|| {
-            let mut stream = TcpStream::connect(SocketAddr::from((EDGE, SSH)))?;
+            let mut stream = TcpStream::connect(SocketAddr::from((to, SSH)))?;
             assert_eq!(stream.local_addr()?.ip(), from);
             stream.write_all(b"SSH-2.0-somebody\r\n")?;
             let mut banner = [0; 4];
@@ -182,4 +186,18 @@ fn the_queueing_discipline_clsact_does_as_well_and_what_a_killed_process_left_th
             assert_eq!(filters(), 0);
         })
         .expect("the edge");
+}
+
+/// The control group decides whose sockets are seen, and not the network namespace.
+#[test]
+fn work_in_another_network_namespace_is_seen_as_well() {
+    let lab = lab();
+    lab.put_inside("198.51.101.1/24", ["198.51.101.10/24".to_owned()]).expect("a host behind the edge");
+    lab.route_behind().expect("a route");
+    let _ssh = Service::start(&lab.inside, SSH, Kind::of(SSH)).expect("a service");
+    let daemon = start(&lab, "[ports]\nprotect = [\"198.51.101.0/24\"]\n", &[]);
+    let from = worker(&lab);
+    work_at(&lab, from, behind(10));
+    wait_for("work behind the edge to be known", || (restricted_sessions(&daemon, from) == 1).then_some(()));
+    daemon.stop().expect("a clean stop");
 }
