@@ -182,6 +182,10 @@ fn the_kernel_counts_a_million_frames_as_the_host_does() {
         }
     }
     twin.assert_equal(&format!("seed {seed}, after {frames} frames"));
+    let model = twin.model();
+    let kept = [model.all_asked().len(), model.all_opened().len(), model.all_flows().len(), model.all_sent().len()];
+    println!("asked, opened, flows, sent to: {kept:?}");
+    assert!(frames < 100_000 || kept.iter().all(|entries| *entries >= 10), "every table was used: {kept:?}");
     let counters = twin.kernel_counters();
     let verdicts: Vec<_> = counters.verdicts().collect();
     let total: u64 = verdicts.iter().map(|(.., counter)| counter.packets).sum();

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use ipnetwork::IpNetwork;
 use scanguard_common::opened::Endpoint;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tracing::{error, info, warn};
@@ -69,6 +70,16 @@ impl Keeper {
     /// The store, for others who keep something in it.
     pub(super) fn store(&self) -> Option<SharedStore> {
         self.store.clone()
+    }
+
+    /// Since when all of these networks are protected, in seconds since 1970. Without a file it is `now`.
+    pub(super) fn protecting_since(&self, networks: &[IpNetwork], now: u64) -> u64 {
+        let Some(store) = &self.store else { return now };
+        let since = store.lock().unwrap_or_else(PoisonError::into_inner).protecting_since(networks, now);
+        since.unwrap_or_else(|error| {
+            warn!(%error, "it is not kept since when networks are protected: it is learnt anew what is open there");
+            now
+        })
     }
 
     /// Takes note that something changed since the last saving.

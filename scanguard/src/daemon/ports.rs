@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use scanguard_common::class::{PortClass, Protocol};
 use tokio::sync::mpsc;
-use tokio::task::spawn_blocking;
+use tokio::task::{block_in_place, spawn_blocking};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use tracing::{debug, info, warn};
 
@@ -101,6 +101,7 @@ impl PortWatch {
             complaints: Complaints::default(),
             forwards: Arc::default(),
         };
+        watch.protect(&config.ports);
         let changes = watch.look().await?;
         watch.tell_kernel(tables)?;
         watch.untold = false;
@@ -201,7 +202,18 @@ impl PortWatch {
     /// Takes over what a new configuration says of ports; the next look puts it in force.
     pub(super) fn set(&mut self, ports: &Ports) {
         self.tracker.set(ports);
+        self.protect(ports);
         self.untold = true;
+    }
+
+    /// Finds out since when the networks are protected that are, for it must be learnt what is open there.
+    fn protect(&mut self, ports: &Ports) {
+        let since = block_in_place(|| self.keeper.protecting_since(&ports.protect, now()));
+        self.tracker.set_protecting_since(since);
+        if self.tracker.protects() {
+            let ends = UNIX_EPOCH.checked_add(Duration::from_secs(self.tracker.learning_behind_ends()));
+            info!(until = ends.map(timestamp), "it is learnt which ports of the protected networks are open");
+        }
     }
 
     /// Writes down what is to be remembered, a last time.
@@ -212,8 +224,7 @@ impl PortWatch {
 
     fn tell_kernel(&self, tables: &mut Tables) -> Result<(), KernelError> {
         tables.set_ephemeral(self.answered())?;
-        let has_elsewhere = self.tracker.has_elsewhere();
-        tables.set_elsewhere(self.tracker.seen().settings.forwards, has_elsewhere && !self.tracker.is_learning())?;
+        tables.set_elsewhere(self.tracker.seen().settings.forwards, self.tracker.has_learnt_behind())?;
         tables.set_port_classes(self.tracker.entries())
     }
 

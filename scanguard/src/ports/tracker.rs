@@ -52,7 +52,10 @@ pub struct PortTracker {
     rules: PortRules,
     memory: PortMemory,
     answering: PortMemory,
+    /// Since when there are networks behind this host that it protects, all of them; 0 as long as it is not said.
+    protecting_since: u64,
     protects: bool,
+    learning_behind: bool,
     learning_span: Duration,
     first_run: u64,
     learning: bool,
@@ -74,7 +77,9 @@ impl PortTracker {
             rules: PortRules::from(ports),
             memory,
             answering: PortMemory::new(ports.memory),
+            protecting_since: 0,
             protects: !ports.protect.is_empty(),
+            learning_behind: true,
             learning_span: ports.learning,
             first_run,
             learning: false,
@@ -118,10 +123,15 @@ impl PortTracker {
         let was_learning = self.learning;
         // A first run that is yet to come means that the clock was wrong then; learning must end all the same.
         self.first_run = self.first_run.min(now);
-        self.learning = self.has_elsewhere() && now - self.first_run < self.learning_span.as_secs();
+        let span = self.learning_span.as_secs();
+        self.learning = self.seen.settings.forwards && now - self.first_run < span;
+        let (was_learning_behind, since) = (self.learning_behind, self.protecting_since.max(self.first_run).min(now));
+        self.protecting_since = since;
+        self.learning_behind = now - since < span;
 
         let stale = moved || remembers || self.seen != before || self.learning != was_learning;
         let classes = if stale { self.classify() } else { false };
+        let classes = classes || (self.protects && self.learning_behind != was_learning_behind);
         let with_class = |ports: Vec<(Protocol, u16)>| {
             ports.into_iter().map(|(protocol, port)| (protocol, port, self.classes.get(protocol, port))).collect()
         };
@@ -159,10 +169,28 @@ impl PortTracker {
         })
     }
 
-    /// Whether it is still being learnt which ports are open.
+    /// Says since when all networks are protected that are.
+    pub const fn set_protecting_since(&mut self, since: u64) {
+        self.protecting_since = since;
+        self.sighted = true;
+    }
+
+    /// Whether it is learnt which ports of protected networks are open.
     #[must_use]
-    pub const fn is_learning(&self) -> bool {
-        self.learning
+    pub const fn has_learnt_behind(&self) -> bool {
+        self.protects && !self.learning_behind
+    }
+
+    /// When that is learnt, or was.
+    #[must_use]
+    pub const fn learning_behind_ends(&self) -> u64 {
+        self.protecting_since.saturating_add(self.learning_span.as_secs())
+    }
+
+    /// Whether there are networks that are protected.
+    #[must_use]
+    pub const fn protects(&self) -> bool {
+        self.protects
     }
 
     fn classify(&mut self) -> bool {
@@ -290,6 +318,22 @@ mod tests {
         assert_eq!(tracker.observe(saw(&[], true), NOW + DAY - 1).learning, None);
         let ended = tracker.observe(saw(&[], true), NOW + DAY);
         assert_eq!((ended.learning, ended.classes, tracker.classes().get(Tcp, 81)), (Some(false), true, Closed));
+    }
+
+    #[test]
+    fn a_network_that_is_protected_later_is_learnt_from_then_on() {
+        let config =
+            crate::config::Config::parse(b"ports.protect = [\"198.51.100.0/24\"]").expect("a valid configuration");
+        let mut tracker = PortTracker::new(&config.ports, NOW - 10 * DAY, []);
+        tracker.set_protecting_since(NOW);
+        tracker.observe(saw(&[], false), NOW);
+        assert!(!tracker.has_learnt_behind(), "however long this host is there");
+        assert_eq!(tracker.classes().get(Tcp, 81), Closed, "its own ports are known by their sockets");
+        assert!(tracker.observe(saw(&[], false), NOW + DAY).classes, "the kernel part is to be told");
+        assert!(tracker.has_learnt_behind());
+        tracker.set(&Ports::default());
+        tracker.observe(saw(&[], false), NOW + DAY);
+        assert!(!tracker.has_learnt_behind(), "nothing is protected any more");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Single facts by name.
 
+use ipnetwork::IpNetwork;
 use rusqlite::OptionalExtension as _;
 
 use super::Store;
@@ -7,6 +8,8 @@ use super::error::{StoreError, sqlite};
 
 /// When scanguard first ran on this host, in seconds since 1970.
 const FIRST_RUN: &str = "first_run";
+/// Since when a network is protected, likewise; the network follows.
+const PROTECTING: &str = "protecting ";
 
 impl Store {
     /// When scanguard first ran here, in seconds since 1970; if it never did, or is yet to (the clock was wrong), that is `now`
@@ -15,17 +18,38 @@ impl Store {
     /// # Errors
     /// When the file cannot be read or written.
     pub fn first_run(&mut self, now: u64) -> Result<u64, StoreError> {
-        let failed = sqlite(&self.path, "ask for the first run in");
+        self.since(FIRST_RUN, now)
+    }
+
+    /// Since when all of these networks are protected, in seconds since 1970: those that were not are from now on, others no longer.
+    ///
+    /// # Errors
+    /// When the file cannot be read or written.
+    pub fn protecting_since(&mut self, networks: &[IpNetwork], now: u64) -> Result<u64, StoreError> {
+        let key = |network: &IpNetwork| format!("{PROTECTING}{network}");
+        let kept = self.rows("SELECT key FROM facts", |row| row.get::<_, String>(0))?;
+        for gone in kept.iter().filter(|kept| kept.starts_with(PROTECTING)) {
+            if !networks.iter().any(|network| key(network) == *gone) {
+                let failed = sqlite(&self.path, "write");
+                self.connection.execute("DELETE FROM facts WHERE key = ?1", [gone]).map_err(failed)?;
+            }
+        }
+        networks.iter().try_fold(0, |latest, network| Ok(self.since(&key(network), now)?.max(latest)))
+    }
+
+    /// Since when something is so: what is kept, or `now` from now on.
+    fn since(&mut self, key: &str, now: u64) -> Result<u64, StoreError> {
+        let failed = sqlite(&self.path, "ask for a time in");
         let known: Option<u64> = self
             .connection
-            .query_row("SELECT value FROM facts WHERE key = ?1", [FIRST_RUN], |row| row.get(0))
+            .query_row("SELECT value FROM facts WHERE key = ?1", [key], |row| row.get(0))
             .optional()
             .map_err(&failed)?;
         match known {
-            Some(first_run) if first_run <= now => Ok(first_run),
+            Some(since) if since <= now => Ok(since),
             _ => {
                 let write = "INSERT OR REPLACE INTO facts (key, value) VALUES (?1, ?2)";
-                self.connection.execute(write, (FIRST_RUN, now)).map_err(&failed)?;
+                self.connection.execute(write, (key, now)).map_err(&failed)?;
                 Ok(now)
             }
         }
@@ -47,5 +71,20 @@ mod tests {
         assert_eq!(Store::open(&path).expect("a store").first_run(3000).expect("a time"), 1000);
         let mut earlier = Store::open(&path).expect("a store");
         assert_eq!(earlier.first_run(500).expect("a time"), 500, "the clock was wrong, then or now");
+    }
+
+    #[test]
+    fn each_network_is_protected_since_it_was_first_named() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut store = Store::open(&folder.path().join("state.db")).expect("a store");
+        let [one, other] =
+            ["198.51.100.0/24", "2001:db8:7::/48"].map(|text| text.parse::<IpNetwork>().expect("a network"));
+        let mut since = |networks: &[IpNetwork], now| store.protecting_since(networks, now).expect("a time");
+        assert_eq!(since(&[], 500), 0);
+        assert_eq!(since(&[one], 1000), 1000);
+        assert_eq!(since(&[one], 2000), 1000);
+        assert_eq!(since(&[one, other], 3000), 3000, "the newest decides");
+        assert_eq!(since(&[other], 4000), 3000);
+        assert_eq!(since(&[one, other], 5000), 5000, "one that was left out begins anew");
     }
 }

@@ -182,8 +182,8 @@ fn ports(file: &mut Document, ports: &Ports) {
         &quoted_duration(*memory),
     );
     file.key(
-        "For how long after the first start no port counts as closed on a host that forwards packets, nor any of the\n\
-         networks it protects, \"0s\" to \"30d\": until then it is learnt from answers which ports are open.",
+        "For how long after the first start no port counts as closed on a host that forwards packets, nor any of a network\n\
+         after it was named in `protect`, \"0s\" to \"30d\": until then it is learnt from answers which ports are open.",
         "learning",
         &quoted_duration(*learning),
     );
