@@ -1,6 +1,6 @@
 //! Connections that stay open and in use during a whole run.
 
-use std::net::{IpAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -35,20 +35,26 @@ impl Sessions {
     /// # Errors
     /// When one cannot be opened: nothing is going on yet that could hinder it.
     pub fn open(lab: &Lab) -> Result<Self> {
+        let ends = (0..lab.customer_count).step_by(3).enumerate().map(|(position, number)| {
+            let port = PUBLIC[position % PUBLIC.len()];
+            if position % 4 < 2 {
+                (customer(number).into(), (EDGE, port).into())
+            } else {
+                (customer6(number).into(), (EDGE6, port).into())
+            }
+        });
+        Self::between(lab, ends.collect())
+    }
+
+    /// Opens sessions from these addresses of the customers' host to these.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn between(lab: &Lab, ends: Vec<(IpAddr, SocketAddr)>) -> Result<Self> {
         let streams = lab.customers.run(|| {
-            (0..lab.customer_count)
-                .step_by(3)
-                .enumerate()
-                .map(|(position, number)| {
-                    let port = PUBLIC[position % PUBLIC.len()];
-                    let (from, to): (IpAddr, IpAddr) = if position % 4 < 2 {
-                        (customer(number).into(), EDGE.into())
-                    } else {
-                        (customer6(number).into(), EDGE6.into())
-                    };
-                    open(from, to, port).with_context(|| format!("cannot open a session from {from}"))
-                })
-                .collect::<Result<Vec<_>>>()
+            let open =
+                |(from, to)| open(from, to).with_context(|| format!("cannot open a session from {from} to {to}"));
+            ends.into_iter().map(open).collect::<Result<Vec<_>>>()
         })??;
         let held = Held { established: streams.len() as u64, broken: 0 };
         let rounds = Rounds::start(EVERY, (streams, held), |_, (streams, held)| {
@@ -71,8 +77,8 @@ impl Sessions {
     }
 }
 
-fn open(from: IpAddr, to: IpAddr, port: u16) -> Result<TcpStream> {
-    let mut stream = connect(from, (to, port).into(), PATIENCE)?;
+fn open(from: IpAddr, to: SocketAddr) -> Result<TcpStream> {
+    let mut stream = connect(from, to, PATIENCE)?;
     exchange(&mut stream)?;
     Ok(stream)
 }

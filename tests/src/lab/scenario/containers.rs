@@ -11,8 +11,8 @@ use anyhow::{Context as _, Result};
 use super::Scenario;
 use super::nmap::nmap_syn;
 use crate::lab::Lab;
-use crate::lab::client::{connect, exchange, fetch, knock};
-use crate::lab::customers::{Held, Requests, Rounds};
+use crate::lab::client::{fetch, knock};
+use crate::lab::customers::{Requests, Rounds, Sessions};
 use crate::lab::plan::{ADMIN, BRIDGE, CONTAINER, EDGE, customer};
 use crate::lab::process::{Running, in_memory};
 use crate::lab::report::Report;
@@ -69,11 +69,12 @@ fn play(setup: &Setup) -> Result<Report> {
     let is_open = lab.customers.run(|| knock(ADMIN.into(), (EDGE, DATABASE).into(), PATIENCE))?;
     requests.add(&if is_open { Ok(()) } else { Err(anyhow::anyhow!("the database does not answer")) });
 
-    let (customers, held) = (visit(lab), hold(lab)?);
+    let ends = (0..SESSIONS).map(|number| (customer(number).into(), (EDGE, PUBLISHED_HTTP).into())).collect();
+    let (customers, held) = (visit(lab), Sessions::between(lab, ends)?);
     nmap_syn(&lab.scanner)?;
     customers.wait_for(ROUNDS, LIMIT)?;
     requests.join(customers.stop()?);
-    let held = held.stop()?.1;
+    let held = held.close()?;
 
     // Whoever comes in between is refused, and comes again.
     drop(http);
@@ -114,20 +115,6 @@ fn visit(lab: &Lab) -> Rounds<Requests> {
 fn ask_name(from: IpAddr, number: u16) -> Result<()> {
     let socket = UdpSocket::bind((from, 0)).context("cannot have a socket")?;
     ask(&socket, &question(number, false), |bytes| socket.send_to(bytes, (EDGE, PUBLISHED_DNS)))
-}
-
-/// Sessions through DNAT, in use all the while.
-fn hold(lab: &Lab) -> Result<Rounds<(Vec<TcpStream>, Held)>> {
-    let streams = lab.customers.run(|| {
-        let open = |number| connect(customer(number).into(), (EDGE, PUBLISHED_HTTP).into(), PATIENCE);
-        (0..SESSIONS).map(open).collect::<Result<Vec<_>>>()
-    })??;
-    let held = Held { established: streams.len() as u64, broken: 0 };
-    Ok(Rounds::start(EVERY, (streams, held), |_, (streams, held)| {
-        streams.retain_mut(|stream| exchange(stream).is_ok());
-        held.broken = held.established - streams.len() as u64;
-        Ok(())
-    }))
 }
 
 /// A proxy in user space, as Docker has one: the container sees the bridge's address, and not who really comes.

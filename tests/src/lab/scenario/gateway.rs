@@ -1,6 +1,6 @@
 //! A network behind the edge: its hosts have customers, and somebody looks which hosts there are.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -13,8 +13,8 @@ use rustix::net::{
 use super::raw::masscan;
 use super::{Scenario, rows};
 use crate::lab::Lab;
-use crate::lab::client::{connect, exchange, fetch};
-use crate::lab::customers::{Held, Requests, Rounds};
+use crate::lab::client::fetch;
+use crate::lab::customers::{Requests, Rounds, Sessions};
 use crate::lab::plan::{BEHIND, INSIDE, behind, customer};
 use crate::lab::report::Report;
 use crate::lab::responder::{Responder, ask, question};
@@ -37,7 +37,7 @@ const PATIENCE: Duration = Duration::from_secs(3);
 const LIMIT: Duration = Duration::from_secs(30);
 const ROUNDS: u64 = 4;
 /// Sessions that are held open.
-const SESSIONS: u8 = 3;
+const SESSIONS: usize = 3;
 
 const SCENE: Scene = Scene {
     // It is in the edge's hands when learning is over; here it is from the start.
@@ -56,7 +56,13 @@ fn play(setup: &Setup, sweep: &'static str) -> Result<Report> {
     let services = services.into_iter().collect::<Result<Vec<_>>>()?;
     let names = INSIDE.map(|number| Responder::start(&lab.inside, (behind(number), DNS).into()));
     let names = names.into_iter().collect::<Result<Vec<_>>>()?;
-    let (customers, held) = (visit(lab), hold(lab)?);
+    let ends = INSIDE
+        .iter()
+        .take(SESSIONS)
+        .zip(0..)
+        .map(|(host, number)| (customer(number).into(), (behind(*host), HTTP).into()))
+        .collect();
+    let (customers, held) = (visit(lab), Sessions::between(lab, ends)?);
     customers.wait_for(1, LIMIT)?;
     match sweep {
         "masscan -p80" => masscan(lab, &["-p", "80", BEHIND])?,
@@ -67,7 +73,7 @@ fn play(setup: &Setup, sweep: &'static str) -> Result<Report> {
     }
     customers.wait_for(ROUNDS, LIMIT)?;
     let requests = customers.stop()?;
-    let held = held.stop()?.1;
+    let held = held.close()?;
     let mut calm = stage.calm()?;
     drop((services, names));
     calm.requests.join(requests);
@@ -125,19 +131,4 @@ fn ping(from: Ipv4Addr, to: Ipv4Addr, number: u16) -> Result<()> {
             return Ok(());
         }
     }
-}
-
-/// Sessions with hosts behind the edge, in use all the while.
-fn hold(lab: &Lab) -> Result<Rounds<(Vec<TcpStream>, Held)>> {
-    let streams = lab.customers.run(|| {
-        let open =
-            |number: u8| connect(customer(number).into(), (behind(INSIDE[usize::from(number)]), HTTP).into(), PATIENCE);
-        (0..SESSIONS).map(open).collect::<Result<Vec<_>>>()
-    })??;
-    let held = Held { established: streams.len() as u64, broken: 0 };
-    Ok(Rounds::start(EVERY, (streams, held), |_, (streams, held)| {
-        streams.retain_mut(|stream| exchange(stream).is_ok());
-        held.broken = held.established - streams.len() as u64;
-        Ok(())
-    }))
 }
