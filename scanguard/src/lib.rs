@@ -35,5 +35,6 @@ pub mod policy;
 pub mod ports;
 pub mod prefix;
 pub mod prefix_map;
+pub mod replay;
 pub mod safety;
 pub mod store;

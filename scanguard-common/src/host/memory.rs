@@ -2,9 +2,10 @@
 
 use std::cell::{Cell, RefCell, UnsafeCell};
 use std::collections::{HashMap, HashSet};
+use std::hash::Hash;
 
 use crate::address::Address;
-use crate::class::{PortClass, PortEntry, Protocol, port_index};
+use crate::class::{PORT_ENTRIES, PortClass, PortEntry, Protocol, port_index};
 use crate::config::KernelConfig;
 use crate::counter::{COUNTER_ENTRIES, Counter, CounterIndex};
 use crate::event::Event;
@@ -49,7 +50,7 @@ impl Records {
 pub struct MemoryTables {
     config: Option<KernelConfig>,
     now_ns: Cell<u64>,
-    ports: HashMap<u32, PortEntry>,
+    ports: Vec<PortEntry>,
     /// Prefixes and their length in bits.
     protected: Vec<(Address, u8)>,
     own_addresses: HashSet<Address>,
@@ -103,7 +104,8 @@ impl MemoryTables {
 
     /// Says what a port is.
     pub fn set_port(&mut self, protocol: Protocol, port: u16, entry: PortEntry) {
-        self.ports.insert(port_index(protocol, port), entry);
+        self.ports.resize(PORT_ENTRIES as usize, PortEntry::default());
+        self.ports[port_index(protocol, port) as usize] = entry;
     }
 
     /// Replaces the networks that are protected: prefixes of so many bits (of 128).
@@ -243,6 +245,24 @@ impl MemoryTables {
         unsafe { *self.state.get() }
     }
 
+    /// Forgets what is oldest of every table that has more than twice `most` entries, down to `most`. Nothing of the last packet goes.
+    pub fn trim(&mut self, most: usize) {
+        let most = most.max(1);
+        for records in [&mut self.sources, &mut self.networks] {
+            let records = records.records.get_mut();
+            if records.len() > 2 * most {
+                let times = records.values_mut().map(|record| record.get_mut().last_seen_ns).collect();
+                let oldest = oldest_kept(times, most);
+                records.retain(|_, record| record.get_mut().last_seen_ns >= oldest);
+            }
+        }
+        trim_by(self.opened.get_mut(), most, |seen_ns| *seen_ns);
+        trim_by(self.asked.get_mut(), most, |asked| asked.time_ns);
+        trim_by(self.flows.get_mut(), most, |left_ns| *left_ns);
+        trim_by(self.sent.get_mut(), most, |left_ns| *left_ns);
+        trim_by(self.suspects.get_mut(), most, |backup| backup.suspect_until_ns);
+    }
+
     /// Forgets a source as an LRU table does under a flood. What SUSPECTS keeps stays.
     pub fn evict(&mut self, source: &SourceKey) {
         self.sources.records.borrow_mut().remove(source);
@@ -280,7 +300,7 @@ impl Tables for MemoryTables {
     }
 
     fn port(&self, protocol: Protocol, port: u16) -> PortEntry {
-        self.ports.get(&port_index(protocol, port)).copied().unwrap_or_default()
+        self.ports.get(port_index(protocol, port) as usize).copied().unwrap_or_default()
     }
 
     fn is_protected(&self, address: &Address) -> bool {
@@ -414,4 +434,18 @@ impl Tables for MemoryTables {
 fn longest<'v, V>(prefixes: &'v [(Address, u8, V)], address: &Address) -> Option<&'v V> {
     let covering = prefixes.iter().filter(|(prefix, bits, _)| address.masked(&Address::mask(*bits)) == *prefix);
     covering.max_by_key(|(_, bits, _)| *bits).map(|(.., value)| value)
+}
+
+/// The oldest time that is kept, where `most` entries are.
+fn oldest_kept(mut times: Vec<u64>, most: usize) -> u64 {
+    let place = times.len().saturating_sub(most);
+    // One more, so that of many entries of the same moment not all stay.
+    *times.select_nth_unstable(place).1 + 1
+}
+
+fn trim_by<K: Eq + Hash, V>(entries: &mut HashMap<K, V>, most: usize, time: impl Fn(&V) -> u64) {
+    if entries.len() > 2 * most {
+        let oldest = oldest_kept(entries.values().map(&time).collect(), most);
+        entries.retain(|_, value| time(value) >= oldest);
+    }
 }

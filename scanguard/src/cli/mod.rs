@@ -10,6 +10,7 @@ mod man;
 mod mode;
 mod output;
 pub mod render;
+mod replay;
 mod run;
 mod sources;
 mod span;
@@ -48,6 +49,7 @@ Examples:
   sudo scanguard allow add 198.51.100.0/24    never act on these
   sudo scanguard ban 203.0.113.66 --for 7d    block this one
   sudo scanguard mode enforce --confirm 5m    drop packets; 5 minutes, unless confirmed
+  scanguard replay traffic.pcap               what it would have done to captured traffic
   scanguard config default                    a configuration file with every key explained
 
 Exit codes:
@@ -85,6 +87,7 @@ enum Verb {
     Unban(block::Remove),
     Mode(mode::ModeVerb),
     Confirm(mode::ConfirmVerb),
+    Replay(replay::ReplayVerb),
     Config(config::ConfigVerb),
     Detach(detach::Detach),
     Completions(completions::Completions),
@@ -126,6 +129,7 @@ fn execute(global: &Global, verb: Verb) -> Result<ExitStatus, Failure> {
         Verb::Unban(verb) => verb.execute(global, output),
         Verb::Mode(verb) => verb.execute(global, output),
         Verb::Confirm(verb) => verb.execute(global, output),
+        Verb::Replay(verb) => verb.execute(global, output),
         Verb::Config(verb) => verb.execute(global, output),
         Verb::Detach(verb) => verb.execute(global, output),
         Verb::Completions(verb) => verb.execute(),
@@ -159,7 +163,7 @@ mod tests {
         command.build();
         let mut help = command.render_long_help().to_string();
         let verbs = "run, status, sources, sources list, why, allow, allow add, allow remove, allow list, allow test, \
-                     allow import, allow export, block, block add, block remove, block list, ban, unban, mode, confirm, \
+                     allow import, allow export, block, block add, block remove, block list, ban, unban, mode, confirm, replay, \
                      config, config reload, detach, completions, man";
         for path in verbs.split(", ") {
             let path: Vec<&str> = path.split(' ').collect();

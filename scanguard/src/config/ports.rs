@@ -46,6 +46,33 @@ impl Default for Ports {
     }
 }
 
+impl Ports {
+    /// Adds ports that are named apart from the file: public, restricted and canary ones. They are taken from the other lists.
+    ///
+    /// # Errors
+    /// When one of them is named twice.
+    pub fn name(&mut self, lists: [PortList; 3]) -> Result<(), String> {
+        let [public, restricted, canary] = lists;
+        let names = [("public", &public), ("restricted", &restricted), ("canary", &canary)];
+        for (position, (name, list)) in names.iter().enumerate() {
+            for (other_name, other) in &names[position + 1..] {
+                let shared = list.0.iter().find(|range| other.0.iter().any(|other| range.overlaps(other)));
+                if let Some(range) = shared {
+                    return Err(format!("port {range} cannot be both {name} and {other_name}"));
+                }
+            }
+        }
+        let named = [&public, &restricted, &canary];
+        for list in [&mut self.public, &mut self.restricted, &mut self.restricted_if_open, &mut self.canary] {
+            list.retain_apart_from(&named);
+        }
+        self.public.0.extend(public.0);
+        self.restricted.0.extend(restricted.0);
+        self.canary.0.extend(canary.0);
+        Ok(())
+    }
+}
+
 /// A range of ports of one protocol.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct PortRange {
