@@ -27,7 +27,7 @@ use crate::kernel::{Datapath, EventStream, LoadOptions};
 const SOURCES: u32 = 1 << 18;
 /// The kernel takes no trial frame of the egress program that ends within its IP header.
 const HEADERS: usize = 14 + 40;
-/// The kernel takes no trial frame longer than this, with or without more buffers.
+/// The kernel takes every trial frame up to this length; longer ones where it has room.
 const LONGEST: usize = 3_000;
 
 /// The kernel part, for one capture.
@@ -144,8 +144,8 @@ impl Kernel {
         if let Some(flow) = self.socket.take() {
             self.datapath.set_virtual_socket(&flow, Socket::None)?;
         }
-        let socket = if tables.own().is_some() { tables.socket(parsed, protocol) } else { Socket::None };
-        let socket = if parsed.shape == Shape::Tcp || parsed.shape == Shape::Udp { socket } else { Socket::None };
+        let has_port = matches!(parsed.shape, Shape::Tcp | Shape::Udp | Shape::TinyFragment);
+        let socket = if has_port { tables.socket(parsed, protocol) } else { Socket::None };
         if socket != Socket::None {
             let flow = Flow::of(parsed, protocol);
             self.datapath.set_virtual_socket(&flow, socket)?;
@@ -156,24 +156,26 @@ impl Kernel {
 
     /// Prepares a frame that arrives and runs it. False when the kernel takes no trial of such a frame.
     pub(super) fn arrive(&mut self, tables: &ReplayTables, parsed: &Parsed, frame: &[u8]) -> Result<bool> {
-        if frame.len() < crate::kernel::trial::SHORTEST_FRAME || frame.len() > LONGEST {
+        if frame.len() < crate::kernel::trial::SHORTEST_FRAME {
             self.skipped += 1;
             return Ok(false);
         }
         self.set_scene(tables, parsed, true)?;
-        self.last = Some(self.datapath.trial(frame, 1)?.action);
+        match self.datapath.trial(frame, 1) {
+            Err(_) if frame.len() > LONGEST => {
+                self.skipped += 1;
+                return Ok(false);
+            }
+            trial => self.last = Some(trial?.action),
+        }
         Ok(true)
     }
 
     /// The same for a frame that leaves.
     pub(super) fn depart(&mut self, tables: &ReplayTables, parsed: &Parsed, frame: &[u8]) -> Result<bool> {
-        if frame.len() > LONGEST {
-            self.skipped += 1;
-            return Ok(false);
-        }
         self.set_scene(tables, parsed, false)?;
         match self.datapath.trial_leaving(frame, 1) {
-            Err(_) if frame.len() < HEADERS => {
+            Err(_) if frame.len() < HEADERS || frame.len() > LONGEST => {
                 self.skipped += 1;
                 Ok(false)
             }

@@ -34,6 +34,9 @@ pub(super) struct ReplayTables {
 /// The first index that is no verdict's.
 const VERDICTS: u32 = CounterIndex::attempt(scanguard_common::class::PortClass::Unknown, Protocol::Tcp).get();
 
+/// The first port that an ordinary client may have.
+const WELL_KNOWN: u16 = 1024;
+
 impl ReplayTables {
     pub(super) fn new(config: KernelConfig) -> Self {
         Self {
@@ -99,11 +102,15 @@ impl Tables for ReplayTables {
 
     fn socket(&self, packet: &Parsed, protocol: Protocol) -> Socket {
         let endpoint = Endpoint::new(packet.destination, packet.destination_port, protocol);
+        // From a service to a client's port. The host's own range of those is not known here: old systems begin at 1024.
+        let may_answer = packet.source_port < WELL_KNOWN && packet.destination_port >= WELL_KNOWN;
         match protocol {
             Protocol::Udp if self.witness.has_sent(&endpoint) => Socket::Listening,
+            // Answers whose questions the capture lacks altogether.
+            Protocol::Udp if may_answer && !self.witness.has_asked(&packet.destination) => Socket::Connected,
             Protocol::Tcp if self.witness.open_since(&endpoint).is_some() => Socket::Listening,
             // A segment with ACK is of a connection from before the capture, unless it is refused.
-            Protocol::Tcp if is_segment(packet) && !self.witness.refused(&endpoint) => Socket::Connected,
+            Protocol::Tcp if is_segment(packet) && (may_answer || !self.witness.refused(&endpoint)) => Socket::Connected,
             _ => Socket::None,
         }
     }

@@ -66,6 +66,8 @@ pub(super) struct Witness {
     begun: Recent<Flow, ()>,
     /// Ports whose clients went on after the first packet of the handshake.
     gone_on: Recent<Endpoint, u64>,
+    /// Addresses that sent datagrams.
+    asked: Recent<Address, ()>,
     /// UDP ports that sent.
     sent: Recent<Endpoint, ()>,
     /// The last ends that were noted, so that the segments of a connection cost little.
@@ -128,6 +130,7 @@ impl Witness {
             }
             Shape::Udp => {
                 self.heard.note(parsed.source, ());
+                self.asked.note(parsed.source, ());
                 self.sent.note(sender(parsed, Protocol::Udp), ());
             }
             // Requests tell of nobody whether somebody answers there: it may be a scanner's own network that is looked at.
@@ -166,6 +169,11 @@ impl Witness {
     /// Whether a TCP port refused, and was never seen open.
     pub(super) fn refused(&self, endpoint: &Endpoint) -> bool {
         self.refused.get(endpoint).is_some() && self.open_since(endpoint).is_none()
+    }
+
+    /// Whether datagrams left an address.
+    pub(super) fn has_asked(&self, address: &Address) -> bool {
+        self.asked.get(address).is_some()
     }
 
     /// Whether datagrams left a UDP port.
