@@ -1,6 +1,7 @@
 //! The laboratory and the demo: built as the calling user, run as root.
 
-use std::path::Path;
+use std::env;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context as _, Result};
@@ -37,7 +38,8 @@ pub(crate) fn scenario(root: &Path, name: &str, defender: &str, json: Option<&Pa
 
 /// One measurement.
 pub(crate) fn bench(root: &Path, name: &str, json: Option<&Path>) -> Result<ExitCode> {
-    let rights = Rights::find();
+    // Captures are replayed without the kernel.
+    let rights = if name == "replay" { Rights::Root } else { Rights::find() };
     build::build(root, Profile::Release)?;
     run(root, rights, "bench", |bench| {
         bench.arg(name);
@@ -45,6 +47,22 @@ pub(crate) fn bench(root: &Path, name: &str, json: Option<&Path>) -> Result<Exit
             bench.arg("--json").arg(file);
         }
         bench
+    })
+}
+
+/// Scores on labelled captures.
+pub(crate) fn eval(root: &Path, labels: Option<PathBuf>, json: Option<&Path>) -> Result<ExitCode> {
+    let Some(labels) = labels.or_else(|| Some(PathBuf::from(env::var_os("SCANGUARD_TRACES")?).join("labels.toml"))) else {
+        eprintln!("there are no labelled captures: name them with --labels, or their folder with SCANGUARD_TRACES");
+        return Ok(ExitCode::from(CANNOT_RUN));
+    };
+    build::build(root, Profile::Release)?;
+    run(root, Rights::Root, "eval", |eval| {
+        eval.arg("--labels").arg(labels);
+        if let Some(file) = json {
+            eval.arg("--json").arg(file);
+        }
+        eval
     })
 }
 

@@ -50,11 +50,20 @@ enum Verb {
     /// Show the main job: a real scan of a server with real customers, seen by the real daemon
     Demo,
     /// Measure what the kernel part costs, beside programs that do nothing
-    #[command(after_help = "Examples:\n  cargo xtask bench egress\n  cargo xtask bench egress --json out.json")]
+    #[command(after_help = "Examples:\n  cargo xtask bench egress\n  cargo xtask bench replay --json out.json")]
     Bench {
-        /// What to measure: egress
+        /// What to measure: egress, replay (which needs no root)
         name: String,
         /// Write the figures as JSON here (`-` for standard output)
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
+    /// Score it on labelled captures, beside the published thresholds of others; needs no root
+    Eval {
+        /// The labels, with the captures beside them [default: labels.toml in the folder that SCANGUARD_TRACES names]
+        #[arg(long, value_name = "FILE")]
+        labels: Option<PathBuf>,
+        /// Write the table as JSON here (`-` for standard output)
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
     },
@@ -96,6 +105,7 @@ fn run() -> Result<ExitCode> {
         Verb::Test { full } => test::test(&root, full),
         Verb::Demo => lab::demo(&root),
         Verb::Bench { name, json } => lab::bench(&root, &name, json.as_deref()),
+        Verb::Eval { labels, json } => lab::eval(&root, labels, json.as_deref()),
         Verb::Lab { scenario, defender, json } => lab::scenario(&root, &scenario, &defender, json.as_deref()),
     }
 }

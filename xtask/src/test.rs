@@ -23,6 +23,7 @@ pub(crate) fn test(root: &Path, full: bool) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     tools::install(tools::LAB, rights)?;
+    tools::install(tools::TESTS, rights)?;
     let prometheus = tools::prometheus(root, rights)?;
     // The programs that those tests drive, in the same profile.
     build::build(root, Profile::Dev)?;

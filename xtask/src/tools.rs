@@ -34,6 +34,9 @@ pub(crate) const LAB: &[Tool] = &[
     tool("dropbear", "dropbear-bin"),
 ];
 
+/// What the tests run besides: a browser that looks at reports.
+pub(crate) const TESTS: &[Tool] = &[tool("chromium", "chromium")];
+
 /// What the tests run besides. Prometheus is unpacked below `target/` and not installed: its package would start a service.
 const UNPACKED: Tool = tool("prometheus", "prometheus");
 

@@ -4,6 +4,7 @@
 //! that what disturbs the machine for a while disturbs all of them; the median of the rounds is told, and the spread.
 
 pub mod egress;
+pub mod replay;
 mod spread;
 
 pub use spread::Spread;

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
-use scanguard_tests::bench::egress;
+use scanguard_tests::bench::{egress, replay};
 use serde::Serialize;
 
 /// What the kernel part costs, beside programs that do nothing.
@@ -24,14 +24,18 @@ struct Cli {
 enum Verb {
     /// The program that sees what leaves, beside an empty one.
     Egress,
+    /// Captures, without a kernel.
+    Replay,
 }
 
 fn main() -> ExitCode {
     let Cli { verb, json } = Cli::parse();
-    let figures = match verb {
-        Verb::Egress => egress::measure(),
+    let json = json.as_deref();
+    let shown = match verb {
+        Verb::Egress => egress::measure().and_then(|figures| show(&figures, json)),
+        Verb::Replay => replay::measure().and_then(|figures| show(&figures, json)),
     };
-    match figures.and_then(|figures| show(&figures, json.as_deref())) {
+    match shown {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("bench: {error:#}");

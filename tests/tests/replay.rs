@@ -1,0 +1,196 @@
+//! Captures: those that nobody here made (where `SCANGUARD_TRACES` names their folder), and those of the laboratory.
+//!
+//! Needs root for the kernel's side; run by `cargo xtask test`.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use etherparse::PacketBuilder;
+use scanguard::config::Config;
+use scanguard::replay::labels::{Labels, Totals};
+use scanguard::replay::report::Report;
+use scanguard::replay::{Options, page, replay};
+use scanguard_tests::eval::evaluate;
+use scanguard_tests::frames::{Mutations, table};
+
+fn labels() -> Option<PathBuf> {
+    let labels = env::var_os("SCANGUARD_TRACES").map(|folder| Path::new(&folder).join("labels.toml"));
+    let labels = labels.filter(|labels| labels.is_file());
+    if labels.is_none() {
+        println!("NOT TESTED: there are no labelled captures (SCANGUARD_TRACES names no folder with a labels.toml)");
+    }
+    labels
+}
+
+fn folder(name: &str) -> PathBuf {
+    let folder = env::temp_dir().join(format!("scanguard-replay-{name}-{}", std::process::id()));
+    fs::create_dir_all(&folder).expect("a folder");
+    folder
+}
+
+/// A pcap file of these frames, a millisecond apart.
+fn capture<'f>(frames: impl IntoIterator<Item = &'f [u8]>) -> Vec<u8> {
+    let mut file: Vec<u8> =
+        [0xa1b2_c3d4_u32, 0x0004_0002, 0, 0, 65_535, 1].iter().flat_map(|word| word.to_le_bytes()).collect();
+    for (number, frame) in frames.into_iter().enumerate() {
+        let number = u32::try_from(number).expect("few frames");
+        let length = u32::try_from(frame.len()).expect("a short frame");
+        for word in [1_800_000_000 + number / 1_000, number % 1_000 * 1_000, length, length] {
+            file.extend_from_slice(&word.to_le_bytes());
+        }
+        file.extend_from_slice(frame);
+    }
+    file
+}
+
+/// A scan of 40 ports that all refuse, and a customer.
+fn scan() -> Vec<Vec<u8>> {
+    const SERVER: [u8; 4] = [192, 0, 2, 1];
+    let mut frames = Vec::new();
+    let ethernet = || PacketBuilder::ethernet2([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]);
+    let mut push = |builder: etherparse::PacketBuilderStep<etherparse::TcpHeader>| {
+        let mut frame = Vec::new();
+        builder.write(&mut frame, &[]).expect("a frame");
+        frames.push(frame);
+    };
+    for port in 1..=40 {
+        push(ethernet().ipv4([198, 51, 100, 66], SERVER, 64).tcp(50_000, port, 1, 1_024).syn());
+        push(ethernet().ipv4(SERVER, [198, 51, 100, 66], 64).tcp(port, 50_000, 0, 0).rst().ack(2));
+        push(ethernet().ipv4([203, 0, 113, 9], SERVER, 64).tcp(40_000 + port, 443, 1, 65_000).syn());
+        push(ethernet().ipv4(SERVER, [203, 0, 113, 9], 64).tcp(443, 40_000 + port, 1, 65_000).syn().ack(2));
+    }
+    frames
+}
+
+fn options(kernel: bool, protect: &[&str]) -> Options {
+    let protect = protect.iter().map(|network| network.parse().expect("a network")).collect();
+    Options { config: Config::default(), protect, kernel, events: false }
+}
+
+#[test]
+fn scanners_of_captures_that_nobody_here_made_are_found_and_customers_are_not() {
+    let Some(labels) = labels() else { return };
+    let evaluation = evaluate(&labels).expect("an evaluation");
+    println!("{evaluation}");
+    let Totals { must, should, slow, false_conceal, false_block, benign_sources, .. } = &evaluation.rows[0].totals;
+    assert_eq!(must.detected, must.of, "{:?}", evaluation.rows[0].captures);
+    assert!(should.detected + 1 >= should.of && slow.detected == slow.of, "{:?}", evaluation.rows[0].captures);
+    assert_eq!(*false_block, 0, "{:?}", evaluation.rows[0].captures);
+    assert!(false_conceal * 100 <= *benign_sources, "{:?}", evaluation.rows[0].captures);
+}
+
+#[test]
+fn the_kernel_judges_every_capture_as_the_replay_does() {
+    let folder = folder("kernel");
+    let own = folder.join("own.pcap");
+    let scan = scan();
+    let mutations: Vec<Vec<u8>> = {
+        let mut mutations = Mutations::new(7);
+        (0..4_000).map(|_| mutations.next_frame()).collect()
+    };
+    let known = table();
+    let frames = scan.iter().chain(&mutations).map(Vec::as_slice).chain(known.iter().map(|row| row.frame.as_slice()));
+    fs::write(&own, capture(frames)).expect("a capture");
+    let mut compared = 0;
+    let mut check = |path: &Path, protect: Vec<ipnetwork::IpNetwork>| {
+        let options = Options { protect, ..options(true, &[]) };
+        let replayed = replay(path, &options, |_| {}).unwrap_or_else(|error| panic!("{}: {error:#}", path.display()));
+        compared += replayed.compared.expect("the kernel ran").0;
+    };
+    check(&own, vec!["192.0.2.0/24".parse().expect("a network")]);
+    check(&own, Vec::new());
+    if let Some(labels) = labels() {
+        let labels = Labels::read(&labels).expect("labels");
+        for label in &labels.captures {
+            check(&labels.folder.join(&label.file), label.protected.clone());
+        }
+    }
+    println!("the kernel judged {compared} packets of captures as the replay did");
+    fs::remove_dir_all(folder).expect("the folder can be removed");
+}
+
+#[test]
+fn broken_files_are_read_as_far_as_they_go() {
+    let folder = folder("broken");
+    let scan = scan();
+    let whole = capture(scan.iter().map(Vec::as_slice));
+    let path = folder.join("broken.pcap");
+    for end in (0..whole.len()).step_by(97) {
+        fs::write(&path, &whole[..end]).expect("a capture");
+        let replayed = replay(&path, &options(false, &["192.0.2.1/32"]), |_| {}).expect("a result");
+        assert!(replayed.ending.frames <= 160 && (replayed.ending.broken.is_some() || end >= 24), "{end} bytes");
+    }
+    // Bytes turned at random, lengths and times that lie among them.
+    let mut state = 1_u64;
+    let mut random = move || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize
+    };
+    for _ in 0..400 {
+        let mut file = whole.clone();
+        for _ in 0..=random() % 8 {
+            let place = random() % file.len();
+            file[place] = random() as u8;
+        }
+        for (place, byte) in [(random() % 160, 0xff), (random() % 160, 0x00)] {
+            // The lengths of one of the packets.
+            let at = 24 + place * 20;
+            if let Some(length) = file.get_mut(at..at + 4) {
+                length.fill(byte);
+            }
+        }
+        fs::write(&path, &file).expect("a capture");
+        let _ = replay(&path, &options(false, &[]), |_| {});
+    }
+    fs::remove_dir_all(folder).expect("the folder can be removed");
+}
+
+#[test]
+fn a_browser_shows_the_report_at_the_width_of_a_telephone() {
+    let folder = folder("page");
+    let path = folder.join("scan.pcap");
+    let scan = scan();
+    fs::write(&path, capture(scan.iter().map(Vec::as_slice))).expect("a capture");
+    let options = options(false, &["192.0.2.1/32"]);
+    let replayed = replay(&path, &options, |_| {}).expect("a result");
+    let mut report = Report::new(&options, false);
+    report.add(&path, &replayed, None);
+    let html = page::page(&report);
+    assert!(!html.contains("<script") && !html.contains("src=") && !html.contains("http"), "it loads nothing");
+    let probe = "<script>document.title=[document.documentElement.scrollWidth,innerWidth,\
+                 document.querySelectorAll('details,svg,table').length,\
+                 matchMedia('(prefers-color-scheme:dark)').matches?'dark':'light',\
+                 getComputedStyle(document.body).backgroundColor].join('|')</script>";
+    let page = folder.join("page.html");
+    fs::write(&page, html + probe).expect("a page");
+    let chromium = env::var("SCANGUARD_CHROMIUM").unwrap_or_else(|_| "chromium".to_owned());
+    let mut grounds = Vec::new();
+    for dark in [false, true] {
+        let mut browser = Command::new(&chromium);
+        browser.args(["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--dump-dom"]);
+        // The narrowest window that a browser without a screen makes is wider than a telephone: the page is put into a frame of that width.
+        browser.args(["--window-size=500,900"]).arg(format!("--user-data-dir={}", folder.join("profile").display()));
+        if dark {
+            browser.arg("--blink-settings=preferredColorScheme=0");
+        } else {
+            browser.arg("--blink-settings=preferredColorScheme=1");
+        }
+        let shown = browser.arg(format!("file://{}", page.display())).output().expect("chromium, which `cargo xtask test` installs");
+        let dom = String::from_utf8_lossy(&shown.stdout);
+        let title = dom.split("<title>").nth(1).and_then(|rest| rest.split("</title>").next()).unwrap_or_default();
+        let parts: Vec<&str> = title.split('|').collect();
+        let [content, window, parts_shown, scheme, ground] = parts[..] else {
+            panic!("the page says {title:?}: {}", String::from_utf8_lossy(&shown.stderr))
+        };
+        let number = |text: &str| text.parse::<u32>().expect("a number");
+        assert!(number(content) <= number(window), "nothing sticks out: {title}");
+        assert!(number(parts_shown) >= 5, "plots, tables and sources are there: {title}");
+        assert_eq!(scheme, if dark { "dark" } else { "light" }, "{title}");
+        grounds.push(ground.to_owned());
+        assert!(dom.contains("198.51.100.66") && dom.contains("What customers would have noticed"));
+    }
+    assert_ne!(grounds[0], grounds[1], "light and dark differ");
+    fs::remove_dir_all(folder).expect("the folder can be removed");
+}
