@@ -177,7 +177,10 @@ fn a_browser_shows_the_report_at_the_width_of_a_telephone() {
         } else {
             browser.arg("--blink-settings=preferredColorScheme=1");
         }
-        let shown = browser.arg(format!("file://{}", page.display())).output().expect("chromium, which `cargo xtask test` installs");
+        let shown = browser
+            .arg(format!("file://{}", page.display()))
+            .output()
+            .expect("chromium, which `cargo xtask test` installs");
         let dom = String::from_utf8_lossy(&shown.stdout);
         let title = dom.split("<title>").nth(1).and_then(|rest| rest.split("</title>").next()).unwrap_or_default();
         let parts: Vec<&str> = title.split('|').collect();

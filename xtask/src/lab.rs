@@ -52,7 +52,8 @@ pub(crate) fn bench(root: &Path, name: &str, json: Option<&Path>) -> Result<Exit
 
 /// Scores on labelled captures.
 pub(crate) fn eval(root: &Path, labels: Option<PathBuf>, json: Option<&Path>) -> Result<ExitCode> {
-    let Some(labels) = labels.or_else(|| Some(PathBuf::from(env::var_os("SCANGUARD_TRACES")?).join("labels.toml"))) else {
+    let Some(labels) = labels.or_else(|| Some(PathBuf::from(env::var_os("SCANGUARD_TRACES")?).join("labels.toml")))
+    else {
         eprintln!("there are no labelled captures: name them with --labels, or their folder with SCANGUARD_TRACES");
         return Ok(ExitCode::from(CANNOT_RUN));
     };

@@ -1,8 +1,9 @@
 //! [`Tables`] in ordinary memory, with a clock that the caller sets.
 
 use std::cell::{Cell, RefCell, UnsafeCell};
-use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
+
+use foldhash::{HashMap, HashSet};
 
 use crate::address::Address;
 use crate::class::{PORT_ENTRIES, PortClass, PortEntry, Protocol, port_index};

@@ -47,7 +47,10 @@ pub fn page(report: &Report) -> String {
         html.push_str("<nav aria-label=\"Captures\"><h2>Captures</h2><ul>");
         for (number, one) in report.captures.iter().enumerate() {
             let acted = one.acted.len();
-            push(&mut html, format_args!("<li><a href=\"#capture-{number}\">{}</a>: {acted} acted on</li>", escape(&one.file)));
+            push(
+                &mut html,
+                format_args!("<li><a href=\"#capture-{number}\">{}</a>: {acted} acted on</li>", escape(&one.file)),
+            );
         }
         html.push_str("</ul></nav>");
     }
@@ -177,7 +180,14 @@ fn sources(html: &mut String, sources: &[Source]) {
                 format_args!(
                     "<tr><td class=\"n\">{}</td><td class=\"n\">{:.3} s</td><td>{} {} port {}</td><td>{}</td><td class=\"n\">+{:.2}</td>\
                      <td class=\"n\">{:.2}</td></tr>",
-                    line.packet, line.after_s, line.proto, line.destination, line.port, line.outcome, line.step, line.score
+                    line.packet,
+                    line.after_s,
+                    line.proto,
+                    line.destination,
+                    line.port,
+                    line.outcome,
+                    line.step,
+                    line.score
                 ),
             );
         }

@@ -110,7 +110,9 @@ impl Tables for ReplayTables {
             Protocol::Udp if may_answer && !self.witness.has_asked(&packet.destination) => Socket::Connected,
             Protocol::Tcp if self.witness.open_since(&endpoint).is_some() => Socket::Listening,
             // A segment with ACK is of a connection from before the capture, unless it is refused.
-            Protocol::Tcp if is_segment(packet) && (may_answer || !self.witness.refused(&endpoint)) => Socket::Connected,
+            Protocol::Tcp if is_segment(packet) && (may_answer || !self.witness.refused(&endpoint)) => {
+                Socket::Connected
+            }
             _ => Socket::None,
         }
     }

@@ -12,9 +12,9 @@
 //! | nothing until the wait is over | closed |
 //! | nothing at all from an address | nobody may be there: judged like an address of a protected network |
 
-use std::collections::HashMap;
 use std::hash::Hash;
 
+use foldhash::HashMap;
 use scanguard_common::address::Address;
 use scanguard_common::class::Protocol;
 use scanguard_common::flow::Flow;
@@ -23,6 +23,8 @@ use scanguard_common::packet::{Parsed, Shape, tcp_flags};
 
 /// Entries of each table; the older half of more is forgotten.
 const MOST: usize = 1 << 19;
+/// The same of handshakes that began: they go on at once or not at all.
+const MOST_BEGUN: usize = 1 << 15;
 
 /// A map that forgets what was not asked for or written lately, in two generations.
 pub(super) struct Recent<K, V> {
@@ -32,7 +34,7 @@ pub(super) struct Recent<K, V> {
 
 impl<K, V> Default for Recent<K, V> {
     fn default() -> Self {
-        Self { now: HashMap::new(), before: HashMap::new() }
+        Self { now: HashMap::default(), before: HashMap::default() }
     }
 }
 
@@ -43,11 +45,16 @@ impl<K: Eq + Hash, V: Copy> Recent<K, V> {
 
     /// Keeps the value that there is.
     fn note(&mut self, key: K, value: V) {
+        self.note_of(key, value, MOST);
+    }
+
+    /// The same where so many entries are kept at most.
+    fn note_of(&mut self, key: K, value: V, most: usize) {
         if self.now.contains_key(&key) {
             return;
         }
         let value = self.before.remove(&key).unwrap_or(value);
-        if self.now.len() >= MOST / 2 {
+        if self.now.len() >= most / 2 {
             self.before = std::mem::take(&mut self.now);
         }
         self.now.insert(key, value);
@@ -125,7 +132,7 @@ impl Witness {
                 } else if flags & RST != 0 && flags & SYN == 0 {
                     self.refused.note(sender(parsed, Protocol::Tcp), ());
                 } else if flags == SYN {
-                    self.begun.note(Flow::of(parsed, Protocol::Tcp), ());
+                    self.begun.note_of(Flow::of(parsed, Protocol::Tcp), (), MOST_BEGUN);
                 }
             }
             Shape::Udp => {

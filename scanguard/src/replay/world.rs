@@ -1,8 +1,8 @@
 //! One capture's world: the datapath and the policy, on the capture's clock.
 
-use std::collections::HashMap;
 use std::ops::ControlFlow;
 
+use foldhash::{HashMap, HashMapExt as _};
 use ipnetwork::IpNetwork;
 use scanguard_common::address::{Address, prefix};
 use scanguard_common::class::Protocol;

@@ -96,7 +96,10 @@ fn write_capture(path: &std::path::Path, packets: u32) -> Result<()> {
         let builder = match place {
             0 => ethernet.ipv4(client, SERVER, 64).tcp(port, 443, 1, 65_000).syn(),
             1 => ethernet.ipv4(SERVER, client, 64).tcp(443, port, 9, 65_000).syn().ack(2),
-            24 => ethernet.ipv4([198, 51, 100, 66], SERVER, 64).tcp(40_000, (number / 25 % 1_000) as u16 + 1, 1, 1_024).syn(),
+            24 => ethernet
+                .ipv4([198, 51, 100, 66], SERVER, 64)
+                .tcp(40_000, (number / 25 % 1_000) as u16 + 1, 1, 1_024)
+                .syn(),
             odd if odd % 3 == 0 => ethernet.ipv4(client, SERVER, 64).tcp(port, 443, 2, 65_000).ack(10),
             _ => ethernet.ipv4(SERVER, client, 64).tcp(443, port, 10, 65_000).ack(2),
         };

@@ -1,12 +1,10 @@
 //! Detectors that others published, reduced to the values that they published: none is the product itself.
 //!
-//! All see the same: first packets of flows towards what is guarded, and whether each succeeds, as [`scanguard::replay`] tells it.
+//! All see the same: first packets of flows towards what is guarded, and whether each was answered ([`super::flows`]).
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
-use scanguard::replay::Told;
 use scanguard_common::address::Address;
-use scanguard_common::contact::Outcome;
 use scanguard_common::source::SourceKey;
 
 /// A first contact of a source.
@@ -16,31 +14,12 @@ pub struct Contact {
     pub source: SourceKey,
     /// Whom it asked.
     pub destination: Address,
-    /// For what: `ContactKind`.
-    pub asked: u8,
     /// The port.
     pub port: u16,
     /// Seconds since 1970.
     pub time: f64,
     /// Whether what it asked for is not there.
     pub failed: bool,
-}
-
-impl Contact {
-    /// What an event tells of a contact.
-    #[must_use]
-    pub fn of(told: &Told) -> Self {
-        let event = &told.event;
-        let outcome = Outcome::from_u8(event.outcome).unwrap_or_default();
-        Self {
-            source: event.source,
-            destination: event.destination,
-            asked: event.asked,
-            port: event.port,
-            time: told.unix_ns as f64 / 1e9,
-            failed: !matches!(outcome, Outcome::Unknown | Outcome::Public | Outcome::Restricted),
-        }
-    }
 }
 
 /// A detector.
@@ -234,7 +213,6 @@ mod tests {
             .map(|port| Contact {
                 source: SourceKey::default(),
                 destination: Address::default(),
-                asked: 0,
                 port,
                 time: 1e9 + f64::from(port) * apart,
                 failed,

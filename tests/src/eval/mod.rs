@@ -1,6 +1,7 @@
 //! How good scanguard is on labelled captures, beside what others published.
 
 pub mod baselines;
+pub mod flows;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,10 +11,7 @@ use anyhow::Result;
 use scanguard::config::Config;
 use scanguard::replay::labels::{Judged, Labels, Score, Totals};
 use scanguard::replay::{Options, replay};
-use scanguard_common::event::EventKind;
 use serde::Serialize;
-
-use baselines::Contact;
 
 /// Figures of one detector.
 #[derive(Clone, Debug, Serialize)]
@@ -63,14 +61,9 @@ pub fn evaluate(labels: &Path) -> Result<Evaluation> {
     }));
     for label in &labels.captures {
         let options =
-            Options { config: Config::default(), protect: label.protected.clone(), kernel: false, events: true };
+            Options { config: Config::default(), protect: label.protected.clone(), kernel: false, events: false };
         let replayed = replay(&labels.folder.join(&label.file), &options, |_| {})?;
-        let contacts: Vec<Contact> = replayed
-            .events
-            .iter()
-            .filter(|told| told.event.kind == EventKind::Contact as u8)
-            .map(Contact::of)
-            .collect();
+        let contacts = flows::contacts(&labels.folder.join(&label.file), &label.protected)?;
         let file = label.file.display().to_string();
         for row in &mut rows {
             let score = match baselines::ALL.iter().find(|baseline| baseline.name == row.name) {
