@@ -12,6 +12,7 @@ use scanguard::config::Config;
 use scanguard::replay::labels::{Labels, Totals};
 use scanguard::replay::report::Report;
 use scanguard::replay::{Options, page, replay};
+use scanguard_tests::binary_beside_tests;
 use scanguard_tests::eval::evaluate;
 use scanguard_tests::frames::{Mutations, table};
 
@@ -81,6 +82,99 @@ fn scanners_of_captures_that_nobody_here_made_are_found_and_customers_are_not() 
     assert!(false_conceal * 100 <= *benign_sources, "{:?}", evaluation.rows[0].captures);
 }
 
+/// Recorded in the laboratory: nmap asks a host with one open port for 150 others, and a customer reads pages before and after.
+fn own_capture() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("captures/scan.pcap")
+}
+
+fn scanguard(arguments: &[&str], input: Option<&Path>) -> (i32, String, String) {
+    let mut command = Command::new(binary_beside_tests());
+    command.arg("replay").args(arguments);
+    if let Some(input) = input {
+        command.stdin(fs::File::open(input).expect("a file"));
+    }
+    let output = command.output().expect("scanguard runs");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
+    (output.status.code().expect("an exit code"), text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn the_command_line_tells_whom_it_would_catch() {
+    let own = own_capture();
+    let path = own.to_str().expect("a path of text");
+    let folder = folder("cli");
+    let (code, json, _) = scanguard(&["--json", "--protect", "198.51.100.1/32", path], None);
+    let report: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    let capture = &report["captures"][0];
+    assert_eq!((code, &report["schema_version"]), (0, &1.into()));
+    assert_eq!(capture["acted"].as_array().map(Vec::len), Some(1), "{capture}");
+    assert_eq!(capture["acted"][0]["source"], "198.51.100.66");
+    assert_eq!(capture["acted"][0]["concealed"]["contacts"], 4, "the fourth failure crosses the threshold");
+    assert_eq!(capture["customers"]["noticed"], 0, "the customer notices nothing");
+
+    // From standard input it is the same, and so is what breaks off, as far as it goes.
+    let (code, other, _) = scanguard(&["--json", "--protect", "198.51.100.1/32", "-"], Some(&own));
+    assert_eq!((code, other.replace("\"-\"", &format!("\"{path}\""))), (0, json));
+    let broken = folder.join("broken.pcap");
+    let bytes = fs::read(&own).expect("a capture");
+    fs::write(&broken, &bytes[..bytes.len() - 7]).expect("a capture");
+    let (code, text, _) = scanguard(&[broken.to_str().expect("text")], None);
+    assert_eq!(code, 6, "partial input");
+    assert!(text.contains("it ends within a packet") && text.contains("198.51.100.66"), "{text}");
+
+    // Ports that are named, and an allowlist in a configuration.
+    let (_, text, _) = scanguard(&["--canary", "1-20", "--json", "--protect", "198.51.100.1/32", path], None);
+    let report: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(report["captures"][0]["acted"][0]["concealed"]["contacts"], 2, "two canaries are enough");
+    let (old, new) = (folder.join("old.toml"), folder.join("new.toml"));
+    fs::write(&old, "").expect("a file");
+    fs::write(&new, "allow = [\"198.51.100.66\"]\n").expect("a file");
+    let compare = ["--compare", old.to_str().expect("text"), new.to_str().expect("text")];
+    let (code, text, _) = scanguard(&[&[path], &compare[..]].concat(), None);
+    assert_eq!(code, 0);
+    assert!(text.contains("differently decided are 1 of 1 source") && text.contains("198.51.100.66"), "{text}");
+
+    // What cannot be is told.
+    for (arguments, status) in [
+        (&["nothing.pcap"][..], 1),
+        (&[][..], 2),
+        (&["--public", "22", "--canary", "22", path][..], 2),
+        (&["--labels", "nothing.toml", path][..], 2),
+    ] {
+        let (code, _, error) = scanguard(arguments, None);
+        assert_eq!(code, status, "{arguments:?}: {error}");
+        assert!(error.starts_with("scanguard: "), "{error}");
+    }
+    fs::remove_dir_all(folder).expect("the folder can be removed");
+}
+
+#[test]
+fn what_is_out_of_order_is_sorted() {
+    let folder = folder("order");
+    let bytes = fs::read(own_capture()).expect("a capture");
+    let mut packets = Vec::new();
+    let mut at = 24;
+    while let Some(header) = bytes.get(at..at + 16) {
+        let length = u32::from_le_bytes(header[8..12].try_into().expect("four bytes")) as usize;
+        packets.push(&bytes[at..at + 16 + length]);
+        at += 16 + length;
+    }
+    // Newest first, and spread over an hour.
+    let mut file = bytes[..24].to_vec();
+    for (number, packet) in packets.iter().enumerate().rev() {
+        let seconds = 1_800_000_000 + u32::try_from(number).expect("few packets") * 10;
+        file.extend_from_slice(&seconds.to_le_bytes());
+        file.extend_from_slice(&packet[4..]);
+    }
+    let path = folder.join("newest-first.pcap");
+    fs::write(&path, file).expect("a capture");
+    let replayed = replay(&path, &options(false, &["198.51.100.1/32"]), |_| {}).expect("a result");
+    assert!(replayed.sorted);
+    let (_, tale) = replayed.tales.first().expect("a source");
+    assert_eq!(tale.concealed.map(|at| at.contacts), Some(4));
+    fs::remove_dir_all(folder).expect("the folder can be removed");
+}
+
 #[test]
 fn the_kernel_judges_every_capture_as_the_replay_does() {
     let folder = folder("kernel");
@@ -101,6 +195,8 @@ fn the_kernel_judges_every_capture_as_the_replay_does() {
     };
     check(&own, vec!["192.0.2.0/24".parse().expect("a network")]);
     check(&own, Vec::new());
+    check(&own_capture(), Vec::new());
+    check(&own_capture(), vec!["198.51.100.1/32".parse().expect("a network")]);
     if let Some(labels) = labels() {
         let labels = Labels::read(&labels).expect("labels");
         for label in &labels.captures {

@@ -17,6 +17,16 @@ const CANNOT_RUN: u8 = 77;
 pub(crate) fn demo(root: &Path) -> Result<ExitCode> {
     let rights = Rights::find();
     build::build(root, Profile::Release)?;
+    if rights == Rights::None {
+        println!(
+            "The lab needs root (the kernel, network namespaces). Without it, this is what scanguard would have done to a capture of the \
+             lab, in which nmap scans a server that has a customer:\n"
+        );
+        let mut replay = Command::new(Profile::Release.folder(root).join("scanguard"));
+        replay.args(["replay", "--protect", "198.51.100.1/32"]).arg(root.join("tests/captures/scan.pcap"));
+        let status = replay.status().context("cannot start scanguard")?;
+        return Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+    }
     play(root, rights, |lab| lab.arg("demo"))
 }
 

@@ -285,3 +285,88 @@ fn by_version(packet: &[u8]) -> [u8; 2] {
         _ => ETHERTYPE_IP4,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    /// An IPv4 packet with nothing in it.
+    const PACKET: [u8; 20] = [0x45, 0, 0, 20, 0, 1, 0, 0, 64, 59, 0, 0, 192, 0, 2, 1, 192, 0, 2, 2];
+
+    fn pcap(link: u32, magic: u32, data: &[u8]) -> Vec<u8> {
+        let length = u32::try_from(data.len()).expect("short");
+        let words = [magic, 0x0004_0002, 0, 0, 65_535, link, 1_800_000_000, 5, length, length];
+        words.iter().flat_map(|word| word.to_le_bytes()).chain(data.iter().copied()).collect()
+    }
+
+    /// Times and frames.
+    fn all(bytes: Vec<u8>) -> (Vec<(u64, Vec<u8>)>, Ending) {
+        let mut frames = Vec::new();
+        let input = unpack(io::Cursor::new(bytes)).expect("an input");
+        let ending = read(input, |captured| {
+            frames.push((captured.time_ns, captured.frame.to_vec()));
+            ControlFlow::Continue(())
+        });
+        (frames, ending)
+    }
+
+    fn framed(payload: &[u8]) -> Vec<u8> {
+        [&[2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x08, 0x00], payload].concat()
+    }
+
+    #[test]
+    fn links_of_all_kinds_become_ethernet() {
+        let cooked = [&[0; 14][..], &[0x08, 0x00], &PACKET].concat();
+        let cooked2 = [&[0x08, 0x00][..], &[0; 18], &PACKET].concat();
+        let null = [&[2, 0, 0, 0][..], &PACKET].concat();
+        for (link, data) in [(113, cooked), (276, cooked2), (101, PACKET.to_vec()), (12, PACKET.to_vec()), (0, null)] {
+            let (frames, ending) = all(pcap(link, 0xa1b2_c3d4, &data));
+            assert_eq!(frames, [(1_800_000_000_000_005_000, framed(&PACKET))], "link {link}");
+            assert_eq!(ending, Ending { frames: 1, ..Ending::default() }, "link {link}");
+        }
+        let (frames, ending) = all(pcap(1, 0xa1b2_3c4d, &framed(&PACKET)));
+        assert_eq!(frames, [(1_800_000_000_000_000_005, framed(&PACKET))], "nanoseconds");
+        assert_eq!(ending.broken, None);
+        let (frames, ending) = all(pcap(105, 0xa1b2_c3d4, &PACKET));
+        assert_eq!((frames.len(), ending.foreign), (0, 1), "802.11 is not understood");
+    }
+
+    #[test]
+    fn what_is_compressed_is_unpacked() {
+        let plain = pcap(1, 0xa1b2_c3d4, &framed(&PACKET));
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(&plain).expect("packed");
+        let zstd = ruzstd::encoding::compress_to_vec(plain.as_slice(), ruzstd::encoding::CompressionLevel::Fastest);
+        for packed in [gzip.finish().expect("packed"), zstd] {
+            assert_eq!(all(packed), all(plain.clone()));
+        }
+    }
+
+    #[test]
+    fn what_is_no_capture_says_so() {
+        for (bytes, reason) in
+            [(&b""[..], "it is empty"), (b"hello, world, this is text and no capture", "neither pcap nor pcapng")]
+        {
+            let (frames, ending) = all(bytes.to_vec());
+            assert!(frames.is_empty());
+            assert!(ending.broken.as_deref().is_some_and(|broken| broken.contains(reason)), "{ending:?}");
+        }
+    }
+
+    #[test]
+    fn what_breaks_off_is_read_so_far() {
+        let mut whole = pcap(1, 0xa1b2_c3d4, &framed(&PACKET));
+        let more = whole[24..].to_vec();
+        whole.extend_from_slice(&more);
+        let (frames, ending) = all(whole[..whole.len() - 1].to_vec());
+        assert_eq!(frames.len(), 1);
+        assert_eq!(ending.broken.as_deref(), Some("after packet 1: it ends within a packet"));
+        // A length of four gigabytes.
+        let at = 24 + 16 + 34 + 8;
+        whole[at..at + 4].fill(0xff);
+        let (frames, ending) = all(whole);
+        assert_eq!((frames.len(), ending.broken.is_some()), (1, true));
+    }
+}

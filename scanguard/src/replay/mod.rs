@@ -127,7 +127,8 @@ pub fn replay(path: &Path, options: &Options, progress: impl Fn(u64) + Clone + S
     }
     let mut world = World::new(&options.config, &options.protect, kernel.as_mut())?;
     world.keep_events = options.events;
-    let (mut bytes, mut places): (Vec<u8>, Vec<(u64, u64, usize, usize)>) = (Vec::new(), Vec::new());
+    let mut bytes: Vec<u8> = Vec::new();
+    let mut places = Vec::new();
     let mut is_too_large = false;
     let ending = capture::read(capture::open(path, progress)?, |Captured { number, time_ns, frame }| {
         let start = bytes.len();

@@ -109,9 +109,8 @@ fn whole(capture: &Capture, report: &Report, paint: Paint) -> String {
     }
     if !capture.close.is_empty() {
         text.push_str(&format!(
-            "\n{} {} something, but not enough:\n\n",
-            counted(capture.close.len() as u64, "source", "sources"),
-            if capture.close.len() == 1 { "missed" } else { "missed" }
+            "\n{} missed something, but not enough:\n\n",
+            counted(capture.close.len() as u64, "source", "sources")
         ));
         text.push_str(&sources_table(&capture.close, paint));
     }
@@ -244,7 +243,7 @@ pub fn differences(found: &Differences, paint: Paint) -> String {
             continue;
         }
         text.push_str(&format!(
-            "{} of {} are decided differently\n\n",
+            "differently decided are {} of {}\n\n",
             capture.differences.len(),
             counted(capture.differences.len() as u64 + capture.same, "source", "sources")
         ));
