@@ -5,7 +5,7 @@
 //!   over it.
 //! - [`frames`]: a table of frames and endless mutations of them; [`twin`] feeds them to the kernel and to the host's
 //!   model and compares; [`rig`] is what stands beside the datapath.
-//! - [`eval`]: labelled captures, judged by scanguard and by what others published; [`bench`] measures.
+//! - [`eval`]: labelled captures, judged by scanguard and by what others published; [`mod@bench`] measures.
 
 pub mod answers;
 pub mod bench;

@@ -239,6 +239,20 @@ impl MemoryTables {
         self.sessions.borrow().values().map(|record| unsafe { *record.get() }).collect()
     }
 
+    /// The record of a source.
+    #[must_use]
+    pub fn record(&self, source: &SourceKey) -> Option<SourceRecord> {
+        // SAFETY: as in `Records::all`.
+        self.sources.records.borrow().get(source).map(|record| unsafe { *record.get() })
+    }
+
+    /// What is counted of a source's sessions.
+    #[must_use]
+    pub fn session(&self, source: &SourceKey) -> Option<SessionRecord> {
+        // SAFETY: as in `Records::all`.
+        self.sessions.borrow().get(source).map(|record| unsafe { *record.get() })
+    }
+
     /// What is remembered beyond sources and networks.
     #[must_use]
     pub fn all_state(&self) -> State {
@@ -256,6 +270,15 @@ impl MemoryTables {
                 let oldest = oldest_kept(times, most);
                 records.retain(|_, record| record.get_mut().last_seen_ns >= oldest);
             }
+        }
+        let sessions = self.sessions.get_mut();
+        if sessions.len() > 2 * most {
+            let last = |record: &mut Box<UnsafeCell<SessionRecord>>| {
+                let record = record.get_mut();
+                record.public.last_ns.max(record.restricted.last_ns)
+            };
+            let oldest = oldest_kept(sessions.values_mut().map(last).collect(), most);
+            sessions.retain(|_, record| last(record) >= oldest);
         }
         trim_by(self.opened.get_mut(), most, |seen_ns| *seen_ns);
         trim_by(self.asked.get_mut(), most, |asked| asked.time_ns);

@@ -264,6 +264,11 @@ impl Tables {
         Ok(was)
     }
 
+    pub(super) fn write_record(&mut self, record: &SourceRecord) -> Result<(), KernelError> {
+        let bytes: RecordBytes = to_bytes(record);
+        self.written.sources.insert(record.source.0.bytes(), bytes, EXISTING).map_err(map_error("SOURCES"))
+    }
+
     /// Brings the census of maps up to date, for the datapath asks only maps that have entries.
     pub(super) fn take_census(&mut self) -> Result<(), KernelError> {
         self.config.census = self.decided.census(&self.config);

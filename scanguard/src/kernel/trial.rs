@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use aya::programs::{TestRun as _, TestRunOptions};
 use scanguard_common::flow::Flow;
+use scanguard_common::record::SourceRecord;
 use scanguard_common::tables::Socket;
 
 use super::datapath::Datapath;
@@ -56,5 +57,13 @@ impl Datapath {
     pub fn set_virtual_socket(&mut self, flow: &Flow, socket: Socket) -> Result<(), KernelError> {
         let key = to_bytes::<_, FlowBytes>(flow);
         self.virtual_sockets.insert(key, socket as u32, 0).map_err(map_error("VIRTUAL_SOCKETS"))
+    }
+
+    /// Replaces the record of a source, as what sockets tell does, of which there are no trial runs.
+    ///
+    /// # Errors
+    /// When the map cannot be written.
+    pub fn set_virtual_record(&mut self, record: &SourceRecord) -> Result<(), KernelError> {
+        self.write_record(record)
     }
 }

@@ -15,9 +15,10 @@ use scanguard_common::event::Event;
 use scanguard_common::flow::Flow;
 use scanguard_common::opened::Endpoint;
 use scanguard_common::packet::{Parsed, Shape};
+use scanguard_common::record::SourceRecord;
 use scanguard_common::source::SourceKey;
 use scanguard_common::tables::{Socket, Tables as _};
-use scanguard_common::verdict::Verdict;
+use scanguard_common::verdict::{Known, Verdict};
 
 use super::tables::ReplayTables;
 use crate::kernel::trial::{XDP_DROP, XDP_PASS};
@@ -104,6 +105,15 @@ impl Kernel {
             }
         }
         Ok(())
+    }
+
+    pub(super) fn set_known(&mut self, source: SourceKey, known: &Known) -> Result<()> {
+        Ok(self.datapath.set_known(source, known)?)
+    }
+
+    /// What sockets did to a record, which no trial run shows.
+    pub(super) fn set_record(&mut self, record: &SourceRecord) -> Result<()> {
+        Ok(self.datapath.set_virtual_record(record)?)
     }
 
     /// Gives the kernel the same world as the host has for this packet: the clock, whose address is asked, and its sockets.

@@ -5,6 +5,7 @@
 //! | [`capture`] | reads pcap and pcapng |
 //! | `witness` | tells from the capture which ports are open, in place of sockets |
 //! | `line` | lets frames wait until the answers to them are known |
+//! | `sessions` | follows TCP connections, as sockets would tell of them |
 //! | `tables` | the datapath's tables |
 //! | `world` | judges frame by frame, and hears events as the daemon does |
 //! | `kernel` | the real programs beside it, compared packet by packet |
@@ -21,6 +22,7 @@ pub mod labels;
 mod line;
 pub mod page;
 pub mod report;
+mod sessions;
 mod tables;
 pub mod tale;
 mod witness;

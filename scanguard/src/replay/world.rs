@@ -9,7 +9,7 @@ use scanguard_common::class::Protocol;
 use scanguard_common::config::KernelConfig;
 use scanguard_common::contact::Outcome;
 use scanguard_common::counter::Counter;
-use scanguard_common::datapath::{Case, leave, pass_plain, process};
+use scanguard_common::datapath::{Case, connection, leave, pass_plain, process};
 use scanguard_common::event::{Answer, Event, EventKind};
 use scanguard_common::host::Frame;
 use scanguard_common::opened::Endpoint;
@@ -17,15 +17,17 @@ use scanguard_common::packet::{Parsed, Shape, parse, parse_leaving, plain_segmen
 use scanguard_common::reason::{Level, Mode, REASON_SLOTS, Reason};
 use scanguard_common::source::SourceKey;
 use scanguard_common::tables::Tables as _;
-use scanguard_common::verdict::{Origin, Verdict};
+use scanguard_common::verdict::{Known, Origin, Verdict};
 
 use super::capture::Captured;
 use super::kernel::Kernel;
 use super::line::Line;
+use super::sessions::{Change, Sessions};
 use super::tables::ReplayTables;
 use super::tale::{Moment, Tale};
 use super::witness::is_nobodys;
 use crate::config::Config;
+use crate::known::People;
 use crate::net::NetSettings;
 use crate::policy::{Action, Clock, Event as PolicyEvent, Policy};
 use crate::ports::{Observation, PortTracker};
@@ -53,6 +55,8 @@ pub(super) struct World<'k> {
     tables: ReplayTables,
     config: Config,
     policy: Policy,
+    sessions: Sessions,
+    people: People,
     guarded: Vec<(Address, u8)>,
     line: Line,
     first_ns: Option<u64>,
@@ -129,6 +133,8 @@ impl<'k> World<'k> {
             tables,
             config: config.clone(),
             policy: Policy::default(),
+            sessions: Sessions::new(),
+            people: People::default(),
             guarded: protect.iter().map(|network| prefix(network.network(), network.prefix())).collect(),
             line: Line::default(),
             first_ns: None,
@@ -242,12 +248,65 @@ impl<'k> World<'k> {
 
     fn judge(&mut self, parsed: &Parsed, frame: &[u8], number: u64, unix_ns: u64) -> anyhow::Result<()> {
         let is_ip = !matches!(parsed.shape, Shape::NotIp | Shape::Malformed);
+        let (arrives, leaves) = (self.guards(&parsed.destination), is_ip && self.guards(&parsed.source));
         // What is not IP is for nobody in particular: it is counted.
-        if !is_ip || self.guards(&parsed.destination) {
+        if !is_ip || arrives {
             self.arrive(parsed, frame, number, unix_ns)?;
         }
-        if is_ip && self.guards(&parsed.source) {
+        if leaves {
             self.depart(frame, number, unix_ns)?;
+        }
+        if parsed.shape == Shape::Tcp
+            && let Some(change) = {
+                let Self { sessions, tables, .. } = self;
+                sessions.see(parsed, frame, (arrives, leaves), |cookie| _ = tables.memory.end_session(cookie))
+            }
+        {
+            self.connect(change, number, unix_ns)?;
+        }
+        Ok(())
+    }
+
+    /// What sockets tell of connections, and what the daemon makes of it.
+    fn connect(&mut self, change: Change, number: u64, unix_ns: u64) -> anyhow::Result<()> {
+        const DAY_NS: u64 = 86_400_000_000_000;
+        self.tables.guarded.set(None);
+        let connection = match change {
+            Change::Begun(connection) => {
+                connection::begin(&connection, &self.tables);
+                connection
+            }
+            Change::Ended(connection, bytes_in, bytes_out) => {
+                connection::end(&connection, bytes_in, bytes_out, &self.tables);
+                connection
+            }
+        };
+        let events = self.take_events();
+        self.hear(&events, number, unix_ns)?;
+        let keys = self.settings().keys;
+        let (Change::Ended(..), Some(source)) = (change, keys.source_of(connection.remote, connection.version)) else {
+            return Ok(());
+        };
+        if let Some(record) = self.tables.memory.session(&source) {
+            // Days of the capture's clock.
+            self.people.fold(&record, |_| unix_ns / 1_000_000_000);
+        }
+        let until = self.people.get(&source).map_or(0, |known| {
+            let restricted = known.restricted;
+            if restricted.is_known(unix_ns / 1_000_000_000) { restricted.until() } else { 0 }
+        });
+        let ahead_ns = until.saturating_mul(1_000_000_000).saturating_sub(unix_ns);
+        if ahead_ns >= DAY_NS {
+            let known = Known { restricted_until_ns: self.now_ns.saturating_add(ahead_ns) };
+            self.tables.memory.set_known(source, known);
+            if let Some(kernel) = &mut self.kernel {
+                kernel.set_known(source, &known)?;
+            }
+        }
+        if let Some(kernel) = &mut self.kernel
+            && let Some(record) = self.tables.memory.record(&source)
+        {
+            kernel.set_record(&record)?;
         }
         Ok(())
     }
