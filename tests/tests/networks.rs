@@ -38,10 +38,12 @@ fn services_of_containers_are_found_by_what_they_answer_and_scans_learn_no_more_
 fn sweeps_of_a_protected_network_are_concealed_and_its_customers_are_not() {
     let report = enforced("gateway");
     assert_eq!(report.rows.len(), 4, "{report}");
+    // Four contacts make a suspect. A contact may share its bit of 256 with an earlier one, once in forty scans, and counts nothing then.
+    let most = 4 + 1;
     for row in &report.rows {
         assert!(row.customers.requests >= 900, "{row}");
         assert!(row.scanner.probes_sent >= 250, "{row}");
-        assert!(row.scanner.unanswered_before_concealed.is_some_and(|hosts| hosts <= 4), "{row}");
+        assert!(row.scanner.unanswered_before_concealed.is_some_and(|hosts| hosts <= most), "{row}");
         assert!(!row.verdicts.is_empty(), "{row}");
     }
 }
