@@ -44,6 +44,13 @@ impl PortClass {
         matches!(self, Self::Closed | Self::Canary)
     }
 
+    /// Whether it may be hidden from suspects.
+    #[inline(always)]
+    #[must_use]
+    pub const fn may_be_hidden(self) -> bool {
+        matches!(self, Self::Closed | Self::Canary | Self::Restricted)
+    }
+
     /// The name in metrics, JSON and the configuration.
     #[must_use]
     pub const fn label(self) -> &'static str {
@@ -62,6 +69,8 @@ impl PortClass {
 pub struct PortEntry(u8);
 
 const ELSEWHERE_SHIFT: u32 = 4;
+const OWN: u8 = 0x07;
+const FALLBACK: u8 = 0x08;
 
 impl PortEntry {
     /// An entry. `elsewhere` is for ports of containers and of hosts behind this one: `public` and `restricted` are what the port is once
@@ -89,7 +98,20 @@ impl PortEntry {
     #[inline(always)]
     #[must_use]
     pub const fn own(self) -> PortClass {
-        PortClass::from_u8(self.0 & 0xf)
+        PortClass::from_u8(self.0 & OWN)
+    }
+
+    /// The same of a port that clients fall back to on their own: it is never challenged.
+    #[must_use]
+    pub const fn fallback(self) -> Self {
+        Self(self.0 | FALLBACK)
+    }
+
+    /// Whether clients fall back to it on their own.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_fallback(self) -> bool {
+        self.0 & FALLBACK != 0
     }
 
     /// The class of such a port that has answered.

@@ -2,6 +2,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use crate::challenge::{ChallengeMode, ChallengeRules};
 use crate::flow::SENT_NS;
 use crate::reason::Mode;
 use crate::record::ConcealRules;
@@ -34,6 +35,8 @@ pub struct KernelConfig {
     pub conceal: ConcealRules,
     /// When suspects arise too fast.
     pub storm: StormRules,
+    /// How suspects are challenged.
+    pub challenge: ChallengeRules,
     /// Which maps have entries.
     pub census: Census,
     /// When enforcing ends by itself, whatever becomes of the daemon: all ones for never.
@@ -72,6 +75,7 @@ impl KernelConfig {
             score: ScoreRules::new(),
             conceal: ConcealRules::new(),
             storm: StormRules::new(),
+            challenge: ChallengeRules { keys: [[0; 2]; 2], mode: ChallengeMode::Canary as u32, reply: 0 },
             census: Census {
                 verdicts: 0,
                 hard_verdicts: 0,
@@ -94,7 +98,7 @@ impl KernelConfig {
         }
     }
 
-    /// The same settings with what watches of the running daemon found out, which no configuration says.
+    /// The same settings with what watches of the running daemon found out, and the keys it chose: no configuration says them.
     #[must_use]
     pub const fn with_watched(self, before: &Self) -> Self {
         Self {
@@ -103,6 +107,7 @@ impl KernelConfig {
             egress_since_ns: before.egress_since_ns,
             forwards: before.forwards,
             learnt: before.learnt,
+            challenge: ChallengeRules { keys: before.challenge.keys, ..self.challenge },
             ..self
         }
     }

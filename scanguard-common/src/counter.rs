@@ -6,9 +6,11 @@
 //! | attempts | (port class, protocol) | packets and bytes of new flows |
 //! | contacts | outcome | first packets of a source to a (destination, protocol, port) |
 //! | losses | [`Loss`] | what could not be recorded |
+//! | challenges | ([`ChallengeKind`], [`ChallengeResult`]) | what became of challenges |
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use crate::challenge::{ChallengeKind, ChallengeResult};
 use crate::class::{PortClass, Protocol};
 use crate::contact::Outcome;
 use crate::reason::{Level, Mode, REASON_SLOTS, Reason};
@@ -29,28 +31,33 @@ pub struct Counter {
 pub enum Loss {
     /// An event found the ring buffer EVENTS full.
     Events = 0,
+    /// A proof found the ring buffer PROOFS full.
+    Proofs = 1,
 }
 
 impl Loss {
     /// How many there are.
-    pub const COUNT: usize = 1;
+    pub const COUNT: usize = 2;
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; Self::COUNT] = [Self::Events];
+    pub const ALL: [Self; Self::COUNT] = [Self::Events, Self::Proofs];
 }
 
 const VERDICTS: usize = Level::COUNT * REASON_SLOTS * Mode::COUNT;
 const ATTEMPTS: usize = PortClass::COUNT * Protocol::COUNT;
 const CONTACT_SLOTS: usize = 32;
 const LOSS_SLOTS: usize = 16;
+const RESULT_SLOTS: usize = 16;
 
 const ATTEMPTS_AT: usize = VERDICTS;
 const CONTACTS_AT: usize = ATTEMPTS_AT + ATTEMPTS;
 const LOSSES_AT: usize = CONTACTS_AT + CONTACT_SLOTS;
+const CHALLENGES_AT: usize = LOSSES_AT + LOSS_SLOTS;
 
 /// Entries of the COUNTERS map.
-pub const COUNTER_ENTRIES: u32 = (LOSSES_AT + LOSS_SLOTS) as u32;
+pub const COUNTER_ENTRIES: u32 = (CHALLENGES_AT + ChallengeKind::COUNT * RESULT_SLOTS) as u32;
 
 const _: () = assert!(Outcome::ALL.len() <= CONTACT_SLOTS && Loss::COUNT <= LOSS_SLOTS);
+const _: () = assert!(ChallengeResult::ALL.len() <= RESULT_SLOTS);
 
 /// A place in the COUNTERS map.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -92,6 +99,13 @@ impl CounterIndex {
         Self((LOSSES_AT + loss as usize) as u32)
     }
 
+    /// What became of challenges of a kind.
+    #[inline(always)]
+    #[must_use]
+    pub const fn challenge(kind: ChallengeKind, result: ChallengeResult) -> Self {
+        Self((CHALLENGES_AT + kind as usize * RESULT_SLOTS + result as usize) as u32)
+    }
+
     /// The index in the map, below [`COUNTER_ENTRIES`].
     #[inline(always)]
     #[must_use]
@@ -121,6 +135,9 @@ mod tests {
         }
         all.extend(Outcome::ALL.iter().map(|outcome| CounterIndex::contact(*outcome)));
         all.extend(Loss::ALL.map(CounterIndex::loss));
+        for kind in ChallengeKind::ALL {
+            all.extend(ChallengeResult::ALL.iter().map(|result| CounterIndex::challenge(kind, *result)));
+        }
         let distinct: std::collections::HashSet<_> = all.iter().collect();
         assert_eq!(distinct.len(), all.len());
         assert!(all.iter().all(|index| index.get() < COUNTER_ENTRIES));

@@ -27,6 +27,8 @@ pub enum EventKind {
     SessionEnd = 8,
     /// A port of a protected network answered that had not.
     OpenedElsewhere = 9,
+    /// A source completed a decoy: whoever sends is really there. On the ring PROOFS.
+    Completed = 10,
 }
 
 /// What was answered, as far as it tells whether a port is open.
@@ -94,6 +96,7 @@ impl EventKind {
             7 => Some(Self::Session),
             8 => Some(Self::SessionEnd),
             9 => Some(Self::OpenedElsewhere),
+            10 => Some(Self::Completed),
             _ => None,
         }
     }

@@ -4,11 +4,12 @@
 //! mean. So the version is part of the path of the pins, and rises with every change of a struct, a number or a capacity below.
 
 /// The version.
-pub const LAYOUT: u32 = 2;
+pub const LAYOUT: u32 = 3;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::challenge::{ChallengeRecord, Nic, Pass};
     use crate::class::PORT_ENTRIES;
     use crate::config::KernelConfig;
     use crate::counter::{COUNTER_ENTRIES, Counter};
@@ -41,12 +42,15 @@ mod tests {
             size_of::<Flow>(),
             size_of::<SessionRecord>(),
             size_of::<LiveSession>(),
+            size_of::<ChallengeRecord>(),
+            size_of::<Pass>(),
+            size_of::<Nic>(),
             PORT_ENTRIES as usize,
             COUNTER_ENTRIES as usize,
         ];
         assert_eq!(
             (LAYOUT, sizes),
-            (2, [264, 32, 16, 72, 24, 144, 48, 32, 16, 8, 8, 40, 16, 40, 136, 32, 131_072, 447])
+            (3, [304, 32, 16, 72, 24, 144, 48, 40, 16, 8, 8, 40, 16, 40, 136, 32, 64, 16, 8, 131_072, 479])
         );
     }
 }

@@ -21,6 +21,7 @@
 //! | [`session`] | who really got in |
 //! | [`storm`] | whether somebody forges suspects |
 //! | [`verdict`] | what userspace decided about it |
+//! | [`challenge`] | what a suspect is answered |
 //! | [`reason`] | why a packet was passed or dropped |
 //! | [`counter`], [`event`] | what userspace is told |
 //! | [`config`] | what userspace tells the kernel |
@@ -32,6 +33,7 @@
 
 pub mod address;
 pub mod atomic;
+pub mod challenge;
 pub mod class;
 pub mod config;
 pub mod contact;
@@ -39,6 +41,7 @@ pub mod counter;
 pub mod datapath;
 pub mod event;
 pub mod flow;
+mod hash;
 #[cfg(any(test, feature = "host"))]
 pub mod host;
 mod labelled;

@@ -35,6 +35,8 @@ labelled! {
     BlockedPrivate = 23, "blocked_private", "A source under block private asked for a port that is not public.";
     BlockedAll = 24, "blocked_all", "A new flow or probe of a source under block all.";
     BlockedHard = 25, "blocked_hard", "A packet of an established flow, or of none, of a source under a hard block.";
+    Retried = 26, "retried", "A suspect's SYN to a restricted port that came again after a challenge: a real stack is behind its address.";
+    DecoyCompleted = 27, "decoy_completed", "The ACK that completes a decoy: it belongs to no connection.";
 }
 
 impl Reason {
@@ -48,6 +50,7 @@ impl Reason {
             | Self::HiddenProbe
             | Self::HiddenProtocol
             | Self::HiddenNetwork
+            | Self::DecoyCompleted
             | Self::Storm => Level::Conceal,
             Self::BlockedPrivate | Self::BlockedAll | Self::BlockedHard => Level::Block,
             _ => Level::None,

@@ -8,6 +8,7 @@ use core::cell::UnsafeCell;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::atomic;
+use crate::challenge::TOTAL_LIMIT;
 
 /// When a storm begins and how long it lasts.
 #[derive(Clone, Copy, Debug, Eq, FromBytes, Immutable, IntoBytes, KnownLayout, PartialEq)]
@@ -47,6 +48,8 @@ pub struct State {
     pub storm_until_ns: u64,
     /// When the last network ceases to be a suspect; in the past when none is.
     pub networks_until_ns: u64,
+    /// Of the limit of answers to all sources together.
+    pub answers_ns: u64,
 }
 
 /// The state in a table that other CPUs write to at the same time.
@@ -79,6 +82,14 @@ impl<'a> StateCell<'a> {
     pub fn has_networks(self, now_ns: u64) -> bool {
         // SAFETY: as in `is_storm`.
         unsafe { (&raw const (*self.state.get()).networks_until_ns).read_volatile() > now_ns }
+    }
+
+    /// Takes an answer from what all sources together may have.
+    #[inline(always)]
+    #[must_use]
+    pub fn take_answer(self, now_ns: u64) -> bool {
+        // SAFETY: as in `is_storm`; the word is changed by atomics.
+        unsafe { TOTAL_LIMIT.take_from(&raw mut (*self.state.get()).answers_ns, now_ns) }
     }
 
     /// A network is a suspect until then.

@@ -1,6 +1,7 @@
 //! Where the datapath's state lives, what time it is, and which sockets exist.
 
 use crate::address::Address;
+use crate::challenge::{ChallengeCell, Pass};
 use crate::class::{PortClass, PortEntry, Protocol};
 use crate::config::KernelConfig;
 use crate::counter::CounterIndex;
@@ -124,6 +125,51 @@ pub trait Tables {
         Self: Sized,
     {
         part.run(case, self)
+    }
+
+    /// Reads what an answer to the frame needs, and says whether it may be answered
+    /// ([`crate::packet::reply::examine`]). A host that answers nothing need not know how.
+    #[inline(always)]
+    fn examine(&self, _case: &mut Case) -> bool {
+        false
+    }
+
+    /// What is kept of a source that was answered.
+    #[inline(always)]
+    fn challenged(&self, _source: &SourceKey) -> Option<ChallengeCell<'_>> {
+        None
+    }
+
+    /// The same for a source of which nothing is; nothing when the table takes no new entry.
+    #[inline(always)]
+    fn new_challenged(&self, _source: &SourceKey) -> Option<ChallengeCell<'_>> {
+        None
+    }
+
+    /// The pass of a connection; one that ended long ago if there is none.
+    #[inline(always)]
+    fn pass(&self, _flow: &Flow) -> Pass {
+        Pass::default()
+    }
+
+    /// Gives a connection a pass.
+    #[inline(always)]
+    fn set_pass(&self, _flow: &Flow, _pass: &Pass) {}
+
+    /// When an address of ours was last seen refusing something, 0 if never.
+    #[inline(always)]
+    fn refused(&self, _address: &Address) -> u64 {
+        0
+    }
+
+    /// An address of ours was seen refusing something.
+    #[inline(always)]
+    fn refuse(&self, _address: &Address, _now_ns: u64) {}
+
+    /// Tells userspace of a proof, which no noise may crowd out; false when that ring buffer is full.
+    #[inline(always)]
+    fn prove(&self, _event: &Event) -> bool {
+        true
     }
 
     /// Tells userspace; false when the ring buffer is full.

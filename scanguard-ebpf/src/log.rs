@@ -17,6 +17,7 @@ pub(crate) fn action(context: &XdpContext, length: usize, action: Action) {
         let done = match action {
             Action::Pass => "pass",
             Action::Drop => "drop",
+            Action::Answer => "answer",
         };
         debug!(context, "frame of {} bytes on interface {}: {}", length, context.ingress_ifindex(), done);
     }

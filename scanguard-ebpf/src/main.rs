@@ -19,6 +19,7 @@ mod frame;
 mod log;
 mod maps;
 mod parts;
+mod reply;
 mod tables;
 
 use aya_ebpf::bindings::xdp_action;
@@ -51,6 +52,7 @@ fn scanguard(context: XdpContext) -> u32 {
     match action {
         Action::Pass => xdp_action::XDP_PASS,
         Action::Drop => xdp_action::XDP_DROP,
+        Action::Answer => reply::scanguard_reply(context.ctx),
     }
 }
 

@@ -8,10 +8,12 @@ use aya_ebpf::programs::{SockOpsContext, TcContext, XdpContext};
 use scanguard_common::class::Protocol;
 use scanguard_common::datapath::{Case, Part};
 use scanguard_common::packet::Parsed;
+use scanguard_common::packet::reply::examine;
 use scanguard_common::tables::Socket;
 
+use crate::frame::NearFrame;
 use crate::maps::case::{self, Way};
-use crate::maps::sockets;
+use crate::maps::{challenged, sockets};
 use crate::tables::{Hook, KernelTables};
 
 impl Hook for XdpContext {
@@ -32,7 +34,18 @@ impl Hook for XdpContext {
             Part::SuspectNetwork => scanguard_suspect_network(context),
             Part::Prefix => scanguard_prefix(context),
             Part::Answer => 0, // Nothing arrives that leaves.
+            Part::Challenge => scanguard_challenge(context),
+            Part::Complete => scanguard_complete(context),
+            Part::Retry => scanguard_retry(context),
         }
+    }
+
+    #[inline(always)]
+    fn examine(&self, case: &mut Case) -> bool {
+        shared(case);
+        let answerable = scanguard_examine(self.ctx) != 0;
+        shared(case);
+        answerable
     }
 }
 
@@ -40,6 +53,11 @@ impl Hook for TcContext {
     #[inline(always)]
     fn socket(&self, _packet: &Parsed, _protocol: Protocol) -> Socket {
         Socket::None // Not asked of what leaves.
+    }
+
+    #[inline(always)]
+    fn examine(&self, _case: &mut Case) -> bool {
+        false // Nothing is answered here.
     }
 
     #[inline(always)]
@@ -58,6 +76,11 @@ impl Hook for SockOpsContext {
     #[inline(always)]
     fn socket(&self, _packet: &Parsed, _protocol: Protocol) -> Socket {
         Socket::None // It is one.
+    }
+
+    #[inline(always)]
+    fn examine(&self, _case: &mut Case) -> bool {
+        false // Nothing is answered here.
     }
 
     #[inline(always)]
@@ -116,6 +139,21 @@ parts! {
     scanguard_hide = Hide,
     scanguard_suspect_network = SuspectNetwork,
     scanguard_prefix = Prefix,
+    scanguard_challenge = Challenge,
+    scanguard_complete = Complete,
+    scanguard_retry = Retry,
+}
+
+/// [`scanguard_common::packet::reply::examine`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn scanguard_examine(context: *mut xdp_md) -> u32 {
+    needed(context);
+    let context = XdpContext::new(context);
+    let (Some(nic), Some(case)) = (challenged::nic(context.ingress_ifindex() as u32), case::get(Way::In)) else {
+        return 0;
+    };
+    examine(&NearFrame::new(&context), &case.parsed, nic, &mut case.reply).into()
 }
 
 parts! {

@@ -1,6 +1,7 @@
 //! The datapath's tables, in BPF maps.
 
 use scanguard_common::address::Address;
+use scanguard_common::challenge::{ChallengeCell, Pass};
 use scanguard_common::class::{PortEntry, Protocol};
 use scanguard_common::config::KernelConfig;
 use scanguard_common::counter::CounterIndex;
@@ -17,13 +18,18 @@ use scanguard_common::tables::{Socket, Tables};
 use scanguard_common::verdict::{Known, Verdict};
 
 use crate::clock;
-use crate::maps::{config, counters, events, flows, opened, own, ports, sessions, sources, state, suspects, verdicts};
+use crate::maps::{
+    challenged, config, counters, events, flows, opened, own, ports, sessions, sources, state, suspects, verdicts,
+};
 use crate::parts;
 
 /// What a program's context is asked.
 pub(crate) trait Hook {
     /// The socket that a packet would reach.
     fn socket(&self, packet: &Parsed, protocol: Protocol) -> Socket;
+
+    /// Reads what an answer to the frame needs.
+    fn examine(&self, case: &mut Case) -> bool;
 
     /// Runs a part of the datapath in its own function.
     fn part(&self, part: Part) -> u32;
@@ -206,6 +212,46 @@ impl<H: Hook> Tables for KernelTables<'_, H> {
         let result = self.context.part(part);
         parts::shared(case);
         result
+    }
+
+    #[inline(always)]
+    fn examine(&self, case: &mut Case) -> bool {
+        self.context.examine(case)
+    }
+
+    #[inline(always)]
+    fn challenged(&self, source: &SourceKey) -> Option<ChallengeCell<'_>> {
+        challenged::get(source)
+    }
+
+    #[inline(always)]
+    fn new_challenged(&self, source: &SourceKey) -> Option<ChallengeCell<'_>> {
+        challenged::new(source)
+    }
+
+    #[inline(always)]
+    fn pass(&self, flow: &Flow) -> Pass {
+        challenged::pass(flow)
+    }
+
+    #[inline(always)]
+    fn set_pass(&self, flow: &Flow, pass: &Pass) {
+        challenged::set_pass(flow, pass);
+    }
+
+    #[inline(always)]
+    fn refused(&self, address: &Address) -> u64 {
+        challenged::refused(address)
+    }
+
+    #[inline(always)]
+    fn refuse(&self, address: &Address, now_ns: u64) {
+        challenged::refuse(address, now_ns);
+    }
+
+    #[inline(always)]
+    fn prove(&self, event: &Event) -> bool {
+        challenged::prove(event)
     }
 
     #[inline(always)]

@@ -1,15 +1,17 @@
 //! The kernel and the host's model of it, fed the same frames and compared.
 
 use ipnetwork::IpNetwork;
-use scanguard::kernel::trial::{XDP_DROP, XDP_PASS};
+use scanguard::kernel::trial::{TRIAL_INTERFACE, XDP_DROP, XDP_PASS, XDP_TX};
 use scanguard::kernel::{Counters, Datapath, EventStream, LoadOptions};
 use scanguard::prefix_map::Prefix;
 use scanguard_common::address::prefix;
+use scanguard_common::challenge::{ChallengeMode, ChallengeRecord, ChallengeRules, Nic};
 use scanguard_common::config::KernelConfig;
-use scanguard_common::datapath::{Action, learn_from_frame, process_frame};
+use scanguard_common::datapath::{Action, answer_frame, learn_from_frame};
 use scanguard_common::event::Event;
 use scanguard_common::host::{Frame, MemoryTables};
 use scanguard_common::opened::Endpoint;
+use scanguard_common::packet::reply::REPLY_BYTES;
 use scanguard_common::reason::Mode;
 use scanguard_common::record::{Backup, SourceRecord};
 use scanguard_common::source::{KeyRules, SourceKey};
@@ -24,6 +26,7 @@ const CONTACT_KEY: [u64; 2] = [0x0123_4567_89ab_cdef, 0xfedc_ba98_7654_3210];
 pub struct Twin {
     kernel: Datapath,
     events: EventStream,
+    proofs: EventStream,
     model: MemoryTables,
     config: KernelConfig,
     watched: bool,
@@ -48,6 +51,7 @@ impl Twin {
         }
         kernel.set_config(&config).expect("settings");
         let events = kernel.take_events().expect("events");
+        let proofs = kernel.take_proofs().expect("proofs");
 
         let mut model = MemoryTables::new(config);
         for (protocol, port, entry) in frames::port_entries() {
@@ -59,7 +63,7 @@ impl Twin {
         for (flow, socket) in frames::sockets() {
             model.set_socket(flow, socket);
         }
-        Self { kernel, events, model, config, watched: true }
+        Self { kernel, events, proofs, model, config, watched: true }
     }
 
     /// Sets both clocks.
@@ -166,13 +170,60 @@ impl Twin {
     /// # Panics
     /// When they differ.
     pub fn feed(&mut self, frame: &[u8]) -> u32 {
-        let action = self.kernel.trial(frame, 1).expect("a trial run").action;
-        let expected = match process_frame(&Frame(frame), &self.model) {
-            Action::Pass => XDP_PASS,
-            Action::Drop => XDP_DROP,
+        self.answer_to(frame).0
+    }
+
+    /// The same, with the answer if there is one; both must give the same.
+    ///
+    /// # Panics
+    /// When they differ.
+    pub fn answer_to(&mut self, frame: &[u8]) -> (u32, Option<Vec<u8>>) {
+        let (action, out) = self.kernel.trial_answer(frame).expect("a trial run");
+        self.model.set_frame(frame);
+        let mut reply = [0; REPLY_BYTES];
+        let (expected, length) = match answer_frame(&Frame(frame), &self.model, &mut reply) {
+            (Action::Pass, _) => (XDP_PASS, None),
+            (Action::Drop, _) => (XDP_DROP, None),
+            (Action::Answer, length) => (XDP_TX, Some(length)),
         };
         assert_eq!(action, expected, "kernel and model differ on {frame:02x?}");
-        action
+        let answer = length.map(|length| reply[..length].to_vec());
+        if let Some(answer) = &answer {
+            assert_eq!(&out, answer, "kernel and model answer differently to {frame:02x?}");
+        }
+        (action, answer)
+    }
+
+    /// Challenges suspects in both, for frames that come by this interface.
+    ///
+    /// # Panics
+    /// When the kernel refuses.
+    pub fn set_challenge(&mut self, mode: ChallengeMode, nic: Option<Nic>) {
+        let keys = [[1, 2], [3, 4]];
+        self.config.challenge = ChallengeRules { keys, mode: mode as u32, ..ChallengeRules::default() };
+        self.write_config();
+        let nics: Vec<_> = nic.map(|nic| (TRIAL_INTERFACE, nic)).into_iter().collect();
+        self.kernel.set_nics(&nics).expect("interfaces");
+        self.model.set_nic(nic);
+    }
+
+    /// An address of the host was seen refusing something, by both.
+    ///
+    /// # Panics
+    /// When the kernel refuses.
+    pub fn set_refused(&mut self, address: std::net::IpAddr, now_ns: u64) {
+        self.kernel.set_refused(address.into(), now_ns).expect("a refusal");
+        self.model.set_refused(address.into(), now_ns);
+    }
+
+    /// The proofs since the last call, which must be the same.
+    ///
+    /// # Panics
+    /// When they differ.
+    pub fn take_proofs(&mut self) -> Vec<Event> {
+        let kernel: Vec<Event> = std::iter::from_fn(|| self.proofs.try_next()).collect();
+        assert_eq!(kernel, self.model.take_proofs(), "proofs");
+        kernel
     }
 
     /// Feeds a frame that leaves to both.
@@ -286,6 +337,14 @@ impl Twin {
         );
         compare(what, "flows", by_bytes(readings.flows().expect("flows")), by_bytes(self.model.all_flows()));
         compare(what, "sources sent to", by_bytes(readings.sent().expect("sent")), by_bytes(self.model.all_sent()));
+        let by_source = |mut records: Vec<ChallengeRecord>| {
+            records.sort_unstable_by_key(|record| record.source.0.bytes());
+            records
+        };
+        let challenged = by_source(readings.challenged().expect("challenged"));
+        compare(what, "sources that were answered", challenged, by_source(self.model.all_challenged()));
+        compare(what, "passes", by_bytes(readings.passes().expect("passes")), by_bytes(self.model.all_passes()));
+        self.take_proofs();
         assert_eq!(readings.state().expect("state"), self.model.all_state(), "{what}: state");
     }
 }

@@ -11,7 +11,7 @@ use crate::contact::{ContactBit, Outcome};
 use crate::counter::{CounterIndex, Loss};
 use crate::event::{Answer, Event};
 use crate::flow::SENT_NS;
-use crate::reason::Reason;
+use crate::reason::{Level, Reason};
 use crate::record::SourceCell;
 use crate::tables::{Socket, Tables};
 use crate::verdict::Rule;
@@ -243,7 +243,15 @@ fn weigh<T: Tables>(case: &mut Case, config: &KernelConfig, record: SourceCell<'
             return Ruling::pass(kind.reason());
         }
         case.hidden = reason;
-        return Ruling::from_number(tables.part(Part::Hide, case));
+        let ruling = Ruling::from_number(tables.part(Part::Hide, case));
+        if ruling.level() != Level::Conceal as u32 || !config.challenge.is_on() {
+            return ruling;
+        }
+        return match kind {
+            Kind::Syn => Ruling::from_number(tables.part(Part::Challenge, case)),
+            Kind::AckProbe => Ruling::from_number(tables.part(Part::Complete, case)),
+            _ => ruling,
+        };
     }
     // Asked anew: this packet may be the one that made a suspect of its network.
     let in_networks = closed && tables.state().is_some_and(|state| state.has_networks(now_ns));

@@ -5,6 +5,7 @@ use crate::class::PortClass;
 use crate::contact::Outcome;
 use crate::event::{Answer, Event, EventKind};
 use crate::packet::Parsed;
+use crate::packet::reply::{Reply, ReplyKind};
 use crate::reason::Reason;
 use crate::source::SourceKey;
 use crate::tables::Socket;
@@ -42,15 +43,29 @@ pub struct Case {
     pub(super) answer: Answer,
     /// What the contact adds to the score.
     pub(super) points: u32,
+    /// What it is answered.
+    pub reply: Reply,
 }
 
-const _: () = assert!(size_of::<Case>() == 96, "no padding");
+const _: () = assert!(size_of::<Case>() == 120, "no padding");
 
 impl Case {
     /// The case of a packet that was just read.
     #[must_use]
     pub fn of(parsed: Parsed) -> Self {
         Self { parsed, ..Self::default() }
+    }
+
+    /// Nothing is answered yet.
+    #[inline(always)]
+    pub(super) const fn no_reply(&mut self) {
+        self.reply.kind = ReplyKind::None;
+    }
+
+    /// Whether something is.
+    #[inline(always)]
+    pub(super) const fn has_reply(&self) -> bool {
+        self.reply.kind as u8 != ReplyKind::None as u8
     }
 
     /// What userspace is told of it; score and points are still to be set.

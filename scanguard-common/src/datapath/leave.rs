@@ -5,6 +5,7 @@ use super::ask::tell;
 use super::case::Case;
 use super::kind::Kind;
 use super::part::Part;
+use crate::challenge::REFUSED_REFRESH_NS;
 use crate::class::{PortClass, Protocol};
 use crate::contact::Outcome;
 use crate::event::{Answer, EventKind};
@@ -81,6 +82,12 @@ pub(super) fn answer<T: Tables>(case: &mut Case, tables: &T) -> bool {
             tables.send_to(&source, case.now_ns);
         }
         return false;
+    }
+    if is_own
+        && case.answer == Answer::Refused
+        && case.now_ns.saturating_sub(tables.refused(&address)) >= REFUSED_REFRESH_NS
+    {
+        tables.refuse(&address, case.now_ns);
     }
     let endpoint = Endpoint::asked(&case.parsed, case.port, case.kind.protocol());
     let asked =

@@ -20,6 +20,7 @@
 //! | `ask` | the way of a packet that asks for something |
 //! | `closed` | verifies that a port is closed |
 //! | `suspicion` | evidence, suspects, networks of suspects, and who is exempt |
+//! | `challenge` | answers to suspects, and what they prove |
 //! | `part` | parts of the way that the kernel's verifier checks by themselves |
 //! | `ruling` | the decision |
 //! | `leave` | what frames that leave tell |
@@ -27,6 +28,7 @@
 
 mod ask;
 mod case;
+mod challenge;
 mod closed;
 pub mod connection;
 mod kind;
@@ -39,6 +41,7 @@ mod suspicion;
 use crate::class::Protocol;
 use crate::counter::CounterIndex;
 use crate::flow::{FLOW_NS, Flow};
+use crate::packet::reply::{REPLY_BYTES, compose};
 use crate::packet::{Packet, Parsed, Plain, Shape, parse, plain_segment};
 use crate::reason::{Level, Mode, Reason};
 use crate::tables::Tables;
@@ -66,6 +69,25 @@ pub fn process_frame<P: Packet, T: Tables>(frame: &P, tables: &T) -> Action {
     process(&mut Case::of(parse(frame)), length, tables)
 }
 
+/// The same, with the answer where there is one: its bytes in `to`, which holds zeros, and its length.
+#[inline(always)]
+pub fn answer_frame<P: Packet, T: Tables>(frame: &P, tables: &T, to: &mut [u8; REPLY_BYTES]) -> (Action, usize) {
+    let length = frame.len() as u64;
+    if let Some(segment) = plain_segment(frame)
+        && let Some(action) = pass_plain(segment, length, tables)
+    {
+        return (action, 0);
+    }
+    let mut case = Case::of(parse(frame));
+    match process(&mut case, length, tables) {
+        Action::Answer => match compose(frame, &case.parsed, &case.reply, to) {
+            0 => (Action::Drop, 0),
+            length => (Action::Answer, length),
+        },
+        action => (action, 0),
+    }
+}
+
 /// Counts and passes a plain segment of a connection, unless it must be looked at more closely.
 #[inline(always)]
 pub fn pass_plain<T: Tables>(segment: Plain, length: u64, tables: &T) -> Option<Action> {
@@ -82,6 +104,13 @@ pub fn pass_plain<T: Tables>(segment: Plain, length: u64, tables: &T) -> Option<
             {
                 return None;
             }
+            if segment.is_reset()
+                && config.challenge.is_on()
+                && !config.is_ephemeral(port)
+                && tables.port_class(Protocol::Tcp, port).may_be_hidden()
+            {
+                return None;
+            }
             Mode::from_u32(config.mode)
         }
     };
@@ -93,6 +122,7 @@ pub fn pass_plain<T: Tables>(segment: Plain, length: u64, tables: &T) -> Option<
 #[inline(always)]
 pub fn process<T: Tables>(case: &mut Case, length: u64, tables: &T) -> Action {
     case.length = length;
+    case.no_reply();
     let ruling = Ruling::from_number(tables.part(Part::Judge, case));
     let mode = match tables.config() {
         // Of what passes anyway it matters to nobody whether enforcing ended a moment ago.
@@ -103,7 +133,13 @@ pub fn process<T: Tables>(case: &mut Case, length: u64, tables: &T) -> Action {
         None => Mode::Observe,
     };
     tables.count(CounterIndex::ruling(ruling.level(), ruling.reason(), mode), length);
-    if ruling.level() == Level::None as u32 || mode == Mode::Observe { Action::Pass } else { Action::Drop }
+    if ruling.level() == Level::None as u32 || mode == Mode::Observe {
+        Action::Pass
+    } else if case.has_reply() {
+        Action::Answer
+    } else {
+        Action::Drop
+    }
 }
 
 #[inline(always)]
@@ -112,6 +148,10 @@ fn judge<T: Tables>(case: &mut Case, tables: &T) -> Ruling {
     let kind = match parsed.shape {
         Shape::Tcp => match Segment::of(parsed.tcp_flags) {
             Segment::Established if may_be_probe(parsed, tables) => Kind::AckProbe,
+            Segment::Established if may_meet_challenge(parsed, tables) => {
+                tables.part(Part::Retry, case);
+                return settle(case, Reason::Established, tables);
+            }
             Segment::Established => return settle(case, Reason::Established, tables),
             Segment::SynAck => return settle(case, Reason::SynAck, tables),
             Segment::Syn => Kind::Syn,
@@ -136,6 +176,16 @@ fn judge<T: Tables>(case: &mut Case, tables: &T) -> Ruling {
     };
     case.kind = kind;
     ask(case, tables)
+}
+
+/// Whether a segment may be what a real stack answers to a challenge: a reset without ACK to a port that may be hidden.
+#[inline(always)]
+fn may_meet_challenge<T: Tables>(parsed: &Parsed, tables: &T) -> bool {
+    use crate::packet::tcp_flags::{ACK, RST};
+    let port = parsed.destination_port;
+    parsed.tcp_flags & (ACK | RST) == RST
+        && tables.config().is_some_and(|config| config.challenge.is_on() && !config.is_ephemeral(port))
+        && tables.port_class(Protocol::Tcp, port).may_be_hidden()
 }
 
 /// Whether a datagram answers one that left lately.

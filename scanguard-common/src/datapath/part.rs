@@ -5,7 +5,7 @@
 //! a global function; elsewhere they are ordinary calls. What goes in and out lies in the [`Case`].
 
 use super::case::Case;
-use super::{ask, closed, judge, leave, suspicion};
+use super::{ask, challenge, closed, judge, leave, suspicion};
 use crate::tables::Tables;
 
 /// A part of the way.
@@ -27,6 +27,12 @@ pub enum Part {
     Prefix,
     /// What a frame that leaves tells.
     Answer,
+    /// Challenges a SYN to a hidden port.
+    Challenge,
+    /// Looks whether an ACK completes a decoy.
+    Complete,
+    /// Looks whether a reset meets a challenge.
+    Retry,
 }
 
 impl Part {
@@ -45,6 +51,12 @@ impl Part {
             Self::SuspectNetwork => suspicion::is_in_suspect_network(case, tables).into(),
             Self::Prefix => ask::prefix_rule(case, tables).number(),
             Self::Answer => leave::answer(case, tables).into(),
+            Self::Challenge => challenge::challenge(case, tables).number(),
+            Self::Complete => challenge::complete(case, tables).number(),
+            Self::Retry => {
+                challenge::retry(case, tables);
+                0
+            }
         }
     }
 }

@@ -9,6 +9,8 @@ pub enum Action {
     Pass,
     /// Nowhere.
     Drop,
+    /// Nowhere, but its sender is answered: the case says what ([`crate::packet::reply::compose`]).
+    Answer,
 }
 
 /// A decision about a packet, in one register: functions of the kernel part return no more.

@@ -5,14 +5,18 @@ use std::hash::Hash;
 
 use foldhash::{HashMap, HashSet};
 
+use super::Frame;
 use crate::address::Address;
+use crate::challenge::{ChallengeCell, ChallengeRecord, Nic, Pass};
 use crate::class::{PORT_ENTRIES, PortClass, PortEntry, Protocol, port_index};
 use crate::config::KernelConfig;
 use crate::counter::{COUNTER_ENTRIES, Counter, CounterIndex};
+use crate::datapath::Case;
 use crate::event::Event;
 use crate::flow::Flow;
 use crate::opened::{Asked, Endpoint, Question};
 use crate::packet::Parsed;
+use crate::packet::reply::examine;
 use crate::record::{Backup, SourceCell, SourceRecord};
 use crate::session::{LiveSession, SessionCell, SessionRecord};
 use crate::source::{KeyRules, SourceKey};
@@ -72,6 +76,13 @@ pub struct MemoryTables {
     networks: Records,
     suspects: RefCell<HashMap<SourceKey, Box<Backup>>>,
     state: UnsafeCell<State>,
+    challenged: RefCell<HashMap<SourceKey, Box<UnsafeCell<ChallengeRecord>>>>,
+    passes: RefCell<HashMap<Flow, Pass>>,
+    refused: RefCell<HashMap<Address, u64>>,
+    /// The interface that frames come by, and the one in hand.
+    nic: Option<Nic>,
+    frame: RefCell<Vec<u8>>,
+    proofs: RefCell<Vec<Event>>,
     counters: RefCell<Vec<Counter>>,
     events: RefCell<Vec<Event>>,
 }
@@ -304,6 +315,41 @@ impl MemoryTables {
         self.counters.borrow().clone()
     }
 
+    /// Says by which interface frames come; without one none is answered.
+    pub fn set_nic(&mut self, nic: Option<Nic>) {
+        self.nic = nic;
+    }
+
+    /// Says which frame is judged next, where it may be answered.
+    pub fn set_frame(&self, frame: &[u8]) {
+        let mut kept = self.frame.borrow_mut();
+        kept.clear();
+        kept.extend_from_slice(frame);
+    }
+
+    /// When this host was last seen refusing something at an address of its own.
+    pub fn set_refused(&self, address: Address, now_ns: u64) {
+        self.refused.borrow_mut().insert(address, now_ns);
+    }
+
+    /// All that is kept of sources that were answered.
+    #[must_use]
+    pub fn all_challenged(&self) -> Vec<ChallengeRecord> {
+        // SAFETY: as in `Records::all`.
+        self.challenged.borrow().values().map(|record| unsafe { *record.get() }).collect()
+    }
+
+    /// Connections whose stacks met a challenge.
+    #[must_use]
+    pub fn all_passes(&self) -> Vec<(Flow, Pass)> {
+        self.passes.borrow().iter().map(|(flow, pass)| (*flow, *pass)).collect()
+    }
+
+    /// Takes the proofs since the last call.
+    pub fn take_proofs(&self) -> Vec<Event> {
+        self.proofs.take()
+    }
+
     /// Takes the events since the last call.
     pub fn take_events(&self) -> Vec<Event> {
         self.events.take()
@@ -446,6 +492,44 @@ impl Tables for MemoryTables {
 
     fn state(&self) -> Option<StateCell<'_>> {
         Some(StateCell::new(&self.state))
+    }
+
+    fn examine(&self, case: &mut Case) -> bool {
+        let frame = self.frame.borrow();
+        self.nic.is_some_and(|nic| examine(&Frame(&frame), &case.parsed, &nic, &mut case.reply))
+    }
+
+    fn challenged(&self, source: &SourceKey) -> Option<ChallengeCell<'_>> {
+        let record: *const UnsafeCell<ChallengeRecord> = &raw const **self.challenged.borrow().get(source)?;
+        // SAFETY: as in `Records::get`.
+        Some(ChallengeCell::new(unsafe { &*record }))
+    }
+
+    fn new_challenged(&self, source: &SourceKey) -> Option<ChallengeCell<'_>> {
+        let record = ChallengeRecord { source: *source, ..ChallengeRecord::default() };
+        self.challenged.borrow_mut().entry(*source).or_insert_with(|| Box::new(UnsafeCell::new(record)));
+        self.challenged(source)
+    }
+
+    fn pass(&self, flow: &Flow) -> Pass {
+        self.passes.borrow().get(flow).copied().unwrap_or_default()
+    }
+
+    fn set_pass(&self, flow: &Flow, pass: &Pass) {
+        self.passes.borrow_mut().insert(*flow, *pass);
+    }
+
+    fn refused(&self, address: &Address) -> u64 {
+        self.refused.borrow().get(address).copied().unwrap_or_default()
+    }
+
+    fn refuse(&self, address: &Address, now_ns: u64) {
+        self.set_refused(*address, now_ns);
+    }
+
+    fn prove(&self, event: &Event) -> bool {
+        self.proofs.borrow_mut().push(*event);
+        true
     }
 
     fn emit(&self, event: &Event) -> bool {

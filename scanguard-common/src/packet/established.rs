@@ -13,12 +13,14 @@ const TCP: usize = 20;
 pub struct Plain(u32);
 
 const IS_ACK: u32 = 1 << 16;
+const IS_RESET: u32 = 1 << 17;
 
 impl Plain {
     #[inline(always)]
     const fn new(destination_port: u16, flags: u8) -> Self {
         let is_ack = flags & (tcp_flags::ACK | tcp_flags::RST) == tcp_flags::ACK;
-        Self(destination_port as u32 | if is_ack { IS_ACK } else { 0 })
+        let is_reset = flags & (tcp_flags::ACK | tcp_flags::RST) == tcp_flags::RST;
+        Self(destination_port as u32 | if is_ack { IS_ACK } else { 0 } | if is_reset { IS_RESET } else { 0 })
     }
 
     /// The port it goes to.
@@ -33,6 +35,13 @@ impl Plain {
     #[must_use]
     pub const fn is_ack(self) -> bool {
         self.0 & IS_ACK != 0
+    }
+
+    /// Whether it resets without ACK: a stack's answer to a segment that acknowledges what was never sent (RFC 9293, section 3.10.7).
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_reset(self) -> bool {
+        self.0 & IS_RESET != 0
     }
 }
 

@@ -10,6 +10,7 @@ mod ip4;
 mod ip6;
 mod leaving;
 mod read;
+pub mod reply;
 mod transport;
 
 pub use established::{Plain, plain_segment};

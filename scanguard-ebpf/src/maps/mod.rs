@@ -1,6 +1,7 @@
 //! The maps, one file each, private behind functions.
 
 pub(crate) mod case;
+pub(crate) mod challenged;
 pub(crate) mod config;
 pub(crate) mod counters;
 pub(crate) mod events;

@@ -23,7 +23,7 @@ pub use mode::{ModeSet, ModeState};
 pub use reload::{Change, Reloaded};
 pub use sources::{Source, SourceList, SourceOrder, SourcesQuery};
 pub use status::{Interface, MapFill, Packets, SessionsWatch, Status, VerdictCounts, Warning};
-pub use why::{Evidence, Why, WhyAllow, WhyAnswered, WhyKnown, WhyScore, WhySessions, WhyVerdict};
+pub use why::{Evidence, Why, WhyAllow, WhyAnswered, WhyKnown, WhyProof, WhyScore, WhySessions, WhyVerdict};
 pub use wish::{Address, Confirm, Nothing};
 
 /// Version of all JSON shapes, in each object as `schema_version`.

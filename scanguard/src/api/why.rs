@@ -30,7 +30,7 @@ pub struct Why {
     /// Whether it has worked here before.
     pub known: WhyKnown,
     /// What proves that the address is real.
-    pub proof: Vec<String>,
+    pub proof: Vec<WhyProof>,
     /// What it was answered while it was a suspect, oldest first: what the daemon still remembers.
     pub answered: Vec<WhyAnswered>,
     /// Its TCP sessions, as far as the kernel still counts them; one entry for each kind of port.
@@ -47,6 +47,21 @@ pub struct Why {
     pub arithmetic: Vec<String>,
     /// What comes next, and what an operator can do.
     pub next_step: String,
+}
+
+/// Something that only who is really at the address could do.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct WhyProof {
+    /// When. RFC 3339, UTC.
+    pub time: String,
+    /// `decoy`: it completed a handshake with a port that is closed.
+    pub kind: String,
+    /// The protocol.
+    pub proto: String,
+    /// The address asked.
+    pub destination: String,
+    /// The port asked.
+    pub port: u16,
 }
 
 /// What is done about a source.

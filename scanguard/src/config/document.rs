@@ -145,12 +145,14 @@ mod tests {
             allow = ["192.0.2.7", "198.51.100.0/24", "2001:db8::1", "2001:db8::/32", "::/0"]
             control.socket = "/run/a\tb.sock"
             metrics.listen = "[::1]:9000"
-            ports = { public = ["8000-8100", "53/udp"], canary = [23], protect = ["198.51.100.0/24", "2001:db8:7::/48"], memory = "90m", learning = "0s" }
+            ports = { public = ["8000-8100", "53/udp"], canary = [23], unchallenged = [2222], protect = ["198.51.100.0/24", "2001:db8:7::/48"], memory = "90m", learning = "0s" }
             score = { a = 0.123456789, b = 1e-9, block_a = 2.5e-5, t0 = 0.7, t1 = 0.3, half_life = "90s" }
             conceal = { duration = "61s", longest = "7d" }
             storm = { suspects_per_second = 7, duration = "1s" }
             keep = true
             cgroup = "/sys/fs/cgroup/a b"
+            challenge = "on"
+            decoy_reply = "silence"
             pins = "/sys/fs/bpf/other"
             safety = { leases = false, lease = "1h", shortest_ipv4 = 8, shortest_ipv6 = 0 }
             block = { max_auto_level = "block all", unproven = true, first = "2m", factor = 2, longest = "2h", recurrence = "1d", per_minute = 7, most = 9 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use scanguard_common::challenge::ChallengeRules;
 use scanguard_common::config::KernelConfig;
 use scanguard_common::flow::SENT_NS;
 use scanguard_common::record::ConcealRules;
@@ -38,6 +39,11 @@ impl Config {
             egress_warm_up_ns: nanoseconds(self.ports.learning).min(SENT_NS),
             score: self.score.rules(),
             conceal: ConcealRules { duration_ns: nanoseconds(conceal), longest_ns: nanoseconds(longest) },
+            challenge: ChallengeRules {
+                mode: self.challenge as u32,
+                reply: self.decoy_reply as u32,
+                ..ChallengeRules::default()
+            },
             storm: StormRules { duration_ns: nanoseconds(duration), suspects_per_second, reserved: 0 },
             ..KernelConfig::new(contact_key)
         }

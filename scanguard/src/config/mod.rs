@@ -30,6 +30,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use ipnetwork::IpNetwork;
+use scanguard_common::challenge::{ChallengeMode, DecoyReply};
 use scanguard_common::reason::Mode;
 
 use crate::kernel::AttachMode;
@@ -94,6 +95,10 @@ pub struct Config {
     pub storm: Storm,
     /// What keeps an operator from locking himself out.
     pub safety: Safety,
+    /// Which hidden ports are challenged.
+    pub challenge: ChallengeMode,
+    /// What whoever completes a decoy is answered.
+    pub decoy_reply: DecoyReply,
     /// Automatic blocks.
     pub blocks: Blocks,
     /// Size of the ring buffer of events in KiB.
@@ -206,6 +211,8 @@ impl Default for Config {
             conceal: Conceal::default(),
             storm: Storm::default(),
             safety: Safety::default(),
+            challenge: ChallengeMode::Canary,
+            decoy_reply: DecoyReply::Reset,
             blocks: Blocks::default(),
             events_ring_kib: 1024,
             log: Log { format: LogFormat::Text, level: LogLevel::Info, frames: false },

@@ -24,6 +24,8 @@ pub struct Ports {
     pub restricted_if_open: PortList,
     /// Nobody legitimate ever asks for them, unless something listens there.
     pub canary: PortList,
+    /// Never challenged, besides those that clients fall back to ([`shipped::FALLBACK`]).
+    pub unchallenged: PortList,
     /// Networks behind this host whose ports are learnt from what they answer.
     pub protect: Vec<IpNetwork>,
     /// How long a port that was open does not count as closed.
@@ -39,6 +41,7 @@ impl Default for Ports {
             restricted: PortList::default(),
             restricted_if_open: shipped::restricted(),
             canary: PortList::default(),
+            unchallenged: PortList::default(),
             protect: Vec::new(),
             memory: Duration::from_secs(7 * 86_400),
             learning: Duration::from_secs(86_400),

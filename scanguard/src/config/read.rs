@@ -15,6 +15,7 @@ mod ports;
 use std::net::{Ipv6Addr, SocketAddr};
 
 use ipnetwork::Ipv6Network;
+use scanguard_common::challenge::{ChallengeMode, DecoyReply};
 use scanguard_common::reason::Mode;
 use scanguard_common::source::MAX_TRANSLATORS;
 use toml::Spanned;
@@ -67,6 +68,8 @@ fn sections(mut root: Section<'_, '_>, problems: &mut Problems<'_>) -> Config {
     let pins = root.read("pins", problems, absolute_path(LONGEST_PATH, DEFAULT_PINS));
     let allow = root.read("allow", problems, list(allow::network));
     let cgroup = root.read("cgroup", problems, cgroup);
+    let challenge = root.read("challenge", problems, word(&ChallengeMode::ALL.map(|mode| (mode.label(), mode))));
+    let decoy_reply = root.read("decoy_reply", problems, word(&DecoyReply::ALL.map(|reply| (reply.label(), reply))));
 
     let mut control = root.section("control", problems);
     let control_socket = control.read("socket", problems, absolute_path(LONGEST_SOCKET_PATH, DEFAULT_SOCKET));
@@ -108,6 +111,8 @@ fn sections(mut root: Section<'_, '_>, problems: &mut Problems<'_>) -> Config {
         conceal,
         storm,
         safety,
+        challenge: challenge.unwrap_or(default.challenge),
+        decoy_reply: decoy_reply.unwrap_or(default.decoy_reply),
         blocks,
         events_ring_kib: events_ring_kib.unwrap_or(default.events_ring_kib),
         log,

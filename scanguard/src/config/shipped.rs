@@ -56,6 +56,10 @@ pub const RESTRICTED: &[(u16, &str)] = &[
     (50000, "Db2, SAP management"),
 ];
 
+/// TCP ports that clients try on their own after another one, or that people type by habit: web, mail and SIP. A decoy there would meet
+/// customers.
+pub const FALLBACK: [u16; 13] = [25, 80, 110, 143, 443, 465, 587, 993, 995, 5060, 5061, 8080, 8443];
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -33,7 +33,7 @@ pub(super) struct Hearers {
 }
 
 /// Drains the stream until the task is dropped.
-pub(super) async fn drain(mut events: EventStream, hearers: Hearers) {
+pub(super) async fn drain(mut events: EventStream, hearers: Arc<Hearers>) {
     let mut in_turn = 0;
     loop {
         match events.next().await {
@@ -137,6 +137,16 @@ fn tell(event: &Event, hearers: &Hearers) {
                 // A full queue means that all will be looked at soon.
                 let _ = workers.try_send(event.source);
             }
+        }
+        Some(EventKind::Completed) => {
+            info!(
+                source = %keys.display(event.source),
+                destination = %IpAddr::from(event.destination),
+                port = event.port,
+                "a source completed a decoy: it is really there"
+            );
+            memory.note_proof(event);
+            informant.tell(policy::Event::Completed { source: event.source, port: event.port }, event.time_ns);
         }
         Some(EventKind::Storm) => warn!(
             "suspects arise faster than real ones do: attempts on closed ports are dropped, whoever makes them, until it is over"

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use scanguard_common::challenge::Nic;
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
 use tracing::{info, warn};
 
@@ -81,6 +82,12 @@ impl Interfaces {
         } else if self.leaving_since_ns.is_none() && attached.count() > 0 {
             self.leaving_since_ns = Some(clock::monotonic_coarse_ns());
         }
+    }
+
+    /// The interfaces by which suspects may be answered.
+    pub(super) fn nics(&self) -> Vec<(u32, Nic)> {
+        let attached = self.guarded.iter().filter_map(|guarded| guarded.attachment.as_ref());
+        attached.filter_map(|attachment| Some((attachment.index, attachment.nic?))).collect()
     }
 
     /// The interfaces, and where the program is.

@@ -9,7 +9,7 @@ use scanguard_common::event::{Answer, Event};
 use scanguard_common::score::UNITS_PER_NAT;
 use scanguard_common::source::SourceKey;
 
-use crate::api::{Evidence, WhyAnswered, timestamp};
+use crate::api::{Evidence, WhyAnswered, WhyProof, timestamp};
 use crate::kernel::clock;
 
 /// First contacts remembered of a source: many times what makes it a suspect.
@@ -28,6 +28,8 @@ struct Inner {
     contacts: HashMap<SourceKey, VecDeque<Event>>,
     /// Answers to suspects.
     answers: HashMap<SourceKey, VecDeque<Event>>,
+    /// Decoys that were completed.
+    proofs: HashMap<SourceKey, VecDeque<Event>>,
     /// Sources in the order in which they were first heard of.
     order: VecDeque<SourceKey>,
 }
@@ -39,7 +41,7 @@ impl Memory {
             return;
         }
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let Inner { contacts, answers, order } = &mut *inner;
+        let Inner { contacts, answers, proofs, order } = &mut *inner;
         let known = contacts.entry(event.source).or_insert_with(|| {
             order.push_back(event.source);
             VecDeque::new()
@@ -53,6 +55,7 @@ impl Memory {
         {
             contacts.remove(&oldest);
             answers.remove(&oldest);
+            proofs.remove(&oldest);
         }
     }
 
@@ -69,6 +72,25 @@ impl Memory {
         answers.push_back(*event);
     }
 
+    /// Remembers a completed decoy of a source whose contacts are remembered.
+    pub(super) fn note_proof(&self, event: &Event) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        if !inner.contacts.contains_key(&event.source) {
+            return;
+        }
+        let proofs = inner.proofs.entry(event.source).or_default();
+        if proofs.len() == MOST_OF_ONE {
+            proofs.pop_front();
+        }
+        proofs.push_back(*event);
+    }
+
+    /// The decoys that a source completed and that are remembered, oldest first.
+    pub(super) fn proofs_of(&self, source: &SourceKey) -> Vec<WhyProof> {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.proofs.get(source).into_iter().flatten().map(proof).collect()
+    }
+
     /// The answers to a source that are remembered, oldest first.
     pub(super) fn answers_to(&self, source: &SourceKey) -> Vec<WhyAnswered> {
         let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
@@ -79,6 +101,16 @@ impl Memory {
     pub(super) fn of(&self, source: &SourceKey) -> Vec<Evidence> {
         let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         inner.contacts.get(source).into_iter().flatten().map(evidence).collect()
+    }
+}
+
+fn proof(event: &Event) -> WhyProof {
+    WhyProof {
+        time: timestamp(clock::monotonic_to_system(event.time_ns)),
+        kind: "decoy".to_owned(),
+        proto: ContactKind::from_u8(event.asked).map_or("unknown", ContactKind::label).to_owned(),
+        destination: IpAddr::from(event.destination).to_string(),
+        port: event.port,
     }
 }
 

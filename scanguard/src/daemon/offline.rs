@@ -46,6 +46,7 @@ pub fn offline_status(config: &Config) -> Result<Option<Status>, Failure> {
                 index,
                 driver_mode,
                 program_id,
+                nic: None,
                 egress: None,
             });
             guarded.push(Guarded { name: link.name.clone(), attachment });

@@ -128,7 +128,7 @@ async fn daemon(config: Config, options: Options) -> Result<(), Failure> {
     let (control_listener, socket_file) = socket::claim(&config.control_socket).or_exit(ExitStatus::Failed)?;
     let metrics_listener = metrics_listener(&config).await?;
     let names = start::interfaces(&config.interfaces).await?;
-    let Loaded { mut program, mut desk, events, ports, addresses, taken_over } = start::load(&config).await?;
+    let Loaded { mut program, mut desk, events, proofs, ports, addresses, taken_over } = start::load(&config).await?;
     let guarded = match start::attach(&mut program, &names, &config).await {
         Ok(guarded) => guarded,
         Err(failure) => {
@@ -151,6 +151,7 @@ async fn daemon(config: Config, options: Options) -> Result<(), Failure> {
     let before_ns = taken_over.map(|settings| settings.egress_since_ns).filter(|since_ns| *since_ns != u64::MAX);
     let interfaces = Interfaces::follow(&config.interfaces, config.attach, guarded, before_ns)?;
     desk.tables().set_egress(interfaces.leaving_since_ns()).or_exit(ExitStatus::Failed)?;
+    desk.tables().set_nics(&interfaces.nics()).or_exit(ExitStatus::Failed)?;
     let sessions = start::watch_sessions(&mut program, &config.cgroup);
     // After the last that pins.
     if !config.keep {
@@ -186,16 +187,17 @@ async fn daemon(config: Config, options: Options) -> Result<(), Failure> {
         census: Census::new(readings.clone()),
         readings,
     });
-    let hearers = Hearers {
+    let hearers = Arc::new(Hearers {
         keys: config.key_rules(),
         sightings: ports.sightings(),
         memory,
         informant: decider.informant(),
         workers,
         cap: Arc::clone(&cap),
-    };
+    });
     let mut tasks = JoinSet::new();
-    tasks.spawn(named("events", events::drain(events, hearers)));
+    tasks.spawn(named("events", events::drain(events, Arc::clone(&hearers))));
+    tasks.spawn(named("proofs", events::drain(proofs, hearers)));
     tasks.spawn(named("control", serve_control(control_listener, Arc::clone(&view))));
     if let Some(listener) = metrics_listener {
         tasks.spawn(named("metrics", http::serve(listener, metrics::server::router(view))));
@@ -259,6 +261,9 @@ impl Daemon {
                     if let Err(error) = self.desk.tables().set_egress(self.interfaces.leaving_since_ns()) {
                         warn!(%error, "the kernel part cannot be told whether all that leaves is seen");
                     }
+                    if let Err(error) = self.desk.tables().set_nics(&self.interfaces.nics()) {
+                        warn!(%error, "the kernel part cannot be told by which interfaces it may answer");
+                    }
                     self.publish();
                 }
                 Some(ended) = self.tasks.join_next() => {
@@ -273,6 +278,9 @@ impl Daemon {
 
     /// What is due every few seconds.
     async fn beat(&mut self) {
+        if let Err(error) = self.desk.turn_challenge_key() {
+            warn!(%error, "cannot replace the key of challenges: the one before stays");
+        }
         if let Err(error) = self.desk.tables().beat() {
             warn!(%error, "cannot tell the kernel part that the daemon lives: it will suspect nobody");
         }

@@ -81,6 +81,7 @@ pub(super) struct Loaded {
     pub(super) program: Program,
     pub(super) desk: Desk,
     pub(super) events: EventStream,
+    pub(super) proofs: EventStream,
     pub(super) ports: PortWatch,
     pub(super) addresses: OwnAddresses,
     /// The settings of an earlier daemon whose state was found.
@@ -95,14 +96,15 @@ pub(super) async fn load(config: &Config) -> Result<Loaded, Failure> {
         info!(pins = %config.pins.display(), "an earlier daemon left the kernel part at work: it is taken over");
     }
     let datapath = Datapath::load_with(&config.load_options(), pins).map_err(refused)?;
-    let (program, tables, events) = datapath.into_parts();
+    let (program, tables, events, proofs) = datapath.into_parts();
     let events = events.context("the events are there only once")?;
+    let proofs = proofs.context("the proofs are there only once")?;
     let taken_over = is_taken_over.then(|| *tables.config());
     let kept = Keeper::open(&config.state, ports::now()).await;
     let mut desk = Desk::start(tables, config, kept.0.store(), SystemTime::now())?;
     let ports = PortWatch::follow(config, kept, desk.tables()).await?;
     let addresses = OwnAddresses::follow(desk.tables()).await?;
-    Ok(Loaded { program, desk, events, ports, addresses, taken_over })
+    Ok(Loaded { program, desk, events, proofs, ports, addresses, taken_over })
 }
 
 /// What another version left is refused, with a way out; everything else failed.

@@ -187,6 +187,7 @@ impl Answers for View {
                 around.remembered = Remembered {
                     evidence: memory.of(&source),
                     answered: memory.answers_to(&source),
+                    proof: memory.proofs_of(&source),
                     is_watched: true,
                     policy: decider.explain(desk, &source),
                 };

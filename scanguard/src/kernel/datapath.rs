@@ -44,6 +44,7 @@ pub struct Datapath {
     program: Program,
     tables: Tables,
     events: Option<EventStream>,
+    proofs: Option<EventStream>,
     pub(super) virtual_sockets: HashMap<MapData, FlowBytes, u32>,
 }
 
@@ -82,7 +83,8 @@ impl Datapath {
         let mut loader = EbpfLoader::new();
         if virtual_world == 1 {
             // The model that it is compared with never forgets.
-            for map in ["PREFIXES", "SUSPECTS", "OPENED", "ASKED", "UFLOWS", "SENT", "SESSIONS"] {
+            for map in ["PREFIXES", "SUSPECTS", "OPENED", "ASKED", "UFLOWS", "SENT", "SESSIONS", "CHALLENGED", "PASSES"]
+            {
                 loader.map_max_entries(map, *max_sources);
             }
         }
@@ -109,14 +111,15 @@ impl Datapath {
         let tables = if is_taken_over { Tables::adopted(&mut object)? } else { Tables::fresh(&mut object)? };
         let events = RingBuf::try_from(object.take("EVENTS")?).map_err(map_error("EVENTS"))?;
         let virtual_sockets = one(&mut object, "VIRTUAL_SOCKETS")?;
-        let events = Some(EventStream::new(events));
-        Ok(Self { program: Program::new(object, pins), tables, events, virtual_sockets })
+        let proofs = RingBuf::try_from(object.take("PROOFS")?).map_err(map_error("PROOFS"))?;
+        let (events, proofs) = (Some(EventStream::new(events)), Some(EventStream::new(proofs)));
+        Ok(Self { program: Program::new(object, pins), tables, events, proofs, virtual_sockets })
     }
 
-    /// Its parts: the program, which goes where interfaces go; the maps, which userspace writes; the events, once.
+    /// Its parts: the program, which goes where interfaces go; the maps, which userspace writes; the events, once; the proofs, once.
     #[must_use]
-    pub fn into_parts(self) -> (Program, Tables, Option<EventStream>) {
-        (self.program, self.tables, self.events)
+    pub fn into_parts(self) -> (Program, Tables, Option<EventStream>, Option<EventStream>) {
+        (self.program, self.tables, self.events, self.proofs)
     }
 
     /// See [`Program::attach`].
@@ -133,6 +136,14 @@ impl Datapath {
     /// When they were taken before.
     pub fn take_events(&mut self) -> Result<EventStream, KernelError> {
         self.events.take().ok_or(KernelError::NoSuchPart("second stream of events"))
+    }
+
+    /// The proofs, once: events of kind [`scanguard_common::event::EventKind::Completed`].
+    ///
+    /// # Errors
+    /// When they were taken before.
+    pub fn take_proofs(&mut self) -> Result<EventStream, KernelError> {
+        self.proofs.take().ok_or(KernelError::NoSuchPart("second stream of proofs"))
     }
 
     /// The egress program itself, for trial runs.

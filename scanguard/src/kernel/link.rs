@@ -4,7 +4,9 @@
 //! the program later. So the truth is read back over netlink.
 
 use futures_util::TryStreamExt as _;
-use rtnetlink::packet_route::link::{InfoKind, LinkAttribute, LinkInfo, LinkXdp, XdpAttached};
+use rtnetlink::packet_route::link::{
+    InfoKind, LinkAttribute, LinkInfo, LinkLayerType, LinkMessage, LinkXdp, XdpAttached,
+};
 
 use super::error::KernelError;
 
@@ -41,6 +43,10 @@ pub struct LinkFacts {
     pub index: u32,
     /// Whether it is one end of a veth pair.
     pub is_veth: bool,
+    /// Its link-layer address, where it has one of Ethernet.
+    pub mac: Option<[u8; 6]>,
+    /// Whether VLAN interfaces are on top of it: a tag may then be taken off a frame before the program sees it.
+    pub has_tagged: bool,
     /// The XDP program on it, its mode and id.
     pub xdp: Option<(DriverMode, u32)>,
 }
@@ -54,6 +60,7 @@ pub async fn describe(interface: &str) -> Result<LinkFacts, KernelError> {
         rtnetlink::new_connection().map_err(|source| KernelError::Io { what: "open a netlink socket", source })?;
     let driver = tokio::spawn(connection);
     let answer = handle.link().get().match_name(interface.to_owned()).execute().try_next().await;
+    let others: Vec<_> = handle.link().get().execute().try_collect().await.unwrap_or_default();
     driver.abort();
     let no_interface = || KernelError::NoInterface { interface: interface.to_owned() };
     let message = match answer {
@@ -63,17 +70,35 @@ pub async fn describe(interface: &str) -> Result<LinkFacts, KernelError> {
         }
         Err(source) => return Err(KernelError::Netlink { what: format!("interface {interface}"), source }),
     };
-    let mut facts = LinkFacts { index: message.header.index, is_veth: false, xdp: None };
+    let mut facts = LinkFacts { index: message.header.index, is_veth: false, mac: None, has_tagged: false, xdp: None };
+    let is_ethernet = message.header.link_layer_type == LinkLayerType::Ether;
     for attribute in message.attributes {
         match attribute {
             LinkAttribute::LinkInfo(info) => {
                 facts.is_veth = info.iter().any(|info| matches!(info, LinkInfo::Kind(InfoKind::Veth)));
             }
+            LinkAttribute::Address(address) if is_ethernet => {
+                facts.mac = address.try_into().ok().filter(|mac| *mac != [0; 6]);
+            }
             LinkAttribute::Xdp(xdp) => facts.xdp = running(&xdp),
             _ => {}
         }
     }
+    facts.has_tagged = others.iter().any(|other| is_vlan_on(other, facts.index));
     Ok(facts)
+}
+
+fn is_vlan_on(message: &LinkMessage, index: u32) -> bool {
+    let is_vlan = |info: &LinkInfo| matches!(info, LinkInfo::Kind(InfoKind::Vlan));
+    let (mut vlan, mut on) = (false, false);
+    for attribute in &message.attributes {
+        match attribute {
+            LinkAttribute::LinkInfo(info) => vlan |= info.iter().any(is_vlan),
+            LinkAttribute::Link(lower) => on |= *lower == index,
+            _ => {}
+        }
+    }
+    vlan && on
 }
 
 /// The name of a loaded program, for a person who wonders whose it is.

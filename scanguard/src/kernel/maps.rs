@@ -10,6 +10,7 @@ use aya::maps::lpm_trie::LpmTrie;
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray};
 use aya::{Ebpf, Pod};
 use scanguard_common::address::Address;
+use scanguard_common::challenge::{ChallengeRecord, Nic, Pass};
 use scanguard_common::config::KernelConfig;
 use scanguard_common::counter::Counter;
 use scanguard_common::event::Event;
@@ -39,6 +40,9 @@ pub(super) type QuestionBytes = [u8; size_of::<Question>()];
 pub(super) type AskedBytes = [u8; size_of::<Asked>()];
 pub(super) type SessionBytes = [u8; size_of::<SessionRecord>()];
 pub(super) type LiveBytes = [u8; size_of::<LiveSession>()];
+pub(super) type ChallengeBytes = [u8; size_of::<ChallengeRecord>()];
+pub(super) type PassBytes = [u8; size_of::<Pass>()];
+pub(super) type NicBytes = [u8; size_of::<Nic>()];
 
 /// What can be read whole, entry by entry.
 pub(super) mod whole {
@@ -62,6 +66,10 @@ pub(super) mod whole {
     pub(in super::super) type Verdict = (SourceKey, super::Verdict);
     /// An entry of KNOWN.
     pub(in super::super) type Known = (SourceKey, super::Known);
+    /// An entry of CHALLENGED.
+    pub(in super::super) type Challenged = (SourceKey, super::ChallengeRecord);
+    /// An entry of PASSES.
+    pub(in super::super) type Pass = (super::Flow, super::Pass);
     /// An entry of OPENED.
     pub(in super::super) type Opened = (Endpoint, u64);
 }
@@ -85,6 +93,8 @@ pub(super) struct Written {
     pub(super) allow: LpmTrie<MapData, AddressBytes, AllowanceBytes>,
     pub(super) sources: HashMap<MapData, AddressBytes, RecordBytes>,
     pub(super) suspects: HashMap<MapData, AddressBytes, BackupBytes>,
+    pub(super) refused: HashMap<MapData, AddressBytes, u64>,
+    pub(super) nics: HashMap<MapData, u32, NicBytes>,
 }
 
 /// What the kernel part writes and this process reads.
@@ -101,6 +111,8 @@ pub(super) struct Counted {
     pub(super) sent_map: Whole,
     pub(super) sessions_map: Whole,
     pub(super) own_map: Whole,
+    pub(super) challenged_map: Whole,
+    pub(super) passes_map: Whole,
     pub(super) allow_size: MapSize,
     pub(super) prefix_verdicts_size: MapSize,
     pub(super) sources: HashMap<MapData, AddressBytes, RecordBytes>,
@@ -141,6 +153,9 @@ pub(super) fn take(maps: &mut impl Maps) -> Result<(Written, Counted), KernelErr
     let (_, flows_map) = whole_map::<FlowBytes, u64>(maps, "UFLOWS")?;
     let (_, sent_map) = whole_map::<AddressBytes, u64>(maps, "SENT")?;
     let (sessions, sessions_map) = whole_map(maps, "SESSIONS")?;
+    let (_, challenged_map) = whole_map::<AddressBytes, ChallengeBytes>(maps, "CHALLENGED")?;
+    let (_, passes_map) = whole_map::<FlowBytes, PassBytes>(maps, "PASSES")?;
+    let refused = one(maps, "REFUSED")?;
     let (verdicts, verdicts_map) = whole_map(maps, "VERDICTS")?;
     let (own, own_map) = whole_map(maps, "OWN")?;
     let (known, known_map) = whole_map(maps, "KNOWN")?;
@@ -161,6 +176,8 @@ pub(super) fn take(maps: &mut impl Maps) -> Result<(Written, Counted), KernelErr
         allow: LpmTrie::try_from(allow).map_err(map_error("ALLOW"))?,
         sources,
         suspects,
+        refused,
+        nics: one(maps, "NICS")?,
     };
     let counted = Counted {
         sources_map,
@@ -174,6 +191,8 @@ pub(super) fn take(maps: &mut impl Maps) -> Result<(Written, Counted), KernelErr
         sent_map,
         sessions_map,
         own_map,
+        challenged_map,
+        passes_map,
         allow_size,
         prefix_verdicts_size,
         sources: sources_again,

@@ -1,10 +1,10 @@
 //! What stays in the kernel without a process: pinned maps and links, below `v<layout>` of a folder of the BPF file system.
 //!
 //! ```text
-//! /sys/fs/bpf/scanguard/v2/maps/CONFIG …     every map that holds state
-//! /sys/fs/bpf/scanguard/v2/links/7           the XDP program on the interface with index 7
-//! /sys/fs/bpf/scanguard/v2/links/7-egress    the egress program there
-//! /sys/fs/bpf/scanguard/v2/links/sessions    the sessions program on its control group
+//! /sys/fs/bpf/scanguard/v3/maps/CONFIG …     every map that holds state
+//! /sys/fs/bpf/scanguard/v3/links/7           the XDP program on the interface with index 7
+//! /sys/fs/bpf/scanguard/v3/links/7-egress    the egress program there
+//! /sys/fs/bpf/scanguard/v3/links/sessions    the sessions program on its control group
 //! ```
 //!
 //! The kernel opens a pinned map without a word about what its bytes mean, and a map of another layout under this program is a crash. So
@@ -27,8 +27,9 @@ use scanguard_common::layout::LAYOUT;
 use super::egress;
 use super::error::KernelError;
 use super::maps::{
-    AddressBytes, AllowanceBytes, AskedBytes, BackupBytes, ConfigBytes, CounterBytes, EndpointBytes, FlowBytes,
-    KnownBytes, LiveBytes, Maps, QuestionBytes, RecordBytes, SessionBytes, StateBytes, VerdictBytes, map_error,
+    AddressBytes, AllowanceBytes, AskedBytes, BackupBytes, ChallengeBytes, ConfigBytes, CounterBytes, EndpointBytes,
+    FlowBytes, KnownBytes, LiveBytes, Maps, NicBytes, PassBytes, QuestionBytes, RecordBytes, SessionBytes, StateBytes,
+    VerdictBytes, map_error,
 };
 
 /// Where pins are unless an option says otherwise.
@@ -73,7 +74,7 @@ const INDEX: usize = size_of::<u32>();
 const ADDRESS: usize = size_of::<AddressBytes>();
 
 /// All of them. Scratch memory is not kept.
-pub(super) const KEPT: [Kept; 20] = [
+pub(super) const KEPT: [Kept; 25] = [
     kept("CONFIG", MapType::Array, INDEX, size_of::<ConfigBytes>(), Capacity::Exactly(1)),
     kept("STATE", MapType::Array, INDEX, size_of::<StateBytes>(), Capacity::Exactly(1)),
     kept("PORTS", MapType::Array, INDEX, 1, Capacity::Exactly(PORT_ENTRIES)),
@@ -93,6 +94,11 @@ pub(super) const KEPT: [Kept; 20] = [
     kept("SESSIONS", MapType::LruHash, ADDRESS, size_of::<SessionBytes>(), Capacity::Any),
     kept("LIVE", MapType::LruHash, size_of::<u64>(), size_of::<LiveBytes>(), Capacity::Any),
     kept("PROTECTED", MapType::LpmTrie, LPM_KEY, size_of::<u32>(), Capacity::Any),
+    kept("CHALLENGED", MapType::LruHash, ADDRESS, size_of::<ChallengeBytes>(), Capacity::Any),
+    kept("PASSES", MapType::LruHash, size_of::<FlowBytes>(), size_of::<PassBytes>(), Capacity::Any),
+    kept("REFUSED", MapType::LruHash, ADDRESS, size_of::<u64>(), Capacity::Any),
+    kept("NICS", MapType::Hash, INDEX, size_of::<NicBytes>(), Capacity::Any),
+    kept("PROOFS", MapType::RingBuf, 0, 0, Capacity::Any),
     kept("EVENTS", MapType::RingBuf, 0, 0, Capacity::Configured),
 ];
 

@@ -7,6 +7,7 @@ use aya::Ebpf;
 use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::xdp::{XdpLink, XdpLinkId};
 use aya::programs::{ProgramError, SchedClassifier, Xdp, XdpMode};
+use scanguard_common::challenge::Nic;
 use tracing::{info, warn};
 
 use super::egress::{self, Egress, EgressAttachment, EgressHook};
@@ -50,6 +51,8 @@ pub struct Attachment {
     pub driver_mode: DriverMode,
     /// Id of our program, by which it is told from another one that came later.
     pub program_id: u32,
+    /// What an answer needs to know of it, if it can be answered by it.
+    pub nic: Option<Nic>,
     /// The egress program there, if it is.
     pub egress: Option<EgressAttachment>,
 }
@@ -162,7 +165,12 @@ impl Program {
         let egress = self.watch_leaving(interface, after.index);
         let egress_hook = egress.map_or("none", |egress| egress.hook.label());
         info!(interface, driver_mode = driver_mode.label(), egress = egress_hook, program_id, "{how}");
-        Ok(Attachment { interface: interface.to_owned(), index: after.index, driver_mode, program_id, egress })
+        let nic = after.mac.map(|mac| Nic {
+            mac,
+            generic: u8::from(driver_mode == DriverMode::Generic),
+            tagged_only: u8::from(after.has_tagged),
+        });
+        Ok(Attachment { interface: interface.to_owned(), index: after.index, driver_mode, program_id, nic, egress })
     }
 
     /// Hangs the egress program on an interface. One that does not take it is complained of: it is guarded without.

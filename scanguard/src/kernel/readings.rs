@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use aya::maps::MapError;
 use scanguard_common::address::Address;
+use scanguard_common::challenge::{ChallengeRecord, Pass};
 use scanguard_common::counter::{COUNTER_ENTRIES, Counter, CounterIndex};
+use scanguard_common::flow::Flow;
 use scanguard_common::reason::{Level, Mode, Reason};
 use scanguard_common::record::SourceRecord;
 use scanguard_common::session::SessionRecord;
@@ -218,6 +220,26 @@ impl Readings {
         // SAFETY: as for SOURCES.
         let entries: Vec<(Address, u32)> = unsafe { read(&self.shared.counted.own_map) }?;
         Ok(entries.into_iter().map(|(address, _)| address).collect())
+    }
+
+    /// What is kept of sources that were answered.
+    ///
+    /// # Errors
+    /// When the map cannot be read.
+    pub fn challenged(&self) -> Result<Vec<ChallengeRecord>, KernelError> {
+        // SAFETY: CHALLENGED is a hash from sources to records.
+        let entries: Vec<whole::Challenged> = unsafe { read(&self.shared.counted.challenged_map) }?;
+        Ok(entries.into_iter().map(|(_, record)| record).collect())
+    }
+
+    /// Connections whose stacks met a challenge.
+    ///
+    /// # Errors
+    /// When the map cannot be read.
+    pub fn passes(&self) -> Result<Vec<(Flow, Pass)>, KernelError> {
+        // SAFETY: PASSES is a hash from flows to passes.
+        let entries: Vec<whole::Pass> = unsafe { read(&self.shared.counted.passes_map) }?;
+        Ok(entries)
     }
 
     /// What is remembered beyond sources and networks.

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
 use scanguard_common::address::Address;
+use scanguard_common::challenge::Nic;
 use scanguard_common::class::{PORT_ENTRIES, PortEntry, Protocol, port_index};
 use scanguard_common::config::KernelConfig;
 use scanguard_common::opened::Endpoint;
@@ -15,8 +16,8 @@ use super::decided::Decided;
 use super::decisions::lpm_key;
 use super::error::KernelError;
 use super::maps::{
-    self, ConfigBytes, EndpointBytes, MAX_OWN_ADDRESSES, MAX_PROTECTED, Maps, Written, deleted, from_bytes, map_error,
-    to_bytes,
+    self, ConfigBytes, EndpointBytes, MAX_OWN_ADDRESSES, MAX_PROTECTED, Maps, NicBytes, Written, deleted, from_bytes,
+    map_error, to_bytes,
 };
 use super::pins::Pins;
 use super::readings::Readings;
@@ -209,6 +210,39 @@ impl Tables {
             }
         }
         Ok(())
+    }
+
+    /// Says by which interfaces frames come that may be answered; by others none is.
+    ///
+    /// # Errors
+    /// When the map cannot be written.
+    pub fn set_nics(&mut self, nics: &[(u32, Nic)]) -> Result<(), KernelError> {
+        let map = &mut self.written.nics;
+        let present: Vec<u32> = map.keys().filter_map(Result::ok).collect();
+        for (index, nic) in nics {
+            map.insert(index, to_bytes::<_, NicBytes>(nic), 0).map_err(map_error("NICS"))?;
+        }
+        for gone in present.iter().filter(|present| nics.iter().all(|(index, _)| index != *present)) {
+            deleted("NICS", map.remove(gone))?;
+        }
+        Ok(())
+    }
+
+    /// Notes that an address of this host was seen refusing something.
+    ///
+    /// # Errors
+    /// When the map cannot be written.
+    pub fn set_refused(&mut self, address: Address, now_ns: u64) -> Result<(), KernelError> {
+        self.written.refused.insert(address.bytes(), now_ns, 0).map_err(map_error("REFUSED"))
+    }
+
+    /// Replaces the key of cookies that is not in use now.
+    ///
+    /// # Errors
+    /// When the map cannot be written.
+    pub fn set_challenge_key(&mut self, place: usize, key: [u64; 2]) -> Result<(), KernelError> {
+        self.config.challenge.keys[place % 2] = key;
+        self.write_config()
     }
 
     /// Says since when all that leaves is seen, on the datapath's clock; none when it is not.

@@ -17,6 +17,11 @@ use super::program::program_error;
 pub const XDP_PASS: u32 = 2;
 /// As [`XDP_PASS`].
 pub const XDP_DROP: u32 = 1;
+/// As [`XDP_PASS`]: sent back by the interface that it came by.
+pub const XDP_TX: u32 = 3;
+
+/// Index of the interface that frames of trials come by: the loopback one of this namespace.
+pub const TRIAL_INTERFACE: u32 = 1;
 
 /// Shortest frame that the kernel takes for a trial: an Ethernet header (`ETH_HLEN`).
 pub const SHORTEST_FRAME: usize = 14;
@@ -39,6 +44,18 @@ impl Datapath {
         let options = TestRunOptions { data_in: Some(frame), repeat, ..TestRunOptions::default() };
         let result = self.xdp()?.test_run(options).map_err(program_error)?;
         Ok(Trial { action: result.return_value, duration: result.duration })
+    }
+
+    /// Runs the program on a frame once, and returns the XDP action and what became of the frame.
+    ///
+    /// # Errors
+    /// As for [`Self::trial`].
+    pub fn trial_answer(&mut self, frame: &[u8]) -> Result<(u32, Vec<u8>), KernelError> {
+        let mut out = vec![0; frame.len() + 256];
+        let options = TestRunOptions { data_in: Some(frame), data_out: Some(&mut out), ..TestRunOptions::default() };
+        let result = self.xdp()?.test_run(options).map_err(program_error)?;
+        out.truncate(result.data_size_out as usize);
+        Ok((result.return_value, out))
     }
 
     /// Runs the egress program on a frame `repeat` times; returns the mean time of a run.

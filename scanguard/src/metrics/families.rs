@@ -50,7 +50,9 @@ fn read(sample: &Sample) -> Vec<MetricFamily> {
         verdicts,
         contacts,
         attempts,
+        challenges,
         events_lost,
+        proofs_lost,
         sources,
         suspects,
         blocks,
@@ -97,7 +99,14 @@ fn read(sample: &Sample) -> Vec<MetricFamily> {
         counter(
             "events_lost_total",
             "Events that found the ring buffer full. Counters lose nothing by it.",
-            [(vec![("ring", "events")], *events_lost)],
+            [(vec![("ring", "events")], *events_lost), (vec![("ring", "proofs")], *proofs_lost)],
+        ),
+        counter(
+            "challenges_total",
+            "Challenges to suspects by kind and by what became of them.",
+            challenges
+                .iter()
+                .map(|(kind, result, count)| (vec![("kind", kind.label()), ("result", result.label())], *count)),
         ),
         gauge("sources", "Sources in the table.", [(Vec::new(), *sources)]),
         gauge("suspects", "Sources whose score reached the conceal threshold.", [(Vec::new(), *suspects)]),

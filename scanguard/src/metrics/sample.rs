@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use prometheus::Histogram;
+use scanguard_common::challenge::{ChallengeKind, ChallengeResult};
 use scanguard_common::class::{PortClass, Protocol};
 use scanguard_common::contact::Outcome;
 use scanguard_common::counter::{Counter, CounterIndex, Loss};
@@ -22,8 +23,12 @@ pub struct Sample {
     pub contacts: Vec<(Outcome, u64)>,
     /// New flows by class of the port and protocol.
     pub attempts: Vec<(PortClass, Protocol, u64)>,
+    /// Challenges by kind and by what became of them.
+    pub challenges: Vec<(ChallengeKind, ChallengeResult, u64)>,
     /// Events that found the ring buffer full.
     pub events_lost: u64,
+    /// Proofs that found theirs full.
+    pub proofs_lost: u64,
     /// Sources in the table.
     pub sources: u64,
     /// Sources whose score reached the conceal threshold.
@@ -60,6 +65,11 @@ impl Sample {
             Protocol::ALL
                 .map(|protocol| (class, protocol, counters.get(CounterIndex::attempt(class, protocol)).packets))
         });
+        let challenges = ChallengeKind::ALL.into_iter().flat_map(|kind| {
+            ChallengeResult::ALL
+                .iter()
+                .map(move |result| (kind, *result, counters.get(CounterIndex::challenge(kind, *result)).packets))
+        });
         let contacts = Outcome::ALL.iter();
         Self {
             verdicts: running.chain(other).collect(),
@@ -67,7 +77,9 @@ impl Sample {
                 .map(|outcome| (*outcome, counters.get(CounterIndex::contact(*outcome)).packets))
                 .collect(),
             attempts: attempts.collect(),
+            challenges: challenges.collect(),
             events_lost: counters.get(CounterIndex::loss(Loss::Events)).packets,
+            proofs_lost: counters.get(CounterIndex::loss(Loss::Proofs)).packets,
             ..Self::default()
         }
     }
@@ -80,7 +92,9 @@ impl Default for Sample {
             verdicts: Vec::new(),
             contacts: Vec::new(),
             attempts: Vec::new(),
+            challenges: Vec::new(),
             events_lost: 0,
+            proofs_lost: 0,
             sources: 0,
             suspects: 0,
             blocks: [(Scope::Private, 0), (Scope::All, 0)],

@@ -76,6 +76,7 @@ async fn health<S: Sampler>(State(scraped): State<Scraped<S>>) -> Response {
 
 #[cfg(test)]
 mod tests {
+    use scanguard_common::challenge::{ChallengeKind, ChallengeResult};
     use scanguard_common::class::{PortClass, Protocol};
     use scanguard_common::contact::Outcome;
     use scanguard_common::counter::Counter;
@@ -93,7 +94,9 @@ mod tests {
             ],
             contacts: vec![(Outcome::Public, 3), (Outcome::Restricted, 4)],
             attempts: vec![(PortClass::Public, Protocol::Tcp, 5), (PortClass::Unknown, Protocol::Udp, 0)],
+            challenges: vec![(ChallengeKind::Decoy, ChallengeResult::Met, 4)],
             events_lost: 2,
+            proofs_lost: 1,
             sources: 7,
             suspects: 0,
             blocks: [(scanguard_common::verdict::Scope::Private, 3), (scanguard_common::verdict::Scope::All, 4)],

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result};
 use scanguard_common::address::MAPPED_BITS;
+use scanguard_common::challenge::{ChallengeRules, KEY_SLOTS, SLOT_NS};
 use scanguard_common::config::KernelConfig;
 use scanguard_common::reason::Mode;
 use scanguard_common::source::{KeyRules, SourceKey};
@@ -34,6 +35,8 @@ pub struct Desk {
     pub(super) people: People,
     /// Those of whom more is known than the store has.
     pub(super) unkept: HashSet<SourceKey>,
+    /// The turn of the keys of challenges in which one was replaced last.
+    key_turn: Option<u64>,
 }
 
 /// Why a prefix is on the allowlist: for one reason or several.
@@ -101,15 +104,30 @@ impl Desk {
             // Settings that the earlier daemon or this one's watches keep true are not touched.
             let before = *tables.config();
             let contact_key = if before.contact_key == [0; 2] { random_key()? } else { before.contact_key };
+            let keys = match before.challenge.keys {
+                keys if keys[0] == [0; 2] || keys[1] == [0; 2] => [random_key()?, random_key()?],
+                keys => keys,
+            };
             tables.set_config(&KernelConfig {
                 heartbeat_ns: clock::monotonic_coarse_ns(),
                 mode: mode.mode as u32,
                 enforce_until_ns: end_ns(mode.reverts),
+                challenge: ChallengeRules { keys, ..config.kernel_config(contact_key).challenge },
                 ..config.kernel_config(contact_key).with_watched(&before)
             })?;
             tables.set_protected(&config.ports.protect)?;
             let people = kept::people(store.as_ref());
-            Self { tables, store, store_failed: false, allow, blocks, mode, people, unkept: HashSet::new() }
+            Self {
+                tables,
+                store,
+                store_failed: false,
+                allow,
+                blocks,
+                mode,
+                people,
+                unkept: HashSet::new(),
+                key_turn: None,
+            }
         };
         desk.welcome(now)?;
         desk.adopt_unknown_blocks(now);
@@ -123,7 +141,17 @@ impl Desk {
         let (allow, blocks, kept_mode) = kept::load(store.as_ref(), config, now);
         let mode = ModeNow::of_kernel(tables.config(), kept_mode, now);
         let people = kept::people(store.as_ref());
-        let mut desk = Self { tables, store, store_failed: false, allow, blocks, mode, people, unkept: HashSet::new() };
+        let mut desk = Self {
+            tables,
+            store,
+            store_failed: false,
+            allow,
+            blocks,
+            mode,
+            people,
+            unkept: HashSet::new(),
+            key_turn: None,
+        };
         desk.adopt_unknown_blocks(now);
         desk
     }
@@ -211,6 +239,24 @@ impl Desk {
 }
 
 /// A secret key.
+impl Desk {
+    /// Replaces the key of challenges whose turn is over, once nothing that was made with it is good any more. Each is in use for
+    /// [`KEY_SLOTS`] slots.
+    ///
+    /// # Errors
+    /// When there is no randomness to be had, or the kernel part cannot be written.
+    pub fn turn_challenge_key(&mut self) -> Result<()> {
+        const STILL_GOOD: u64 = 2;
+        let slot = clock::monotonic_coarse_ns() / SLOT_NS;
+        let turn = slot / KEY_SLOTS;
+        if slot % KEY_SLOTS >= STILL_GOOD && self.key_turn != Some(turn) {
+            self.tables.set_challenge_key((turn as usize + 1) % 2, random_key()?)?;
+            self.key_turn = Some(turn);
+        }
+        Ok(())
+    }
+}
+
 fn random_key() -> Result<[u64; 2]> {
     let word = || getrandom::u64().context("cannot get randomness from the kernel");
     Ok([word()?, word()?])

@@ -15,7 +15,8 @@ use super::desk::Desk;
 use super::error::OperatorError;
 use super::people::seconds;
 use crate::api::{
-    Evidence, SCHEMA_VERSION, Why, WhyAllow, WhyAnswered, WhyKnown, WhyScore, WhySessions, WhyVerdict, timestamp,
+    Evidence, SCHEMA_VERSION, Why, WhyAllow, WhyAnswered, WhyKnown, WhyProof, WhyScore, WhySessions, WhyVerdict,
+    timestamp,
 };
 use crate::duration;
 use crate::kernel::clock;
@@ -29,6 +30,8 @@ pub struct Remembered {
     pub evidence: Vec<Evidence>,
     /// What it was answered as a suspect, oldest first.
     pub answered: Vec<WhyAnswered>,
+    /// What proves that it is really there, oldest first.
+    pub proof: Vec<WhyProof>,
     /// Whether there is a daemon to remember.
     pub is_watched: bool,
     /// What the policy says of it: a sentence each.
@@ -88,6 +91,7 @@ impl Desk {
             evidence_forgotten: failures.saturating_sub(counted),
             allow: WhyAllow { matched: allow.is_some(), entry: allow },
             known: self.why_known(&source, now_ns),
+            proof: remembered.proof,
             answered: remembered.answered,
             sessions: readings.sessions_of(&source)?.as_ref().map(sessions).unwrap_or_default(),
             attempts: record.as_ref().map_or(0, |record| record.attempts),
@@ -218,6 +222,18 @@ fn arithmetic(why: &Why, record: Option<&SourceRecord>, rules: &ScoreRules) -> V
     sentences
 }
 
+/// Whether there is proof, in words.
+fn proven(why: &Why) -> String {
+    match why.proof.as_slice() {
+        [] => "It is not proven that the address is real, so it is not blocked.".to_owned(),
+        [only] => format!(
+            "One completed decoy, at {}, shows that the address is real, but proves no scan: it is not blocked.",
+            only.time
+        ),
+        [.., last] => format!("It was proven at {} that the address is real.", last.time),
+    }
+}
+
 /// What comes next, and what can be done.
 fn next_step(why: &Why, mode: Mode, is_watched: bool) -> String {
     let Why { source, verdict, allow, score, .. } = why;
@@ -237,7 +253,8 @@ fn next_step(why: &Why, mode: Mode, is_watched: bool) -> String {
         ),
         "conceal" => format!(
             "Closed, canary and restricted ports stay hidden from it {until}, longer if it goes on; public ones are open to \
-             it.{observed} It is not proven that the address is real, so it is not blocked. `scanguard allow add {source}` ends it."
+             it.{observed} {} `scanguard allow add {source}` ends it.",
+            proven(why)
         ),
         _ if !is_watched => "Nothing new is held against it while no daemon runs.".to_owned(),
         _ if score.value > 0.0 => {

@@ -21,6 +21,13 @@ pub enum Event {
         /// The source.
         source: SourceKey,
     },
+    /// A source completed a decoy on a port: it is really at its address, no more.
+    Completed {
+        /// The source.
+        source: SourceKey,
+        /// The port, of TCP.
+        port: u16,
+    },
     /// A source proved that it is real, and scans.
     Proven {
         /// The source.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use scanguard_common::source::SourceKey;
 
 use super::clock::{Moment, millis};
+use super::proof::{PORTS, WITHIN_MS};
 use super::recurrence::{length, uncapped};
 use super::{BlockReason, Clock, Deferral, Policy};
 use crate::config::Blocks;
@@ -27,9 +28,13 @@ impl Policy {
         let in_force = self.running.get(source).filter(|(until, _)| *until > now);
         let Some((until, running)) = in_force else {
             let past = self.past(source).filter(|(ended, _)| now.since(*ended) < millis(settings.recurrence));
-            let arithmetic = past.map(|(ended, times)| past_sentence(settings, times, now.since(ended)));
+            let completed = self.proofs.of(source, now);
+            let arithmetic = past
+                .map(|(ended, times)| past_sentence(settings, times, now.since(ended)))
+                .into_iter()
+                .chain((completed > 0).then(|| proof_sentence(completed)));
             let next_step = self.next_step(settings, allowed, source, past.map_or(0, |(_, times)| times));
-            return Explanation { arithmetic: arithmetic.into_iter().collect(), next_step };
+            return Explanation { arithmetic: arithmetic.collect(), next_step };
         };
         let earlier = running.earlier();
         let [lasts, left] = [until.since(running.since), until.since(now)].map(Duration::from_millis);
@@ -70,6 +75,13 @@ impl Policy {
             Err(why) => format!("It would not be blocked now. {}", why.sentence()),
         }
     }
+}
+
+/// `It completed decoys on 2 distinct ports in the last 10m; 4 are proof.`
+fn proof_sentence(completed: usize) -> String {
+    let ports = if completed == 1 { "port" } else { "distinct ports" };
+    let within = format(Duration::from_millis(WITHIN_MS));
+    format!("It completed decoys on {completed} {ports} in the last {within}; {PORTS} are proof.")
 }
 
 /// `2 earlier blocks count, the last ended 3h ago; each counts for 7d.`

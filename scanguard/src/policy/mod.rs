@@ -18,6 +18,7 @@ pub mod clock;
 pub mod event;
 mod explain;
 mod keep;
+pub mod proof;
 pub mod recurrence;
 #[cfg(test)]
 mod tests;
@@ -30,6 +31,7 @@ use crate::config::Blocks;
 use aged::Aged;
 use budget::Budget;
 use clock::{Moment, Timeline};
+use proof::Proofs;
 
 pub use clock::Clock;
 pub use event::{Action, BlockReason, Deferral, Ending, Event, Lifter};
@@ -48,6 +50,7 @@ pub struct Policy {
     /// Blocks that have ended, by when the last one of a source did.
     finished: Aged<Finished>,
     budget: Budget,
+    proofs: Proofs,
     tally: Tally,
 }
 
@@ -81,7 +84,9 @@ pub struct Tally {
     pub suspects: u64,
     /// [`Event::Eligible`].
     pub eligible: u64,
-    /// [`Event::Proven`].
+    /// [`Event::Completed`].
+    pub completed: u64,
+    /// Proof, by [`Event::Proven`] or by enough of [`Event::Completed`].
     pub proven: u64,
 }
 
@@ -103,6 +108,13 @@ impl Policy {
             Event::Eligible { source } => {
                 self.tally.eligible += 1;
                 actions.extend(self.judge(settings, allowed(&source), source, BlockReason::Score, now));
+            }
+            Event::Completed { source, port } => {
+                self.tally.completed += 1;
+                if self.proofs.complete(source, port, now) {
+                    self.tally.proven += 1;
+                    actions.extend(self.judge(settings, allowed(&source), source, BlockReason::Proven, now));
+                }
             }
             Event::Proven { source } => {
                 self.tally.proven += 1;
@@ -145,6 +157,7 @@ impl Policy {
             while self.finished.pop_until(oldest).is_some() {}
         }
         self.budget.forget(now);
+        self.proofs.forget(now);
         actions
     }
 

@@ -8,6 +8,7 @@ use scanguard_common::class::{PORT_ENTRIES, PortClass, Protocol, port_index};
 use super::memory::PortMemory;
 use super::set::{PortSet, all_ports};
 use crate::config::Ports;
+use crate::config::shipped;
 
 /// Everything that decides about the class of a port.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +34,7 @@ pub struct PortRules {
     restricted: PortSet,
     restricted_if_open: PortSet,
     canary: PortSet,
+    unchallenged: PortSet,
 }
 
 /// The class of every port of TCP and UDP.
@@ -41,12 +43,15 @@ pub struct Classes(Vec<PortClass>);
 
 impl From<&Ports> for PortRules {
     fn from(ports: &Ports) -> Self {
-        let Ports { public, restricted, restricted_if_open, canary, protect: _, memory: _, learning: _ } = ports;
+        let Ports { public, restricted, restricted_if_open, canary, unchallenged, protect: _, memory: _, learning: _ } =
+            ports;
+        let fallback = shipped::FALLBACK.into_iter().map(|port| (Protocol::Tcp, port));
         Self {
             public: public.iter().collect(),
             restricted: restricted.iter().collect(),
             restricted_if_open: restricted_if_open.iter().collect(),
             canary: canary.iter().collect(),
+            unchallenged: unchallenged.iter().chain(fallback).collect(),
         }
     }
 }
@@ -60,6 +65,12 @@ impl PortRules {
 }
 
 impl PortRules {
+    /// Whether a port is never challenged: clients fall back to it on their own, or the operator says so.
+    #[must_use]
+    pub fn is_unchallenged(&self, protocol: Protocol, port: u16) -> bool {
+        self.unchallenged.contains(protocol, port)
+    }
+
     /// What a port is where only its answers tell whether it is open: in a container, or on a host behind this one.
     #[must_use]
     pub fn elsewhere(&self, protocol: Protocol, port: u16) -> PortClass {
@@ -271,7 +282,7 @@ mod tests {
             }
             memory.forget(NOW);
             World {
-                rules: PortRules { public, restricted, restricted_if_open, canary },
+                rules: PortRules { public, restricted, restricted_if_open, canary, unchallenged: PortSet::default() },
                 open,
                 answering: PortMemory::new(Duration::ZERO),
                 memory,

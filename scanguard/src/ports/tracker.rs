@@ -165,7 +165,9 @@ impl PortTracker {
     /// What the kernel part is told of every port: its class here, and what it is elsewhere.
     pub fn entries(&self) -> impl Iterator<Item = (Protocol, u16, PortEntry)> {
         self.classes.iter().map(|(protocol, port, class)| {
-            (protocol, port, PortEntry::new(class, self.rules.elsewhere(protocol, port)))
+            let entry = PortEntry::new(class, self.rules.elsewhere(protocol, port));
+            let entry = if self.rules.is_unchallenged(protocol, port) { entry.fallback() } else { entry };
+            (protocol, port, entry)
         })
     }
 

@@ -21,7 +21,7 @@ use scanguard_common::tables::{Socket, Tables as _};
 use scanguard_common::verdict::{Known, Verdict};
 
 use super::tables::ReplayTables;
-use crate::kernel::trial::{XDP_DROP, XDP_PASS};
+use crate::kernel::trial::{XDP_DROP, XDP_PASS, XDP_TX};
 use crate::kernel::{Datapath, EventStream, LoadOptions};
 
 /// Entries of the table of sources: so many that none is washed out by the captures this is for.
@@ -201,6 +201,7 @@ impl Kernel {
         let expected = match action {
             Action::Pass => XDP_PASS,
             Action::Drop => XDP_DROP,
+            Action::Answer => XDP_TX,
         };
         let found = self.last.take().context("a trial run")?;
         ensure!(found == expected, "the kernel says {found}, the replay {expected} (1 drop, 2 pass)");

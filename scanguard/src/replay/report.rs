@@ -365,6 +365,7 @@ fn event_line(event: &Event, packet: u64, unix_ns: u64, keys: &KeyRules) -> Even
             Some(EventKind::Answered) => "answered",
             Some(EventKind::Session) => "session",
             Some(EventKind::SessionEnd) => "session_end",
+            Some(EventKind::Completed) => "completed",
             None => "unknown",
         },
         source: keys.display(event.source).to_string(),

@@ -39,6 +39,7 @@ pub mod topology;
 pub mod wire;
 
 mod client;
+mod forge;
 mod responder;
 mod ssh;
 mod wait;

@@ -6,7 +6,7 @@ use super::Paint;
 use super::allow::by;
 use super::human::{count, moment};
 use super::table::{Side, table};
-use crate::api::{Evidence, Why, WhyAnswered, WhyKnown, WhySessions, WhyVerdict};
+use crate::api::{Evidence, Why, WhyAnswered, WhyKnown, WhyProof, WhySessions, WhyVerdict};
 
 const COLUMNS: [(&str, Side); 7] = [
     ("TIME", Side::Left),
@@ -50,11 +50,12 @@ fn write(why: &Why, paint: Paint, text: &mut String) -> fmt::Result {
     let on_the_list =
         allow.entry.as_ref().map_or_else(|| "It is not on it.".to_owned(), |entry| format!("By {}.", by(entry)));
     section(text, "Allowlist", &[on_the_list], paint)?;
+    let proof: Vec<String> = why.proof.iter().map(proof_line).collect();
     let answered: Vec<String> = why.answered.iter().map(answered).collect();
     let sessions: Vec<String> = why.sessions.iter().map(sessions).chain(known(&why.known)).collect();
     for (heading, lines) in [
         ("Feeds that name it", &why.feeds),
-        ("Proof that the address is real", &why.proof),
+        ("Proof that the address is real", &proof),
         ("What it was answered as a suspect", &answered),
         ("Sessions", &sessions),
     ] {
@@ -70,6 +71,11 @@ fn section(text: &mut String, heading: &str, lines: &[String], paint: Paint) -> 
     }
     writeln!(text, "\n{}", paint.strong(heading))?;
     lines.iter().try_for_each(|line| writeln!(text, "  {line}"))
+}
+
+fn proof_line(proof: &WhyProof) -> String {
+    let WhyProof { time, kind: _, proto, destination, port } = proof;
+    format!("{} {destination} port {port}/{proto}: it completed a handshake with a port that is closed", moment(time))
 }
 
 fn answered(answered: &WhyAnswered) -> String {
@@ -233,7 +239,13 @@ mod tests {
             },
             arithmetic: vec!["It was never seen.".into()],
             next_step: "It stays blocked until it is lifted.".into(),
-            proof: vec!["It completed a handshake.".into()],
+            proof: vec![WhyProof {
+                time: "2026-03-01T12:00:00.000Z".into(),
+                kind: "decoy".into(),
+                proto: "tcp".into(),
+                destination: "192.0.2.1".into(),
+                port: 23,
+            }],
             ..Why::default()
         };
         insta::assert_snapshot!(why(&blocked, Paint::new(false)));

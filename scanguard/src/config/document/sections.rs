@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use ipnetwork::IpNetwork;
+use scanguard_common::challenge::{ChallengeMode, DecoyReply};
 use scanguard_common::reason::Mode;
 
 use super::{Document, port_items, port_list, quoted, quoted_duration, quoted_list, real, restricted_list, wrapped};
@@ -30,12 +31,15 @@ pub(super) fn all(file: &mut Document, config: &Config) {
         conceal,
         storm,
         safety,
+        challenge,
+        decoy_reply,
         blocks,
         events_ring_kib,
         log,
     } = config;
     self::attach(file, interfaces, *attach);
     judge(file, *mode, allow);
+    self::challenge(file, *challenge, *decoy_reply);
     sessions(file, cgroup);
     stay(file, state, *keep, pins);
     file.section("control");
@@ -107,6 +111,24 @@ fn judge(file: &mut Document, mode: Mode, allow: &[IpNetwork]) {
     );
 }
 
+fn challenge(file: &mut Document, mode: ChallengeMode, reply: DecoyReply) {
+    file.key(
+        "Which hidden ports answer a suspect with a challenge and not with silence, in mode enforce: a real stack shows by it that it\n\
+         is there, so that people get through to restricted ports, and scanners that connect prove themselves.\n\
+         \"off\"     none\n\
+         \"canary\"  those listed as `canary` in [ports]\n\
+         \"on\"      canary, closed and restricted ports",
+        "challenge",
+        &quoted(mode.label()),
+    );
+    file.key(
+        "What whoever completes a handshake with a closed port is answered: \"reset\", so that a mistake ends at once, or\n\
+         \"silence\", so that a scanner waits.",
+        "decoy_reply",
+        &quoted(reply.label()),
+    );
+}
+
 fn sessions(file: &mut Document, cgroup: &Cgroup) {
     let written = match cgroup {
         Cgroup::Auto => quoted("auto"),
@@ -138,7 +160,7 @@ fn stay(file: &mut Document, state: &Path, keep: bool, pins: &Path) {
 }
 
 fn ports(file: &mut Document, ports: &Ports) {
-    let Ports { public, restricted, restricted_if_open, canary, protect, memory, learning } = ports;
+    let Ports { public, restricted, restricted_if_open, canary, unchallenged, protect, memory, learning } = ports;
     file.section("ports");
     file.comment(
         "What this host's ports are to the world. Which of them are open is seen by itself (sockets that listen on more\n\
@@ -168,6 +190,11 @@ fn ports(file: &mut Document, ports: &Ports) {
          One that turns out to be open is no canary.",
         "canary",
         &port_list(canary),
+    );
+    file.key(
+        "Never challenged, besides those that clients fall back to on their own (web, mail, SIP).",
+        "unchallenged",
+        &port_list(unchallenged),
     );
     file.key(
         "Networks behind this host, for a gateway or router: [\"198.51.100.0/24\"]. Which of their ports are open, and which\n\

@@ -33,6 +33,7 @@ pub(super) fn section(mut section: Section<'_, '_>, default: Ports, problems: &m
     let restricted = section.read("restricted", problems, list(restricted_item));
     let canary = section.read("canary", problems, list(port));
     let protect = section.read("protect", problems, list(allow::network));
+    let unchallenged = section.read("unchallenged", problems, list(port));
     let memory = section.read("memory", problems, time_span(HOUR..=90 * DAY));
     let learning = section.read("learning", problems, time_span(Duration::ZERO..=30 * DAY));
     section.finish(problems);
@@ -60,6 +61,8 @@ pub(super) fn section(mut section: Section<'_, '_>, default: Ports, problems: &m
         restricted,
         restricted_if_open,
         canary,
+        unchallenged: unchallenged
+            .map_or(default.unchallenged, |list| PortList(list.into_iter().map(|(range, _)| range).collect())),
         protect: protect.unwrap_or(default.protect),
         memory: memory.unwrap_or(default.memory),
         learning: learning.unwrap_or(default.learning),

@@ -62,6 +62,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         1 => any_source().prop_map(|source| Event::Suspect { source }),
         4 => any_source().prop_map(|source| Event::Eligible { source }),
         12 => any_source().prop_map(|source| Event::Proven { source }),
+        40 => (any_source(), 1_u16..7).prop_map(|(source, port)| Event::Completed { source, port }),
         1 => any_source().prop_map(|source| Event::Expired { source }),
         1 => (any_source(), lifter).prop_map(|(source, by)| Event::Lifted { source, by }),
         1 => Just(Event::Tick),

@@ -8,12 +8,15 @@ use scanguard_common::source::{KeyRules, SourceKey};
 use scanguard_common::verdict::Scope;
 
 use crate::config::{AutoLevel, Blocks};
+use crate::policy::proof::{PORTS, WITHIN_MS};
 use crate::policy::{Action, BlockReason, Clock, Deferral, Event};
 
 /// All blocks there ever were, in the order in which they began.
 #[derive(Default)]
 pub(super) struct Model {
     blocks: Vec<Block>,
+    /// Decoys that were completed: by whom, on which port, when.
+    completed: Vec<(SourceKey, u16, u64)>,
 }
 
 struct Block {
@@ -46,6 +49,14 @@ impl Model {
             }
             Event::Eligible { source } => (source, BlockReason::Score),
             Event::Proven { source } => (source, BlockReason::Proven),
+            Event::Completed { source, port } => {
+                self.completed.push((source, port, now));
+                let lately = self.completed.iter().filter(|(by, _, at)| *by == source && now - at <= WITHIN_MS);
+                if lately.map(|(_, port, _)| port).collect::<HashSet<_>>().len() < PORTS {
+                    return None;
+                }
+                (source, BlockReason::Proven)
+            }
         };
         if allowed(&source) {
             return Some(Action::Deferred { source, why: Deferral::Allowed });

@@ -73,8 +73,8 @@ proptest! {
             if let Some(Action::Block { scope, reason, .. }) = action {
                 prop_assert!(settings.max_auto_level >= AutoLevel::BlockPrivate);
                 prop_assert_eq!(scope, Scope::Private);
-                prop_assert!(matches!(event, Event::Proven { .. }) || settings.unproven, "{:?}", event);
-                prop_assert_eq!(reason == BlockReason::Proven, matches!(event, Event::Proven { .. }));
+                prop_assert!(matches!(event, Event::Proven { .. } | Event::Completed { .. }) || settings.unproven, "{:?}", event);
+                prop_assert_eq!(reason == BlockReason::Proven, matches!(event, Event::Proven { .. } | Event::Completed { .. }));
             }
         }
     }

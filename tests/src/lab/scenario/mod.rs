@@ -11,6 +11,7 @@ mod kinds;
 mod nmap;
 mod outgoing;
 mod p2p_noise;
+mod proof;
 mod raw;
 mod restart;
 mod tfo;
@@ -50,6 +51,13 @@ pub const ALL: &[Scenario] = &[
     hopping::SCENARIO,
     kinds::SCENARIO,
     kill::SCENARIO,
+    proof::RETURN,
+    proof::BANNER_GRAB,
+    proof::FRAMING,
+    proof::DECOYS,
+    proof::NAT_SHARED,
+    proof::GUESS,
+    proof::FLOOD,
     framing_admin::SCENARIO,
     udp_peers::SCENARIO,
     tfo::SCENARIO,

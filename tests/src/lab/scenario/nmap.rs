@@ -34,9 +34,9 @@ pub(super) const SLOW: Scenario = Scenario {
 /// What nmap does without privileges: whole connections, by its kernel.
 pub(super) const CONNECT: Scenario = Scenario {
     name: "connect",
-    about: "nmap -sT of 1,000 ports",
+    about: "nmap -sT of 1,000 ports, with challenges",
     play: |setup| {
-        scan(setup, "connect", &Scene::USUAL, |lab| {
+        scan(setup, "connect", &Scene { config: super::proof::CONFIG, ..Scene::USUAL }, |lab| {
             let arguments = ["-sT", "-p", SCANNED, "--max-retries", "1", "--max-rtt-timeout", "100ms"];
             nmap(&lab.scanner, &[&arguments[..], &AT_LEAST].concat(), &EDGE.to_string()).map(drop)
         })

@@ -90,6 +90,8 @@ pub fn answers(packets: &[Seen]) -> Answers {
     let mut answers = Answers::default();
     // What a stack would acknowledge: source port, destination, port, sequence number behind the SYN.
     let mut sent = HashSet::new();
+    // Connections that were challenged: what resets them is no stack.
+    let mut in_challenge = HashSet::new();
     for packet in packets {
         match packet.what {
             What::Tcp(segment) if is_edge(packet.destination) && segment.syn && !segment.ack => {
@@ -105,8 +107,14 @@ pub fn answers(packets: &[Seen]) -> Answers {
                 if segment.syn && segment.ack {
                     let answered = (segment.destination_port, packet.source, port, segment.acknowledgement);
                     let genuine = is_open(port) && sent.contains(&answered);
+                    if !genuine {
+                        in_challenge.insert((segment.destination_port, packet.source, port));
+                    }
                     if genuine { &mut answers.open } else { &mut answers.challenged }.insert(asked);
-                } else if segment.rst && !is_open(port) {
+                } else if segment.rst
+                    && !is_open(port)
+                    && !in_challenge.contains(&(segment.destination_port, packet.source, port))
+                {
                     answers.closed.insert(asked);
                 }
             }

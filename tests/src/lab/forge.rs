@@ -1,0 +1,70 @@
+//! Packets with somebody else's address in them, written by hand.
+
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::os::fd::OwnedFd;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use etherparse::{PacketBuilder, TcpOptionElement};
+use rustix::net::{AddressFamily, Protocol, RawProtocol, SendFlags, SocketFlags, SocketType, sendto, socket_with};
+
+use super::plan::EDGE;
+
+/// `IPPROTO_RAW`: what is sent has its own IP header.
+const RAW: u32 = 255;
+/// How often a second it is looked, at most, whether it is too soon for more.
+const LOOKS: u32 = 200;
+
+/// A TCP segment to the edge, as Linux would send it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Forged {
+    pub(super) from: Ipv4Addr,
+    pub(super) from_port: u16,
+    pub(super) port: u16,
+    pub(super) sequence: u32,
+    /// None in a SYN.
+    pub(super) acknowledged: Option<u32>,
+}
+
+/// Sends them, at most so many a second. The calling thread must be in the host that they leave from.
+pub(super) fn forge(segments: impl IntoIterator<Item = Forged>, a_second: u32) -> Result<u64> {
+    let socket = raw_socket()?;
+    let (begun, mut sent) = (Instant::now(), 0_u32);
+    for segment in segments {
+        let packet = packet(&segment)?;
+        let to = SocketAddrV4::new(EDGE, 0);
+        // A full queue of the link is no reason to stop: the next one finds room.
+        let _ = sendto(&socket, &packet, SendFlags::empty(), &to);
+        sent += 1;
+        if sent.is_multiple_of((a_second / LOOKS).max(1)) {
+            let due = Duration::from_secs_f64(f64::from(sent) / f64::from(a_second));
+            thread::sleep(due.saturating_sub(begun.elapsed()));
+        }
+    }
+    Ok(sent.into())
+}
+
+fn raw_socket() -> Result<OwnedFd> {
+    let raw = RawProtocol::new(RAW).map(Protocol::from_raw);
+    socket_with(AddressFamily::INET, SocketType::RAW, SocketFlags::CLOEXEC, raw).context("cannot have a raw socket")
+}
+
+fn packet(segment: &Forged) -> Result<Vec<u8>> {
+    let Forged { from, from_port, port, sequence, acknowledged } = *segment;
+    let tcp = PacketBuilder::ipv4(from.octets(), EDGE.octets(), 64).tcp(from_port, port, sequence, 64_240);
+    let tcp = match acknowledged {
+        Some(acknowledged) => tcp.ack(acknowledged),
+        // What Linux offers in a SYN.
+        None => tcp.syn().options(&[
+            TcpOptionElement::MaximumSegmentSize(1_460),
+            TcpOptionElement::SelectiveAcknowledgementPermitted,
+            TcpOptionElement::Timestamp(sequence, 0),
+            TcpOptionElement::Noop,
+            TcpOptionElement::WindowScale(7),
+        ])?,
+    };
+    let mut packet = Vec::with_capacity(64);
+    tcp.write(&mut packet, &[])?;
+    Ok(packet)
+}

@@ -1,0 +1,241 @@
+//! Who proves himself and who does not: scanners that connect, and people in whose names others send.
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use rand::rngs::SmallRng;
+use rand::{RngExt as _, SeedableRng as _};
+use scanguard::config::DEFAULT_STATE;
+
+use super::framing_admin::why;
+use super::nmap::{AT_LEAST, nmap};
+use super::raw::masscan;
+use super::{Scenario, rows, scan};
+use crate::lab::Lab;
+use crate::lab::client::connect;
+use crate::lab::customers::Requests;
+use crate::lab::forge::{Forged, forge};
+use crate::lab::netns::Netns;
+use crate::lab::plan::{EDGE, SCANNER, customer};
+use crate::lab::report::Report;
+use crate::lab::stage::{Scene, Setup, Stage};
+use crate::lab::wait::wait_until;
+
+/// All hidden ports are challenged.
+pub(super) const CONFIG: &str = "challenge = \"on\"\n";
+const SCENE: Scene = Scene { config: CONFIG, ..Scene::USUAL };
+const LIMIT: Duration = Duration::from_secs(120);
+const PATIENCE: [&str; 4] = ["--max-retries", "1", "--max-rtt-timeout", "1s"];
+
+pub(super) const RETURN: Scenario = Scenario {
+    name: "return",
+    about: "nmap -sS of 40 ports, then -sV of what looked open, with challenges",
+    play: |setup| proving(setup, "return", come_back),
+};
+
+pub(super) const BANNER_GRAB: Scenario = Scenario {
+    name: "banner-grab",
+    about: "masscan --banners, and a grabber of banners over its kernel's TCP, with challenges",
+    play: |setup| {
+        rows(setup, "banner-grab", &["masscan --banners", "connections"], |setup, kind| {
+            proving(setup, kind, |lab| match kind {
+                "connections" => lab.scanner.run(|| grab(SCANNER.into()))?,
+                _ => masscan(lab, &["--banners", "--retries", "4", "-p", "1-40,80", &EDGE.to_string()]),
+            })
+        })
+    },
+};
+
+pub(super) const FRAMING: Scenario = Scenario {
+    name: "framing",
+    about: "forged SYNs and ACKs in the name of a customer, at 60, 3,000 and 10,000 a second, who then works on a restricted port",
+    play: |setup| {
+        rows(setup, "framing", &["60 a second", "3000 a second", "10000 a second"], |setup, kind| {
+            let rate = kind.split(' ').next().and_then(|rate| rate.parse().ok()).context("a rate")?;
+            frame_customer(setup, kind, rate)
+        })
+    },
+};
+
+pub(super) const DECOYS: Scenario = Scenario {
+    name: "decoys",
+    about: "nmap -sS -D with 20 customers as decoys, with challenges",
+    play: |setup| {
+        let scene = Scene { customers: 20, ..SCENE };
+        scan(setup, "decoys", &scene, |lab| {
+            let decoys: Vec<String> = (0..20).map(|number| customer(number).to_string()).collect();
+            let decoys = format!("{},ME", decoys.join(","));
+            let arguments = ["-sS", "-D", &decoys, "-p", "1-100"];
+            nmap(&lab.scanner, &[&arguments[..], &PATIENCE, &AT_LEAST].concat(), &EDGE.to_string()).map(drop)
+        })
+    },
+};
+
+pub(super) const NAT_SHARED: Scenario = Scenario {
+    name: "nat-shared",
+    about: "a scanner by nmap -sT and -sV behind the address of a customer who goes on browsing, with challenges",
+    play: |setup| {
+        scan(setup, "nat-shared", &SCENE, |lab| {
+            let (from, edge) = (customer(0).to_string(), EDGE.to_string());
+            for kind in [&["-sT", "-p", "1-100"][..], &["-sV", "--version-intensity", "0", "-p", "1-40"]] {
+                let source = ["-S", &from, "-e", crate::lab::plan::UPLINK, "--host-timeout", "30s"];
+                nmap(&lab.customers, &[kind, &source, &PATIENCE, &AT_LEAST].concat(), &edge)?;
+            }
+            Ok(())
+        })
+    },
+};
+
+pub(super) const GUESS: Scenario = Scenario {
+    name: "guess",
+    about: "1,000,000 forged ACKs with guessed numbers, in the name of a customer who was framed, with challenges",
+    play: |setup| {
+        scan(setup, "guess", &SCENE, |lab| {
+            let mut random = SmallRng::seed_from_u64(1);
+            lab.scanner.run(|| {
+                forge((1..=40).map(|port| syn(customer(0), port, port.into())), 1_000)?;
+                let acks = (0..1_000_000).map(|number| Forged {
+                    from_port: 40_000,
+                    port: 4 + (number % 16) as u16,
+                    sequence: random.random(),
+                    acknowledged: Some(random.random()),
+                    ..syn(customer(0), 0, 0)
+                });
+                forge(acks, 300_000).map(drop)
+            })?
+        })
+    },
+};
+
+pub(super) const FLOOD: Scenario = Scenario {
+    name: "flood",
+    about: "SYNs from 1,000,000 forged sources beside a scan by nmap -sS, with challenges",
+    play: |setup| {
+        scan(setup, "flood", &SCENE, |lab| {
+            let mut random = SmallRng::seed_from_u64(2);
+            let (scanner, edge) = (lab.scanner.clone(), EDGE.to_string());
+            let nmap = thread::spawn(move || {
+                nmap(&scanner, &[&["-sS", "-p", "1-300"][..], &PATIENCE, &AT_LEAST].concat(), &edge).map(drop)
+            });
+            lab.scanner.run(|| {
+                let syns = (0..1_000_000_u32).map(|number| {
+                    // A million addresses of a network that nobody has here.
+                    let from = Ipv4Addr::from(0x6440_0000 | number & 0x000f_ffff);
+                    syn(from, random.random_range(1..20), number)
+                });
+                forge(syns, 300_000).map(drop)
+            })??;
+            nmap.join().map_err(|_| anyhow::anyhow!("nmap's thread panicked"))?
+        })
+    },
+};
+
+/// A SYN to a port of the edge.
+fn syn(from: Ipv4Addr, port: u16, number: u32) -> Forged {
+    let from_port = 32_768 + (number % 28_000) as u16;
+    Forged { from, from_port, port, sequence: number.wrapping_mul(2_654_435_761), acknowledged: None }
+}
+
+/// A scan by somebody who is really there, until he is blocked.
+fn proving(setup: &Setup, name: &str, scan: impl FnOnce(&Lab) -> Result<()>) -> Result<Report> {
+    forget()?;
+    let stage = Stage::set(setup, &SCENE)?;
+    scan(&stage.lab)?;
+    if let Some(daemon) = stage.guard.daemon() {
+        wait_until("the scanner to be blocked", Duration::from_secs(20), || {
+            Ok(why(daemon, SCANNER.into())?["verdict"]["level"] == "block")
+        })
+        .with_context(|| format!("the daemon says {:?}\n{}", why(daemon, SCANNER.into()), daemon.log()))?;
+    }
+    Ok(stage.calm()?.close(setup)?.report(name, setup.defender))
+}
+
+/// What an earlier daemon kept is gone, blocks for instance: the folder is this sandbox's own.
+fn forget() -> Result<()> {
+    let folder = Path::new(DEFAULT_STATE).parent().context("a folder")?;
+    if folder.exists() {
+        fs::remove_dir_all(folder).with_context(|| format!("cannot empty {}", folder.display()))?;
+    }
+    Ok(())
+}
+
+/// Half-open connections first, then what looked open is looked at.
+fn come_back(lab: &Lab) -> Result<()> {
+    let edge = EDGE.to_string();
+    let (_, scanned) = nmap(&lab.scanner, &[&["-sS", "-p", "1-40"][..], &PATIENCE, &AT_LEAST].concat(), &edge)?;
+    let open: Vec<&str> = scanned
+        .stdout
+        .lines()
+        .filter(|line| line.contains("/tcp") && line.contains(" open "))
+        .filter_map(|line| line.split('/').next())
+        .collect();
+    ensure!(!open.is_empty(), "nothing looked open:\n{}", scanned.stdout);
+    let ports = open.join(",");
+    let arguments = ["-sV", "--version-intensity", "0", "--host-timeout", "60s", "-p", &ports];
+    nmap(&lab.scanner, &[&arguments[..], &PATIENCE].concat(), &edge).map(drop)
+}
+
+/// Connects to many ports at once and reads what they say, as zgrab does.
+fn grab(from: IpAddr) -> Result<()> {
+    let grabbers: Vec<_> = (1..=40)
+        .map(|port| {
+            // Threads stay in the host that starts them.
+            thread::spawn(move || {
+                let Ok(mut stream) = connect(from, SocketAddr::from((EDGE, port)), Duration::from_secs(3)) else {
+                    return;
+                };
+                let _ = stream.write_all(b"\r\n");
+                let _ = stream.read(&mut [0; 256]);
+            })
+        })
+        .collect();
+    for grabber in grabbers {
+        grabber.join().map_err(|_| anyhow::anyhow!("a grabber panicked"))?;
+    }
+    Ok(())
+}
+
+/// Packets in a customer's name, who browses all the while and holds a session open, and connects to a restricted port when it is over.
+fn frame_customer(setup: &Setup, name: &str, rate: u32) -> Result<Report> {
+    let stage = Stage::set(setup, &SCENE)?;
+    let (lab, framed) = (&stage.lab, customer(0));
+    let mut random = SmallRng::seed_from_u64(3);
+    lab.scanner.run(|| {
+        // Ten thousand, or as many as ten seconds take.
+        let count = (rate * 10).min(10_000);
+        let segments = (0..count).map(|number| {
+            let segment = syn(framed, (number % 900 + 100) as u16, number);
+            if number % 4 == 3 { Forged { acknowledged: Some(random.random()), ..segment } } else { segment }
+        });
+        forge(segments, rate)
+    })??;
+    if let Some(daemon) = stage.guard.daemon() {
+        wait_until("the framed customer to be a suspect", LIMIT, || {
+            Ok(why(daemon, framed.into())?["verdict"]["level"] == "conceal")
+        })?;
+    }
+    let mut requests = Requests::default();
+    let begun = Instant::now();
+    requests.add(&greeted(&lab.customers, framed.into()));
+    let reached = begun.elapsed();
+    println!("at {name}: the framed customer reached a restricted port after {reached:.0?}");
+    let mut calm = stage.calm()?;
+    calm.requests.join(requests);
+    Ok(calm.close(setup)?.report(name, setup.defender))
+}
+
+/// Connects to ssh and reads what it says first.
+fn greeted(host: &Netns, from: IpAddr) -> Result<()> {
+    host.run(|| {
+        let mut stream = connect(from, SocketAddr::from((EDGE, 22)), Duration::from_secs(20))?;
+        let mut banner = [0; 4];
+        stream.read_exact(&mut banner).context("no banner")?;
+        ensure!(&banner == b"SSH-", "the server says {banner:?}");
+        Ok(())
+    })?
+}
