@@ -151,6 +151,11 @@ fn proving(setup: &Setup, name: &str, scan: impl FnOnce(&Lab) -> Result<()>) -> 
             Ok(why(daemon, SCANNER.into())?["verdict"]["level"] == "block")
         })
         .with_context(|| format!("the daemon says {:?}\n{}", why(daemon, SCANNER.into()), daemon.log()))?;
+        let took = daemon.metrics()?;
+        let took = took.lines().find_map(|line| line.strip_prefix("scanguard_decision_seconds_sum "));
+        let took: f64 = took.context("no time of a decision")?.trim().parse().context("a number")?;
+        // Not into the report: standard output may be its JSON.
+        eprintln!("{name}: from the deciding ACK to the block {:.1} ms", took * 1e3);
     }
     Ok(stage.calm()?.close(setup)?.report(name, setup.defender))
 }
@@ -223,7 +228,7 @@ fn frame_customer(setup: &Setup, name: &str, rate: u32) -> Result<Report> {
     let begun = Instant::now();
     requests.add(&greeted(&lab.customers, framed.into()));
     let reached = begun.elapsed();
-    println!("at {name}: the framed customer reached a restricted port after {reached:.0?}");
+    eprintln!("{name}: the framed customer reached a restricted port after {reached:.0?}");
     let mut calm = stage.calm()?;
     calm.requests.join(requests);
     Ok(calm.close(setup)?.report(name, setup.defender))

@@ -1,0 +1,58 @@
+//! Who proves himself is blocked from private ports, and who is framed is not, with real scanners and real stacks.
+//!
+//! Needs root; run by `cargo xtask test`, which builds the programs first.
+
+use scanguard_common::reason::Mode;
+use scanguard_tests::binary_beside_tests;
+use scanguard_tests::lab::defender::Defender;
+use scanguard_tests::lab::plan::Role;
+use scanguard_tests::lab::report::Report;
+use scanguard_tests::lab::scenario::Scenario;
+use scanguard_tests::lab::{Setup, sandbox};
+
+/// Plays it with scanguard enforcing: no customer must notice.
+fn play(scenario: &str) -> Report {
+    sandbox::enter().expect("a sandbox, which needs root: run `cargo xtask test`");
+    let setup =
+        Setup { defender: Defender::Scanguard, scanguard: binary_beside_tests(), mode: Mode::Enforce, captures: None };
+    let scenario = Scenario::named(scenario).expect("a scenario");
+    let report = scenario.play(&setup).unwrap_or_else(|error| panic!("{}: {error:#}", scenario.name));
+    assert!(report.customers.requests > 0, "{report}");
+    assert_eq!((report.customers.failures, report.customers.established_broken), (0, 0), "{report}");
+    report
+}
+
+/// Each variant of it, or the one there is.
+fn variants(report: &Report) -> &[Report] {
+    if report.rows.is_empty() { std::slice::from_ref(report) } else { &report.rows }
+}
+
+#[test]
+fn who_connects_to_what_looked_open_is_blocked_from_private_ports_and_nobody_else() {
+    for scenario in ["return", "banner-grab", "connect"] {
+        for variant in variants(&play(scenario)) {
+            let [verdict] = &variant.verdicts[..] else { panic!("not one verdict: {variant}") };
+            assert_eq!((verdict.role, verdict.level.as_str()), (Role::Scanner, "block"), "{variant}");
+            assert_eq!(verdict.scope.as_deref(), Some("private"), "{variant}");
+            assert_eq!(verdict.reason.as_deref(), Some("proven"), "{variant}");
+            assert!(variant.scanner.challenged >= 4, "{variant}");
+        }
+    }
+}
+
+#[test]
+fn nobody_in_whose_name_others_send_is_blocked() {
+    for scenario in ["framing", "decoys", "guess", "flood"] {
+        let report = play(scenario);
+        for variant in variants(&report) {
+            let blocked = variant.verdicts.iter().find(|verdict| verdict.level == "block");
+            assert!(blocked.is_none(), "{variant}");
+        }
+    }
+}
+
+#[test]
+fn a_scanner_behind_a_shared_address_costs_those_who_share_it_no_public_port() {
+    let report = play("nat-shared");
+    assert!(report.verdicts.iter().all(|verdict| verdict.scope.as_deref() != Some("all")), "{report}");
+}
