@@ -20,7 +20,7 @@ use scanguard_tests::lab::stage::{Scene, Stage};
 use scanguard_tests::lab::{Setup, sandbox};
 
 fn play(scenario: &str, defender: Defender, mode: Mode) -> Report {
-    let setup = Setup { defender, scanguard: binary_beside_tests(), mode, captures: None };
+    let setup = Setup { defender, scanguard: binary_beside_tests(), mode, captures: None, full: false };
     let scenario = Scenario::named(scenario).expect("a scenario");
     scenario.play(&setup).unwrap_or_else(|error| panic!("{}: {error:#}", scenario.name))
 }
@@ -85,7 +85,7 @@ fn observing_counts_the_same_and_hides_nothing() {
 fn an_allowlisted_scanner_is_left_alone() {
     enter();
     let (defender, mode) = (Defender::Scanguard, Mode::Enforce);
-    let setup = Setup { defender, scanguard: binary_beside_tests(), mode, captures: None };
+    let setup = Setup { defender, scanguard: binary_beside_tests(), mode, captures: None, full: false };
     let scene = Scene { config: "allow = [\"203.0.113.0/24\"]\n", ..Scene::USUAL };
     let stage = Stage::set(&setup, &scene).expect("a stage");
     nmap_syn(&stage.lab.scanner).expect("a scan");

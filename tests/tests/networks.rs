@@ -15,8 +15,13 @@ use scanguard_tests::lab::{Setup, sandbox};
 /// Plays it with scanguard enforcing: whatever happens, customers must not notice.
 fn enforced(scenario: &str) -> Report {
     sandbox::enter().expect("a sandbox, which needs root: run `cargo xtask test`");
-    let setup =
-        Setup { defender: Defender::Scanguard, scanguard: binary_beside_tests(), mode: Mode::Enforce, captures: None };
+    let setup = Setup {
+        defender: Defender::Scanguard,
+        scanguard: binary_beside_tests(),
+        mode: Mode::Enforce,
+        captures: None,
+        full: false,
+    };
     let scenario = Scenario::named(scenario).expect("a scenario");
     let report = scenario.play(&setup).unwrap_or_else(|error| panic!("{}: {error:#}", scenario.name));
     assert_eq!((report.customers.failures, report.customers.established_broken), (0, 0), "{report}");

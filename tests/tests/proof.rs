@@ -13,8 +13,13 @@ use scanguard_tests::lab::{Setup, sandbox};
 /// Plays it with scanguard enforcing: no customer must notice.
 fn play(scenario: &str) -> Report {
     sandbox::enter().expect("a sandbox, which needs root: run `cargo xtask test`");
-    let setup =
-        Setup { defender: Defender::Scanguard, scanguard: binary_beside_tests(), mode: Mode::Enforce, captures: None };
+    let setup = Setup {
+        defender: Defender::Scanguard,
+        scanguard: binary_beside_tests(),
+        mode: Mode::Enforce,
+        captures: None,
+        full: std::env::var_os("SCANGUARD_FULL").is_some(),
+    };
     let scenario = Scenario::named(scenario).expect("a scenario");
     let report = scenario.play(&setup).unwrap_or_else(|error| panic!("{}: {error:#}", scenario.name));
     assert!(report.customers.requests > 0, "{report}");
@@ -36,6 +41,7 @@ fn who_connects_to_what_looked_open_is_blocked_from_private_ports_and_nobody_els
             assert_eq!(verdict.scope.as_deref(), Some("private"), "{variant}");
             assert_eq!(verdict.reason.as_deref(), Some("proven"), "{variant}");
             assert!(variant.scanner.challenged >= 4, "{variant}");
+            assert!(variant.special.decision_ms.is_some() && variant.special.decoys_completed >= Some(4), "{variant}");
         }
     }
 }
@@ -49,6 +55,25 @@ fn nobody_in_whose_name_others_send_is_blocked() {
             assert!(blocked.is_none(), "{variant}");
         }
     }
+}
+
+#[test]
+fn a_customer_in_whose_name_others_sent_may_be_wrong_once() {
+    for variant in variants(&play("honest-mistake")) {
+        let [verdict] = &variant.verdicts[..] else { panic!("not one verdict: {variant}") };
+        assert_eq!((verdict.role, verdict.level.as_str()), (Role::Customer, "conceal"), "{variant}");
+        assert_eq!(variant.special.decoys_completed, Some(0), "{variant}");
+    }
+}
+
+#[test]
+fn a_page_that_steers_a_customers_browser_costs_him_no_public_port() {
+    let report = play("browser-steering");
+    let steered = report.special.steered.expect("a browser");
+    assert_eq!((steered.told, steered.connected, steered.forbidden_connected), (40, 20, 0), "{report}");
+    let [verdict] = &report.verdicts[..] else { panic!("not one verdict: {report}") };
+    assert_eq!(verdict.role, Role::Customer, "{report}");
+    assert_ne!(verdict.scope.as_deref(), Some("all"), "{report}");
 }
 
 #[test]

@@ -178,8 +178,13 @@ fn abandoned(lab: &Lab) {
 #[test]
 fn a_scan_and_customers_notice_nothing_of_a_daemon_that_is_killed_and_replaced() {
     sandbox::enter().expect("a sandbox, which needs root: run `cargo xtask test`");
-    let setup =
-        Setup { defender: Defender::Scanguard, scanguard: binary_beside_tests(), mode: Mode::Enforce, captures: None };
+    let setup = Setup {
+        defender: Defender::Scanguard,
+        scanguard: binary_beside_tests(),
+        mode: Mode::Enforce,
+        captures: None,
+        full: false,
+    };
     let outage = kill(&setup).expect("a run");
     let report = &outage.report;
     assert_eq!((report.customers.failures, report.customers.established_broken), (0, 0), "{report}");

@@ -27,14 +27,14 @@ pub(crate) fn demo(root: &Path) -> Result<ExitCode> {
         let status = replay.status().context("cannot start scanguard")?;
         return Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
-    play(root, rights, |lab| lab.arg("demo"))
+    play(root, rights, &[], |lab| lab.arg("demo"))
 }
 
 /// One scenario.
 pub(crate) fn scenario(root: &Path, name: &str, defender: &str, json: Option<&Path>) -> Result<ExitCode> {
     let rights = Rights::find();
     build::build(root, Profile::Release)?;
-    play(root, rights, |lab| {
+    play(root, rights, tools::of_scenario(name), |lab| {
         match name {
             "list" => lab.arg("list"),
             name => lab.args(["scenario", name, "--defender", defender]),
@@ -77,9 +77,14 @@ pub(crate) fn eval(root: &Path, labels: Option<PathBuf>, json: Option<&Path>) ->
     })
 }
 
-fn play(root: &Path, rights: Rights, arguments: impl FnOnce(&mut Command) -> &mut Command) -> Result<ExitCode> {
+fn play(
+    root: &Path,
+    rights: Rights,
+    more: &[tools::Tool],
+    arguments: impl FnOnce(&mut Command) -> &mut Command,
+) -> Result<ExitCode> {
     if rights != Rights::None {
-        tools::install(tools::LAB, rights)?;
+        tools::install(&[tools::LAB, more].concat(), rights)?;
     }
     run(root, rights, "lab", arguments)
 }

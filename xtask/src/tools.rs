@@ -34,8 +34,16 @@ pub(crate) const LAB: &[Tool] = &[
     tool("dropbear", "dropbear-bin"),
 ];
 
-/// What the tests run besides: a browser that looks at reports.
+/// What the tests run besides: a browser that looks at reports and is steered by pages.
 pub(crate) const TESTS: &[Tool] = &[tool("chromium", "chromium")];
+
+/// What a scenario of the lab runs besides [`LAB`].
+pub(crate) fn of_scenario(name: &str) -> &'static [Tool] {
+    match name {
+        "browser-steering" => &[tool("chromium", "chromium")],
+        _ => &[],
+    }
+}
 
 /// What the tests run besides. Prometheus is unpacked below `target/` and not installed: its package would start a service.
 const UNPACKED: Tool = tool("prometheus", "prometheus");

@@ -91,7 +91,7 @@ fn run(verb: Verb) -> Result<()> {
             let Some(scenario) = Scenario::named(&name) else {
                 bail!("there is no scenario {name}; `lab list` shows them all");
             };
-            let setup = Setup { defender, scanguard: programs.scanguard()?, mode: Mode::Enforce, captures };
+            let setup = Setup { defender, scanguard: programs.scanguard()?, mode: Mode::Enforce, captures, full: true };
             // Opened before `/run` becomes private.
             let json = json.as_deref().map(create).transpose()?;
             sandbox::enter()?;

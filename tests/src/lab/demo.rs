@@ -35,7 +35,7 @@ pub fn tell(scanguard: &Path) -> Result<()> {
 
     heading(2, &format!("Your server starts scanguard, and {CUSTOMERS} customers browse (curl, over IPv4 and IPv6)"));
     let (defender, scanguard) = (Defender::Scanguard, scanguard.to_owned());
-    let setup = Setup { defender, scanguard, mode: Mode::Enforce, captures: None };
+    let setup = Setup { defender, scanguard, mode: Mode::Enforce, captures: None, full: false };
     let stage = Stage::set(&setup, &Scene { customers: CUSTOMERS, ..Scene::USUAL })?;
     let daemon = stage.guard.daemon().context("the daemon is the defender")?;
     let pid = daemon.pid();

@@ -16,7 +16,7 @@ const RAW: u32 = 255;
 /// How often a second it is looked, at most, whether it is too soon for more.
 const LOOKS: u32 = 200;
 
-/// A TCP segment to the edge, as Linux would send it.
+/// A TCP segment to the edge, as the stack of a customer's Linux would send it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Forged {
     pub(super) from: Ipv4Addr,
@@ -25,6 +25,8 @@ pub(super) struct Forged {
     pub(super) sequence: u32,
     /// None in a SYN.
     pub(super) acknowledged: Option<u32>,
+    /// Without TCP options, as crafters of packets send it.
+    pub(super) bare: bool,
 }
 
 /// Sends them, at most so many a second. The calling thread must be in the host that they leave from.
@@ -50,21 +52,26 @@ fn raw_socket() -> Result<OwnedFd> {
     socket_with(AddressFamily::INET, SocketType::RAW, SocketFlags::CLOEXEC, raw).context("cannot have a raw socket")
 }
 
+/// What Linux says of itself: 64 hops, and in a SYN a window of 44 segments of Ethernet, these options in this order, and windows in
+/// units of 2^7 (`tcp_select_initial_window`); in an ACK the time alone. A scanner is as many hops away as a customer here.
 fn packet(segment: &Forged) -> Result<Vec<u8>> {
-    let Forged { from, from_port, port, sequence, acknowledged } = *segment;
-    let tcp = PacketBuilder::ipv4(from.octets(), EDGE.octets(), 64).tcp(from_port, port, sequence, 64_240);
+    let Forged { from, from_port, port, sequence, acknowledged, bare } = *segment;
+    let time = TcpOptionElement::Timestamp(sequence, 0);
+    let (window, options) = match acknowledged {
+        _ if bare => (64_240, vec![]),
+        Some(_) => (502, vec![TcpOptionElement::Noop, TcpOptionElement::Noop, time]),
+        None => {
+            let selective = TcpOptionElement::SelectiveAcknowledgementPermitted;
+            let scale = TcpOptionElement::WindowScale(7);
+            (64_240, vec![TcpOptionElement::MaximumSegmentSize(1_460), selective, time, TcpOptionElement::Noop, scale])
+        }
+    };
+    let tcp = PacketBuilder::ipv4(from.octets(), EDGE.octets(), 64).tcp(from_port, port, sequence, window);
     let tcp = match acknowledged {
         Some(acknowledged) => tcp.ack(acknowledged),
-        // What Linux offers in a SYN.
-        None => tcp.syn().options(&[
-            TcpOptionElement::MaximumSegmentSize(1_460),
-            TcpOptionElement::SelectiveAcknowledgementPermitted,
-            TcpOptionElement::Timestamp(sequence, 0),
-            TcpOptionElement::Noop,
-            TcpOptionElement::WindowScale(7),
-        ])?,
+        None => tcp.syn(),
     };
     let mut packet = Vec::with_capacity(64);
-    tcp.write(&mut packet, &[])?;
+    tcp.options(&options)?.write(&mut packet, &[])?;
     Ok(packet)
 }

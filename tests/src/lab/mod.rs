@@ -16,7 +16,7 @@
 //! - [`cgroup`] keeps its sockets apart from those of others;
 //! - [`netns`] makes hosts, [`plan`] says who has which address and port, [`topology`] wires them up;
 //! - [`wire`] records and counts what really passed a link; [`tools`] runs nmap, curl and the others;
-//! - `client` asks and `responder` answers from here, where no program of others does it; `ssh` runs a real server and client of it;
+//! - `client` asks, `responder` and `site` answer from here, where no program of others does it; `ssh` runs a real server and client of it;
 //! - [`services`] listens on the edge, [`customers`] browses and holds sessions open;
 //! - [`defender`] is what protects the edge: nothing, scanguard's daemon, or the usual nftables recipe;
 //! - [`stage`] puts these together for one run, [`scenario`] plays a named one and writes the [`report`];
@@ -41,6 +41,7 @@ pub mod wire;
 mod client;
 mod forge;
 mod responder;
+mod site;
 mod ssh;
 mod wait;
 

@@ -33,8 +33,61 @@ pub struct Report {
     pub wire: Counts,
     /// Attempts as the defender counted them, if it counts.
     pub counted: Option<Counts>,
+    /// What only some scenarios measure.
+    #[serde(flatten)]
+    pub special: Special,
     /// One report per variant, where the scenario has variants.
     pub rows: Vec<Report>,
+}
+
+/// What only some scenarios measure; nothing in the others. Over several variants it is in their rows, times are the longest.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(default)]
+pub struct Special {
+    /// Milliseconds from the ACK with which a scanner proved itself to the block in the kernel, as the daemon measured it.
+    pub decision_ms: Option<f64>,
+    /// Milliseconds that somebody in whose name others sent took to be greeted by a restricted service, when they had ended.
+    pub restricted_after_ms: Option<u64>,
+    /// Decoys that anybody completed, as the defender counted them; each is a step to proof.
+    pub decoys_completed: Option<u64>,
+    /// What a page made a browser do.
+    pub steered: Option<Steered>,
+    /// What was sent to somebody in whose name others sent.
+    pub reflect: Option<Reflect>,
+}
+
+/// What a page made a customer's browser do.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Steered {
+    /// Ports of the edge that the page's script told the browser to connect to.
+    pub told: u64,
+    /// Of these, how many the browser connected to, on the edge's link.
+    pub connected: u64,
+    /// Of these, how many are on the list of ports that the Fetch standard forbids browsers.
+    pub forbidden_connected: u64,
+}
+
+/// What was sent to a victim, counted on the edge's link. Bytes are those of IP packets.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Reflect {
+    /// Packets that the forger sent in the victim's name.
+    pub packets_in: u64,
+    /// Bytes of them.
+    pub bytes_in: u64,
+    /// Packets that the edge sent to the victim for these, whoever made them.
+    pub packets_out: u64,
+    /// Bytes of them.
+    pub bytes_out: u64,
+    /// Of the packets to the victim, how many answers of scanguard.
+    pub answers: u64,
+    /// Microseconds from the first forged packet to the last answer of scanguard.
+    pub answers_us: u64,
+    /// The most of them that one victim got, where there are several.
+    pub most_to_one: u64,
+    /// Resets with which the victim's own stack answered.
+    pub victim_resets: u64,
+    /// Packets that the victim's stateful firewall dropped as invalid, where he has one.
+    pub victim_invalid: Option<u64>,
 }
 
 /// What the scanner asked and learnt.
@@ -189,6 +242,12 @@ impl Report {
             verdicts: rows.iter().flat_map(|row| row.verdicts.clone()).collect(),
             wire: Counts::sum(rows.iter().map(|row| &row.wire)),
             counted: rows.iter().map(|row| row.counted.as_ref()).collect::<Option<Vec<_>>>().map(Counts::sum),
+            special: Special {
+                decision_ms: rows.iter().filter_map(|row| row.special.decision_ms).reduce(f64::max),
+                restricted_after_ms: rows.iter().filter_map(|row| row.special.restricted_after_ms).max(),
+                decoys_completed: rows.iter().filter_map(|row| row.special.decoys_completed).reduce(|a, b| a + b),
+                ..Special::default()
+            },
             rows,
         })
     }
@@ -196,8 +255,7 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { scenario, defender, kernel, duration_s, scanner, customers, verdicts, wire, counted, rows, .. } =
-            self;
+        let Self { scenario, defender, kernel, duration_s, scanner, customers, verdicts, wire, counted, .. } = self;
         writeln!(formatter, "{scenario}, defender {defender}, kernel {kernel}, {duration_s:.1} s")?;
         let mut line = |name: &str, value: u64| writeln!(formatter, "  {name:<38}{value:>8}");
         line("ports the scanner asked", scanner.probes_sent)?;
@@ -221,12 +279,50 @@ impl fmt::Display for Report {
         if let Some(counted) = counted {
             line("attempts the defender counted", counted.total())?;
         }
+        self.special.fmt(formatter)?;
         for Verdict { source, role, level, scope, reason, after_ms } in verdicts {
             let role = format!("{role:?}").to_lowercase();
             let [scope, reason] = [scope, reason].map(|text| text.as_deref().unwrap_or_default());
             let after = after_ms.map(|after| format!(" after {after} ms")).unwrap_or_default();
             writeln!(formatter, "  verdict: {level} {scope} {source} ({role}) {reason}{after}")?;
         }
-        rows.iter().try_for_each(|row| write!(formatter, "\n{row}"))
+        self.rows.iter().try_for_each(|row| write!(formatter, "\n{row}"))
+    }
+}
+
+/// What a decision may take: see `docs/threat-model.md`.
+const DECISION_TARGET_MS: u64 = 5;
+
+impl fmt::Display for Special {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { decision_ms, restricted_after_ms, decoys_completed, steered, reflect } = self;
+        let mut line = |name: &str, value: String| writeln!(formatter, "  {name:<38}{value:>8}");
+        if let Some(took) = decision_ms {
+            line("from deciding ACK to block", format!("{took:.2} ms (target {DECISION_TARGET_MS} ms)"))?;
+        }
+        if let Some(took) = restricted_after_ms {
+            line("framed person on a restricted port in", format!("{took} ms"))?;
+        }
+        if let Some(completed) = decoys_completed {
+            line("decoys completed by whomever", completed.to_string())?;
+        }
+        if let Some(Steered { told, connected, forbidden_connected }) = steered {
+            line("ports the page told the browser", told.to_string())?;
+            line("  connected to", connected.to_string())?;
+            line("  of them forbidden to browsers", forbidden_connected.to_string())?;
+        }
+        if let Some(reflect) = reflect {
+            let Reflect { packets_in, bytes_in, packets_out, bytes_out, .. } = reflect;
+            let seconds = reflect.answers_us as f64 / 1e6;
+            line("packets in the victim's name", format!("{packets_in} ({bytes_in} bytes)"))?;
+            line("  packets to the victim", format!("{packets_out} ({bytes_out} bytes)"))?;
+            line("  of these answers of scanguard", format!("{} in {seconds:.2} s", reflect.answers))?;
+            line("  most of them to one victim", reflect.most_to_one.to_string())?;
+            line("  resets of his stack", reflect.victim_resets.to_string())?;
+            if let Some(dropped) = reflect.victim_invalid {
+                line("  dropped by his firewall as invalid", dropped.to_string())?;
+            }
+        }
+        Ok(())
     }
 }

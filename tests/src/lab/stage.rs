@@ -12,7 +12,7 @@ use super::Lab;
 use super::customers::{Browsing, Held, Requests, Sessions};
 use super::defender::{Daemon, Defender, Guard, Judgement};
 use super::plan::{PUBLIC, RESTRICTED, TO_EDGE, UPLINK};
-use super::report::{Count, Counts, Customers, Report, SCHEMA_VERSION, Scanner};
+use super::report::{Count, Counts, Customers, Report, SCHEMA_VERSION, Scanner, Special};
 use super::services::Service;
 use super::tools::Tool;
 use super::wait::wait_until;
@@ -35,6 +35,8 @@ pub struct Setup {
     pub mode: Mode,
     /// Where to keep the recordings, if at all.
     pub captures: Option<PathBuf>,
+    /// Whether scenarios that have a short form are played at full length.
+    pub full: bool,
 }
 
 /// What a scenario finds when it begins.
@@ -191,8 +193,9 @@ impl Stage {
         let guard = setup.defender.start(&lab, &setup.scanguard, &config)?;
         let before = guard.daemon().map(|daemon| Passed::until_now(&lab, daemon)).transpose()?;
         let since = Instant::now();
-        let sessions = Sessions::open(&lab)?;
-        let browsing = Browsing::start(&lab, pace)?;
+        let public: Vec<u16> = PUBLIC.into_iter().filter(|port| !without.contains(port)).collect();
+        let sessions = Sessions::open(&lab, &public)?;
+        let browsing = Browsing::start(&lab, pace, public)?;
         browsing.wait_for_rounds(1, LIMIT)?;
         let customers = Crowd { browsing, sessions, since };
         Ok(Self { lab, guard, before, services, at_edge, in_edge, at_scanner, customers, least_rounds })
@@ -281,6 +284,7 @@ impl Observations {
             verdicts: self.judgement.verdicts.clone(),
             wire: self.wire(),
             counted: self.judgement.counted.clone(),
+            special: Special::default(),
             rows: Vec::new(),
         }
     }

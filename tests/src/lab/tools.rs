@@ -15,6 +15,8 @@ use super::sandbox::CannotRun;
 /// A program of the system that the laboratory uses.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Tool {
+    /// A browser.
+    Chromium,
     /// HTTP client: the customers.
     Curl,
     /// A real client of ssh.
@@ -43,6 +45,7 @@ impl Tool {
     /// The program's name and its package in Debian.
     const fn names(self) -> (&'static str, &'static str) {
         match self {
+            Self::Chromium => ("chromium", "chromium"),
             Self::Curl => ("curl", "curl"),
             Self::Dbclient => ("dbclient", "dropbear-bin"),
             Self::Dropbear => ("dropbear", "dropbear-bin"),

@@ -1,7 +1,7 @@
 //! Requests by curl from each customer's own addresses.
 
 use std::fmt::Write as _;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -57,23 +57,25 @@ impl Requests {
     }
 }
 
-/// Customers who browse: in each round every customer makes one request over IPv4 and one over IPv6, one of them to
-/// port 80 and one to port 443, in turn.
+/// Customers who browse: in each round every customer makes one request over IPv4 and one over IPv6, to the public ports in
+/// turn.
 #[derive(Debug)]
 pub struct Browsing {
     rounds: Rounds<Requests>,
 }
 
 impl Browsing {
-    /// Starts the rounds.
+    /// Starts the rounds, to these ports.
     ///
     /// # Errors
     /// When curl is missing.
-    pub fn start(lab: &Lab, every: Duration) -> Result<Self> {
+    pub fn start(lab: &Lab, every: Duration, ports: Vec<u16>) -> Result<Self> {
         Tool::Curl.path()?;
         let (host, customers) = (lab.customers.clone(), lab.customer_count);
         let rounds = Rounds::start(every, Requests::default(), move |number, requests| {
-            let wishes: Vec<(IpAddr, String)> = (0..customers).flat_map(|customer| wishes(number, customer)).collect();
+            let ports = ports.iter().cycle().skip(usize::from(!number.is_multiple_of(2)));
+            let ports: Vec<u16> = ports.copied().take(2).collect();
+            let wishes: Vec<(IpAddr, String)> = (0..customers).flat_map(|customer| wishes(&ports, customer)).collect();
             browse(&host, &wishes, requests)
         });
         Ok(Self { rounds })
@@ -96,13 +98,11 @@ impl Browsing {
     }
 }
 
-/// What a customer asks for in a round, from which address.
-fn wishes(round: u64, number: u8) -> [(IpAddr, String); 2] {
-    let (port4, port6) = if round.is_multiple_of(2) { (80, 443) } else { (443, 80) };
-    [
-        (customer(number).into(), format!("http://{EDGE}:{port4}/")),
-        (customer6(number).into(), format!("http://[{EDGE6}]:{port6}/")),
-    ]
+/// What a customer asks for in a round, from which address: the first port over IPv4, the second over IPv6.
+fn wishes(ports: &[u16], number: u8) -> Vec<(IpAddr, String)> {
+    let ends = [(customer(number).into(), EDGE.into()), (customer6(number).into(), EDGE6.into())];
+    let wish = |((from, to), port): ((IpAddr, IpAddr), &u16)| (from, format!("http://{}/", SocketAddr::new(to, *port)));
+    ends.into_iter().zip(ports).map(wish).collect()
 }
 
 /// One curl makes all these requests at the same time.

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use super::pace::Rounds;
 use crate::lab::Lab;
 use crate::lab::client::{connect, exchange};
-use crate::lab::plan::{EDGE, EDGE6, PUBLIC, customer, customer6};
+use crate::lab::plan::{EDGE, EDGE6, customer, customer6};
 
 /// Silence of this length is a broken connection: about what TCP needs for a few retransmissions.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -30,13 +30,13 @@ pub struct Sessions {
 }
 
 impl Sessions {
-    /// Opens a session of every third customer, over IPv4 and IPv6 and to the public ports in turn.
+    /// Opens a session of every third customer, over IPv4 and IPv6 and to these ports in turn.
     ///
     /// # Errors
     /// When one cannot be opened: nothing is going on yet that could hinder it.
-    pub fn open(lab: &Lab) -> Result<Self> {
+    pub fn open(lab: &Lab, ports: &[u16]) -> Result<Self> {
         let ends = (0..lab.customer_count).step_by(3).enumerate().map(|(position, number)| {
-            let port = PUBLIC[position % PUBLIC.len()];
+            let port = ports[position % ports.len()];
             if position % 4 < 2 {
                 (customer(number).into(), (EDGE, port).into())
             } else {

@@ -3,6 +3,7 @@
 
 mod containers;
 mod customers_only;
+mod framing;
 mod framing_admin;
 mod gateway;
 mod hopping;
@@ -14,6 +15,7 @@ mod p2p_noise;
 mod proof;
 mod raw;
 mod restart;
+mod steering;
 mod tfo;
 mod udp_peers;
 
@@ -53,7 +55,9 @@ pub const ALL: &[Scenario] = &[
     kill::SCENARIO,
     proof::RETURN,
     proof::BANNER_GRAB,
-    proof::FRAMING,
+    framing::FRAMING,
+    framing::MISTAKE,
+    steering::SCENARIO,
     proof::DECOYS,
     proof::NAT_SHARED,
     proof::GUESS,

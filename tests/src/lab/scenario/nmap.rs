@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
+use super::proof::proving;
 use super::{Scenario, rows, scan};
 use crate::lab::netns::Netns;
 use crate::lab::plan::{EDGE, EDGE6, SCANNED, SCANNED_FEW, SCANNED_UDP};
@@ -36,7 +37,7 @@ pub(super) const CONNECT: Scenario = Scenario {
     name: "connect",
     about: "nmap -sT of 1,000 ports, with challenges",
     play: |setup| {
-        scan(setup, "connect", &Scene { config: super::proof::CONFIG, ..Scene::USUAL }, |lab| {
+        proving(setup, "connect", |lab| {
             let arguments = ["-sT", "-p", SCANNED, "--max-retries", "1", "--max-rtt-timeout", "100ms"];
             nmap(&lab.scanner, &[&arguments[..], &AT_LEAST].concat(), &EDGE.to_string()).map(drop)
         })

@@ -5,7 +5,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use rand::rngs::SmallRng;
@@ -18,18 +18,17 @@ use super::raw::masscan;
 use super::{Scenario, rows, scan};
 use crate::lab::Lab;
 use crate::lab::client::connect;
-use crate::lab::customers::Requests;
+use crate::lab::defender::Daemon;
 use crate::lab::forge::{Forged, forge};
-use crate::lab::netns::Netns;
 use crate::lab::plan::{EDGE, SCANNER, customer};
-use crate::lab::report::Report;
+use crate::lab::report::{Report, Special};
 use crate::lab::stage::{Scene, Setup, Stage};
 use crate::lab::wait::wait_until;
 
 /// All hidden ports are challenged.
-pub(super) const CONFIG: &str = "challenge = \"on\"\n";
-const SCENE: Scene = Scene { config: CONFIG, ..Scene::USUAL };
-const LIMIT: Duration = Duration::from_secs(120);
+const CONFIG: &str = "challenge = \"on\"\n";
+/// The usual scene with these challenges.
+pub(super) const SCENE: Scene = Scene { config: CONFIG, ..Scene::USUAL };
 const PATIENCE: [&str; 4] = ["--max-retries", "1", "--max-rtt-timeout", "1s"];
 
 pub(super) const RETURN: Scenario = Scenario {
@@ -47,17 +46,6 @@ pub(super) const BANNER_GRAB: Scenario = Scenario {
                 "connections" => lab.scanner.run(|| grab(SCANNER.into()))?,
                 _ => masscan(lab, &["--banners", "--retries", "4", "-p", "1-40,80", &EDGE.to_string()]),
             })
-        })
-    },
-};
-
-pub(super) const FRAMING: Scenario = Scenario {
-    name: "framing",
-    about: "forged SYNs and ACKs in the name of a customer, at 60, 3,000 and 10,000 a second, who then works on a restricted port",
-    play: |setup| {
-        rows(setup, "framing", &["60 a second", "3000 a second", "10000 a second"], |setup, kind| {
-            let rate = kind.split(' ').next().and_then(|rate| rate.parse().ok()).context("a rate")?;
-            frame_customer(setup, kind, rate)
         })
     },
 };
@@ -135,29 +123,40 @@ pub(super) const FLOOD: Scenario = Scenario {
     },
 };
 
-/// A SYN to a port of the edge.
-fn syn(from: Ipv4Addr, port: u16, number: u32) -> Forged {
+/// A SYN to a port of the edge, as a real stack sends it.
+pub(super) fn syn(from: Ipv4Addr, port: u16, number: u32) -> Forged {
     let from_port = 32_768 + (number % 28_000) as u16;
-    Forged { from, from_port, port, sequence: number.wrapping_mul(2_654_435_761), acknowledged: None }
+    Forged { from, from_port, port, sequence: number.wrapping_mul(2_654_435_761), acknowledged: None, bare: false }
 }
 
 /// A scan by somebody who is really there, until he is blocked.
-fn proving(setup: &Setup, name: &str, scan: impl FnOnce(&Lab) -> Result<()>) -> Result<Report> {
+pub(super) fn proving(setup: &Setup, name: &str, scan: impl FnOnce(&Lab) -> Result<()>) -> Result<Report> {
     forget()?;
     let stage = Stage::set(setup, &SCENE)?;
     scan(&stage.lab)?;
+    let mut special = Special::default();
     if let Some(daemon) = stage.guard.daemon() {
         wait_until("the scanner to be blocked", Duration::from_secs(20), || {
             Ok(why(daemon, SCANNER.into())?["verdict"]["level"] == "block")
         })
         .with_context(|| format!("the daemon says {:?}\n{}", why(daemon, SCANNER.into()), daemon.log()))?;
-        let took = daemon.metrics()?;
-        let took = took.lines().find_map(|line| line.strip_prefix("scanguard_decision_seconds_sum "));
-        let took: f64 = took.context("no time of a decision")?.trim().parse().context("a number")?;
-        // Not into the report: standard output may be its JSON.
-        eprintln!("{name}: from the deciding ACK to the block {:.1} ms", took * 1e3);
+        special.decision_ms = Some(metric(daemon, "scanguard_decision_seconds_sum")? * 1e3);
+        special.decoys_completed = Some(completed_decoys(daemon)?);
     }
-    Ok(stage.calm()?.close(setup)?.report(name, setup.defender))
+    let report = stage.calm()?.close(setup)?.report(name, setup.defender);
+    Ok(Report { special, ..report })
+}
+
+/// Decoys that were completed, by whomever.
+pub(super) fn completed_decoys(daemon: &Daemon) -> Result<u64> {
+    Ok(metric(daemon, "scanguard_challenges_total{kind=\"decoy\",result=\"met\"}")? as u64)
+}
+
+/// What the daemon serves under a name with its labels; 0 if it does not, as long as it counted nothing.
+fn metric(daemon: &Daemon, name: &str) -> Result<f64> {
+    let metrics = daemon.metrics()?;
+    let number = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    number.map_or(Ok(0.0), |number| number.trim().parse().with_context(|| format!("{name} is {number}")))
 }
 
 /// What an earlier daemon kept is gone, blocks for instance: the folder is this sandbox's own.
@@ -203,44 +202,4 @@ fn grab(from: IpAddr) -> Result<()> {
         grabber.join().map_err(|_| anyhow::anyhow!("a grabber panicked"))?;
     }
     Ok(())
-}
-
-/// Packets in a customer's name, who browses all the while and holds a session open, and connects to a restricted port when it is over.
-fn frame_customer(setup: &Setup, name: &str, rate: u32) -> Result<Report> {
-    let stage = Stage::set(setup, &SCENE)?;
-    let (lab, framed) = (&stage.lab, customer(0));
-    let mut random = SmallRng::seed_from_u64(3);
-    lab.scanner.run(|| {
-        // Ten thousand, or as many as ten seconds take.
-        let count = (rate * 10).min(10_000);
-        let segments = (0..count).map(|number| {
-            let segment = syn(framed, (number % 900 + 100) as u16, number);
-            if number % 4 == 3 { Forged { acknowledged: Some(random.random()), ..segment } } else { segment }
-        });
-        forge(segments, rate)
-    })??;
-    if let Some(daemon) = stage.guard.daemon() {
-        wait_until("the framed customer to be a suspect", LIMIT, || {
-            Ok(why(daemon, framed.into())?["verdict"]["level"] == "conceal")
-        })?;
-    }
-    let mut requests = Requests::default();
-    let begun = Instant::now();
-    requests.add(&greeted(&lab.customers, framed.into()));
-    let reached = begun.elapsed();
-    eprintln!("{name}: the framed customer reached a restricted port after {reached:.0?}");
-    let mut calm = stage.calm()?;
-    calm.requests.join(requests);
-    Ok(calm.close(setup)?.report(name, setup.defender))
-}
-
-/// Connects to ssh and reads what it says first.
-fn greeted(host: &Netns, from: IpAddr) -> Result<()> {
-    host.run(|| {
-        let mut stream = connect(from, SocketAddr::from((EDGE, 22)), Duration::from_secs(20))?;
-        let mut banner = [0; 4];
-        stream.read_exact(&mut banner).context("no banner")?;
-        ensure!(&banner == b"SSH-", "the server says {banner:?}");
-        Ok(())
-    })?
 }

@@ -4,7 +4,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use etherparse::{
-    Icmpv4Type, Icmpv6Type, IpNumber, LaxNetSlice, LaxSlicedPacket, TransportSlice, icmpv4, icmpv6, ip_number,
+    Icmpv4Type, Icmpv6Type, IpNumber, Ipv6Header, LaxNetSlice, LaxSlicedPacket, TransportSlice, icmpv4, icmpv6,
+    ip_number,
 };
 
 /// A packet seen on a link.
@@ -16,6 +17,8 @@ pub struct Seen {
     pub source: IpAddr,
     /// Receiver.
     pub destination: IpAddr,
+    /// Bytes of the IP packet, as its header says.
+    pub bytes: u32,
     /// What it carries.
     pub what: What,
 }
@@ -95,6 +98,7 @@ impl Seen {
     pub fn read(at: Duration, frame: &[u8]) -> Option<Self> {
         let packet = LaxSlicedPacket::from_ethernet(frame).ok()?;
         let (source, destination) = addresses(packet.net.as_ref()?)?;
+        let bytes = length(packet.net.as_ref()?);
         let what = match &packet.transport {
             Some(TransportSlice::Tcp(tcp)) => What::Tcp(Segment {
                 source_port: tcp.source_port(),
@@ -124,7 +128,7 @@ impl Seen {
                 packet.net.as_ref().and_then(|net| first_fragment(net).or_else(|| protocol(net))).unwrap_or(What::Other)
             }
         };
-        Some(Self { at, source, destination, what })
+        Some(Self { at, source, destination, bytes, what })
     }
 }
 
@@ -133,6 +137,15 @@ fn addresses(net: &LaxNetSlice<'_>) -> Option<(IpAddr, IpAddr)> {
         LaxNetSlice::Ipv4(ip) => Some((ip.header().source_addr().into(), ip.header().destination_addr().into())),
         LaxNetSlice::Ipv6(ip) => Some((ip.header().source_addr().into(), ip.header().destination_addr().into())),
         LaxNetSlice::Arp(_) => None,
+    }
+}
+
+/// The length of the whole packet.
+fn length(net: &LaxNetSlice<'_>) -> u32 {
+    match net {
+        LaxNetSlice::Ipv4(ip) => ip.header().total_len().into(),
+        LaxNetSlice::Ipv6(ip) => Ipv6Header::LEN as u32 + u32::from(ip.header().payload_length()),
+        LaxNetSlice::Arp(_) => 0,
     }
 }
 
