@@ -34,13 +34,16 @@ pub(crate) const LAB: &[Tool] = &[
     tool("dropbear", "dropbear-bin"),
 ];
 
-/// What the tests run besides: a browser that looks at reports and is steered by pages.
-pub(crate) const TESTS: &[Tool] = &[tool("chromium", "chromium")];
+/// A browser, which pages steer.
+const BROWSER: &[Tool] = &[tool("chromium", "chromium")];
+
+/// What the tests run besides: a browser, which looks at reports too.
+pub(crate) const TESTS: &[Tool] = BROWSER;
 
 /// What a scenario of the lab runs besides [`LAB`].
 pub(crate) fn of_scenario(name: &str) -> &'static [Tool] {
     match name {
-        "browser-steering" => &[tool("chromium", "chromium")],
+        "browser-steering" => BROWSER,
         _ => &[],
     }
 }
