@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 
 use scanguard_common::address::Address;
+use zerocopy::{Immutable, IntoBytes};
 
 /// Longest prefix, in bits: IPv4 prefixes have 96 more than people count ([`scanguard_common::address::prefix`]).
 const LONGEST: u8 = 128;
 
 /// A prefix: its address in network order with nothing set after its end, and its length of 128 bits.
-#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Eq, Hash, Immutable, IntoBytes, Ord, PartialEq, PartialOrd)]
+#[repr(C)]
 pub struct Prefix {
     /// The address.
     pub address: [u8; 16],

@@ -23,6 +23,7 @@ const fn tool(program: &'static str, package: &'static str) -> Tool {
 
 /// What the demo and the lab run.
 pub(crate) const LAB: &[Tool] = &[
+    tool("bpftool", "bpftool"),
     tool("ip", "iproute2"),
     tool("tcpdump", "tcpdump"),
     tool("nmap", "nmap"),

@@ -2,11 +2,14 @@
 
 use std::time::{Duration, SystemTime};
 
+use super::live::Drifted;
 use crate::api::{Interface, MapFill, SessionsWatch, Warning, timestamp};
 use crate::duration;
 
 /// A full table is no harm while it holds everybody seen in this time: what goes is older.
 const MEMORY: Duration = Duration::from_secs(3600);
+/// How long after somebody altered the kernel's tables there is a warning of it.
+const DRIFT_IS_NEWS: Duration = Duration::from_secs(600);
 /// Part of its capacity at which a table that forgets counts as full: the kernel keeps some entries free on every CPU.
 const FULL: f64 = 0.98;
 
@@ -36,8 +39,8 @@ pub(super) struct Facts<'f> {
     pub(super) reverts: Option<SystemTime>,
     /// Whether what an operator decides is forgotten at a restart.
     pub(super) forgets: bool,
-    /// Verdicts that somebody else altered.
-    pub(super) drift: u64,
+    /// What somebody else altered in the kernel's tables lately.
+    pub(super) drifted: Option<&'f Drifted>,
     /// Whether no more automatic blocks are made now.
     pub(super) breaker_open: bool,
 }
@@ -49,7 +52,7 @@ fn warning(code: &str, message: impl Into<String>, hint: impl Into<String>) -> W
 /// The warnings, the grave ones first.
 pub(super) fn warnings(facts: &Facts<'_>) -> Vec<Warning> {
     let Facts { daemon, heartbeat, interfaces, maps, oldest, uncounted, ring_lost, storm, .. } = *facts;
-    let Facts { sessions, forwards, reverts, forgets, drift, breaker_open, .. } = *facts;
+    let Facts { sessions, forwards, reverts, forgets, drifted, breaker_open, .. } = *facts;
     let mut warnings = Vec::new();
     if !daemon {
         warnings.push(no_daemon(heartbeat));
@@ -86,10 +89,15 @@ pub(super) fn warnings(facts: &Facts<'_>) -> Vec<Warning> {
             "Counters lost nothing. If it goes on, raise `ring_kib` in [events] and restart.",
         ));
     }
-    if drift > 0 {
+    if let Some(Drifted { at, tables }) = drifted.filter(|drifted| is_news(drifted)) {
+        let tables: Vec<String> = tables.iter().map(|(map, entries)| format!("{map}: {entries}")).collect();
         warnings.push(warning(
             "drift",
-            format!("{drift} verdicts in the kernel were altered by somebody else, and are put right."),
+            format!(
+                "Entries of the kernel's tables were altered by somebody else, and put right at {} ({}).",
+                timestamp(*at),
+                tables.join(", ")
+            ),
             "Something beside scanguard writes its tables: `bpftool map` shows who holds them.",
         ));
     }
@@ -137,6 +145,11 @@ pub(super) fn warnings(facts: &Facts<'_>) -> Vec<Warning> {
         ));
     }
     warnings
+}
+
+/// A clock that was set since does not make it old news.
+fn is_news(drifted: &Drifted) -> bool {
+    drifted.at.elapsed().unwrap_or_default() < DRIFT_IS_NEWS
 }
 
 /// Without a daemon the kernel part goes on for a while as it was.
@@ -217,7 +230,7 @@ mod tests {
             forwards: false,
             reverts: None,
             forgets: false,
-            drift: 0,
+            drifted: None,
             breaker_open: false,
         };
         assert_eq!(codes(&quiet), [], "a full table that forgets only old sources is as it should be");
@@ -228,6 +241,7 @@ mod tests {
         let interfaces =
             [Interface { name: "eth0".into(), driver_mode: "native".into(), attached: false, egress: "none".into() }];
         let maps = [map("SOURCES", 99), map("VERDICTS", 100)];
+        let drifted = Drifted { at: SystemTime::now(), tables: vec![("ALLOW", 1)] };
         let ill = Facts {
             daemon: false,
             heartbeat: Duration::from_secs(3700),
@@ -241,7 +255,7 @@ mod tests {
             forwards: true,
             reverts: Some(SystemTime::UNIX_EPOCH),
             forgets: true,
-            drift: 1,
+            drifted: Some(&drifted),
             breaker_open: true,
         };
         let expected = [
@@ -271,7 +285,7 @@ mod tests {
             storm: false,
             reverts: None,
             forgets: false,
-            drift: 0,
+            drifted: None,
             breaker_open: false,
             ..ill
         };

@@ -12,6 +12,7 @@ use scanguard_common::source::KeyRules;
 use super::interfaces::Guarded;
 use crate::api::SessionsWatch;
 use crate::config::Safety;
+use crate::kernel::Altered;
 
 /// Upper ends of the buckets of `decision_seconds`: a millisecond is the target.
 const BUCKETS: [f64; 10] = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0];
@@ -28,14 +29,27 @@ pub(super) struct State {
     pub(super) guarded: Vec<Guarded>,
     /// Whose TCP sessions are counted.
     pub(super) sessions: SessionsWatch,
-    /// Verdicts that the kernel held and should not have, or the other way round, when it was last looked.
+    /// Entries that the kernel held and should not have, or the other way round, when it was last looked.
     pub(super) drift: u64,
+    /// When there were such last, and how many in which tables.
+    pub(super) drifted: Option<Drifted>,
+    /// Entries that were put right, by table.
+    pub(super) repairs: BTreeMap<&'static str, u64>,
     /// Whether what an operator decides is forgotten at a restart.
     pub(super) forgets: bool,
     /// Whether no more automatic blocks are made now.
     pub(super) breaker_open: bool,
     /// Decisions by action and reason.
     pub(super) decisions: BTreeMap<(&'static str, &'static str), u64>,
+}
+
+/// What somebody else altered.
+#[derive(Clone, Debug)]
+pub(super) struct Drifted {
+    /// When it was put right.
+    pub(super) at: SystemTime,
+    /// Entries by table.
+    pub(super) tables: Vec<(&'static str, u64)>,
 }
 
 impl State {
@@ -72,6 +86,18 @@ impl Live {
 
     pub(super) fn change(&self, change: impl FnOnce(&mut State)) {
         change(&mut self.state.write().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Takes note of what somebody else altered in the kernel's tables, and was put right.
+    pub(super) fn drifted(&self, altered: &[Altered]) {
+        let tables: Vec<(&'static str, u64)> =
+            altered.iter().map(|Altered { map, missing, foreign }| (*map, missing + foreign)).collect();
+        self.change(|state| {
+            for (map, entries) in &tables {
+                *state.repairs.entry(map).or_default() += entries;
+            }
+            state.drifted = Some(Drifted { at: SystemTime::now(), tables });
+        });
     }
 
     /// Counts a decision by action and reason.

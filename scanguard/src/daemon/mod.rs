@@ -15,6 +15,7 @@
 //! | `offline` | what is shown without a daemon |
 //! | `addresses` | keeps the kernel part's list of own addresses true |
 //! | `ports` | keeps the kernel part's classes of ports true |
+//! | `reconcile` | puts right what somebody else altered in the kernel's tables |
 //! | `keeper` | keeps what outlives the daemon |
 //! | `census` | reads the table of sources, not too often |
 //! | `view` | what the listeners show, from counters, census and interfaces |
@@ -34,6 +35,7 @@ mod logging;
 mod memory;
 mod offline;
 mod ports;
+mod reconcile;
 mod reload;
 pub mod run;
 mod signals;

@@ -60,6 +60,8 @@ pub fn offline_status(config: &Config) -> Result<Option<Status>, Failure> {
             guarded,
             sessions: crate::api::SessionsWatch::default(),
             drift: 0,
+            drifted: None,
+            repairs: BTreeMap::new(),
             forgets: desk.forgets(),
             breaker_open: false,
             decisions: BTreeMap::new(),

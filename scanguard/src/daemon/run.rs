@@ -22,6 +22,7 @@ use super::jobs::{Hands, Job, Jobs};
 use super::live::{Live, State};
 use super::memory::Memory;
 use super::ports::PortWatch;
+use super::reconcile::Reconciler;
 use super::signals::{Signal, Signals};
 use super::start::Loaded;
 use super::view::View;
@@ -37,7 +38,7 @@ use scanguard_common::source::SourceKey;
 /// Threads that answer questions and read events; none is needed for packets.
 const WORKERS: usize = 2;
 /// How often the kernel part is told that somebody watches: several times within its patience
-/// ([`scanguard_common::config::HEARTBEAT_LIMIT_NS`]). What ends by itself is cleared up as often, and verdicts are compared.
+/// ([`scanguard_common::config::HEARTBEAT_LIMIT_NS`]). What ends by itself is cleared up as often.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 /// How often everybody's sessions are read. Who worked on a restricted port is known at once.
 const MEETING: Duration = Duration::from_secs(60);
@@ -112,6 +113,7 @@ struct Daemon {
     ports: PortWatch,
     addresses: OwnAddresses,
     interfaces: Interfaces,
+    reconciler: Reconciler,
     config: Config,
     options: Options,
     live: Live,
@@ -167,6 +169,8 @@ async fn daemon(config: Config, options: Options) -> Result<(), Failure> {
         guarded: interfaces.guarded().to_vec(),
         sessions,
         drift: 0,
+        drifted: None,
+        repairs: std::collections::BTreeMap::new(),
         forgets: desk.forgets(),
         breaker_open: false,
         decisions: std::collections::BTreeMap::new(),
@@ -214,6 +218,7 @@ async fn daemon(config: Config, options: Options) -> Result<(), Failure> {
         ports,
         addresses,
         interfaces,
+        reconciler: Reconciler::new(live.clone()),
         config,
         options,
         live,
@@ -251,6 +256,7 @@ impl Daemon {
                 },
                 _ = heartbeat.tick() => self.beat().await,
                 _ = meeting.tick() => self.meet_all(),
+                step = self.reconciler.next() => self.reconciler.step(step, &mut self.desk),
                 Some(source) = self.worked.recv() => self.meet(source),
                 Some(job) = self.jobs.recv() => self.work(job).await,
                 Some(told) = self.decider.next() => block_in_place(|| self.decider.decide(told, &mut self.desk)),
@@ -278,6 +284,7 @@ impl Daemon {
 
     /// What is due every few seconds.
     async fn beat(&mut self) {
+        self.reconciler.settings(&mut self.desk); // Before they are written.
         if let Err(error) = self.desk.turn_challenge_key() {
             warn!(%error, "cannot replace the key of challenges: the one before stays");
         }
@@ -291,10 +298,6 @@ impl Daemon {
             }
             self.decider.catch_up(&mut self.desk, now);
             self.desk.keep_people();
-            match self.desk.reconcile() {
-                Ok(found) => self.live.change(|state| state.drift = found.missing + found.foreign),
-                Err(error) => warn!(%error, "cannot compare the kernel's verdicts with those that are wanted"),
-            }
         });
         self.lease().await;
         self.publish();

@@ -99,7 +99,7 @@ impl View {
             forwards: self.forwards.load(Ordering::Relaxed),
             reverts: state.mode_at(SystemTime::now()).1,
             forgets: state.forgets,
-            drift: state.drift,
+            drifted: state.drifted.as_ref(),
             breaker_open: state.breaker_open,
         })
     }
@@ -215,6 +215,7 @@ impl Sampler for View {
             decisions: state.decisions.into_iter().collect(),
             decision_seconds: Some(self.live.decision_seconds()),
             drift: state.drift,
+            repairs: state.repairs.into_iter().collect(),
             breaker_open: state.breaker_open,
             sources: snapshot.records.len() as u64,
             suspects: snapshot.suspects,

@@ -1,4 +1,4 @@
-//! Reading a whole hash map in few system calls, which aya does not offer: `BPF_MAP_LOOKUP_BATCH` (Linux 5.6).
+//! Reading a whole map in few system calls, which aya does not offer: `BPF_MAP_LOOKUP_BATCH` (Linux 5.6; arrays and tries 5.13).
 //!
 //! A walk from key to key takes two calls an entry and starts over when somebody else removes the entry it stands on; this
 //! one goes from bucket to bucket, several thousand entries a call.
@@ -27,10 +27,14 @@ struct BatchAttr {
     flags: u64,
 }
 
+/// Where the kernel is: the number of a bucket in a hash map, the last key in an array or a trie (`generic_map_lookup_batch` in
+/// `kernel/bpf/syscall.c`). Large enough for any key of ours.
+type Position = [u32; 16];
+
 /// All entries. Entries that come or go meanwhile may be seen or not; each that stays is seen once.
 ///
 /// # Safety
-/// `map` is a hash map (also LRU, not per CPU) with keys of type `K` and values of type `V`.
+/// `map` is a hash map (also LRU), an array or a trie, not per CPU, with keys of type `K` and values of type `V`.
 pub(super) unsafe fn entries<K, V>(map: BorrowedFd<'_>) -> io::Result<Vec<(K, V)>>
 where
     K: FromBytes + IntoBytes + Clone,
@@ -40,10 +44,10 @@ where
     let mut chunk = CHUNK;
     let mut keys = vec![K::new_zeroed(); chunk as usize];
     let mut values = vec![V::new_zeroed(); chunk as usize];
-    // Where the kernel is: for hash maps the number of a bucket.
-    let mut position: Option<u32> = None;
+    const { assert!(size_of::<K>() <= size_of::<Position>(), "the position may be a key") };
+    let mut position: Option<Position> = None;
     loop {
-        let mut next = 0_u32;
+        let mut next = Position::default();
         let mut attr = BatchAttr {
             in_batch: position.as_ref().map_or(0, |position| (&raw const *position) as u64),
             out_batch: (&raw mut next) as u64,
@@ -55,7 +59,7 @@ where
             flags: 0,
         };
         // SAFETY: the buffers have room for `count` keys and values of the map's sizes, by the caller's promise, and live
-        // until the call returns; the position is read and written as four bytes.
+        // until the call returns; the position is read and written as four bytes or as a key, for which it has room.
         let result = unsafe { libc::syscall(libc::SYS_bpf, LOOKUP_BATCH, &raw mut attr, size_of::<BatchAttr>()) };
         let error = io::Error::last_os_error();
         let ended = match (result, error.raw_os_error()) {

@@ -6,17 +6,20 @@ use scanguard_common::address::{Address, MAPPED_BITS};
 use scanguard_common::config::KernelConfig;
 use scanguard_common::reason::Level;
 use scanguard_common::source::{KeyRules, SourceKey};
-use scanguard_common::verdict::{Census, Known, Scope, Verdict};
+use scanguard_common::verdict::{Allowance, Census, Known, Scope, Verdict};
 
+use super::told::Prints;
 use crate::prefix_map::{Prefix, PrefixMap};
 
 /// What was told.
 #[derive(Debug, Default)]
 pub struct Decided {
-    pub(super) verdicts: Verdicts,
-    pub(super) prefix_verdicts: PrefixMap<Verdict>,
-    pub(super) known: HashMap<SourceKey, Known>,
+    verdicts: Verdicts,
+    prefix_verdicts: PrefixMap<Verdict>,
+    known: HashMap<SourceKey, Known>,
     pub(super) allowed: PrefixMap<Ends>,
+    /// Of the four above, as the kernel should hold them.
+    prints: Prints,
     /// Entries of the allowlist that may cover some addresses of a source and not others; kept for these rules.
     within: (Option<KeyRules>, usize),
 }
@@ -31,40 +34,48 @@ pub(super) struct Ends {
     pub(super) effective: u64,
 }
 
+impl Ends {
+    /// As the kernel has it.
+    const fn told(self) -> Allowance {
+        Allowance { expires_ns: self.effective }
+    }
+}
+
 /// Verdicts by source, in order, and how many there are of which kind.
 #[derive(Debug, Default)]
-pub(super) struct Verdicts {
+struct Verdicts {
     by_source: BTreeMap<[u8; 16], Verdict>,
     blocks: [u64; 2],
     hard: u32,
 }
 
 impl Verdicts {
-    pub(super) fn len(&self) -> usize {
+    fn len(&self) -> usize {
         self.by_source.len()
     }
 
-    pub(super) fn get(&self, source: &SourceKey) -> Option<Verdict> {
+    fn get(&self, source: &SourceKey) -> Option<Verdict> {
         self.by_source.get(&source.0.bytes()).copied()
     }
 
-    pub(super) fn insert(&mut self, source: SourceKey, verdict: Verdict) {
+    fn insert(&mut self, source: SourceKey, verdict: Verdict) -> Option<Verdict> {
         let earlier = self.by_source.insert(source.0.bytes(), verdict);
-        if let Some(earlier) = earlier {
-            self.count(&earlier, false);
+        if let Some(earlier) = &earlier {
+            self.count(earlier, false);
         }
         self.count(&verdict, true);
+        earlier
     }
 
-    pub(super) fn remove(&mut self, source: &SourceKey) -> bool {
+    fn remove(&mut self, source: &SourceKey) -> Option<Verdict> {
         let earlier = self.by_source.remove(&source.0.bytes());
         if let Some(earlier) = &earlier {
             self.count(earlier, false);
         }
-        earlier.is_some()
+        earlier
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (SourceKey, &Verdict)> {
+    fn iter(&self) -> impl Iterator<Item = (SourceKey, &Verdict)> {
         self.by_source.iter().map(|(source, verdict)| (SourceKey(Address::from_bytes(*source)), verdict))
     }
 
@@ -96,6 +107,85 @@ impl Decided {
             blocks[Scope::from_u8(verdict.scope) as usize] += u64::from(verdict.level == Level::Block as u8);
         }
         blocks
+    }
+
+    /// Takes note of a verdict on a source.
+    pub(super) fn put_verdict(&mut self, source: SourceKey, verdict: Verdict) {
+        let earlier = self.verdicts.insert(source, verdict);
+        self.prints.verdicts.replace(&source.0, earlier.as_ref(), Some(&verdict));
+    }
+
+    /// Forgets the verdict on a source; false when there was none.
+    pub(super) fn take_verdict(&mut self, source: &SourceKey) -> bool {
+        let earlier = self.verdicts.remove(source);
+        self.prints.verdicts.replace(&source.0, earlier.as_ref(), None);
+        earlier.is_some()
+    }
+
+    /// The verdict on a source.
+    pub(super) fn verdict(&self, source: &SourceKey) -> Option<Verdict> {
+        self.verdicts.get(source)
+    }
+
+    /// Takes note of a verdict on a prefix.
+    pub(super) fn put_prefix_verdict(&mut self, prefix: Prefix, verdict: Verdict) {
+        let earlier = self.prefix_verdicts.insert(prefix, verdict);
+        self.prints.prefix_verdicts.replace(&prefix, earlier.as_ref(), Some(&verdict));
+    }
+
+    /// Forgets the verdict on a prefix; false when there was none.
+    pub(super) fn take_prefix_verdict(&mut self, prefix: &Prefix) -> bool {
+        let earlier = self.prefix_verdicts.remove(prefix);
+        self.prints.prefix_verdicts.replace(prefix, earlier.as_ref(), None);
+        earlier.is_some()
+    }
+
+    /// The verdict on the longest prefix that covers another one.
+    pub(super) fn prefix_verdict_over(&self, prefix: Prefix) -> Option<(Prefix, Verdict)> {
+        self.prefix_verdicts.covering(prefix).next().map(|(prefix, verdict)| (*prefix, *verdict))
+    }
+
+    /// Prefixes within another one on which there is a verdict.
+    pub(super) fn prefix_verdicts_within(&self, prefix: Prefix) -> impl Iterator<Item = Prefix> {
+        self.prefix_verdicts.within(prefix).map(|(prefix, _)| *prefix)
+    }
+
+    /// Takes note that a source has worked here.
+    pub(super) fn put_known(&mut self, source: SourceKey, known: Known) {
+        let earlier = self.known.insert(source, known);
+        self.prints.known.replace(&source.0, earlier.as_ref(), Some(&known));
+    }
+
+    /// Forgets that a source has worked here.
+    pub(super) fn take_known(&mut self, source: &SourceKey) {
+        let earlier = self.known.remove(source);
+        self.prints.known.replace(&source.0, earlier.as_ref(), None);
+    }
+
+    /// Until when a source is known.
+    pub(super) fn known(&self, source: &SourceKey) -> Option<Known> {
+        self.known.get(source).copied()
+    }
+
+    /// Everybody who is known.
+    pub(super) fn all_known(&self) -> impl Iterator<Item = (SourceKey, Known)> {
+        self.known.iter().map(|(source, known)| (*source, *known))
+    }
+
+    /// The allowlist as the kernel should hold it.
+    pub(super) fn allowances(&self) -> impl Iterator<Item = (Prefix, Allowance)> {
+        self.allowed.iter().map(|(prefix, ends)| (*prefix, ends.told()))
+    }
+
+    /// Fingerprints of what the kernel should hold.
+    pub(super) const fn prints(&self) -> Prints {
+        self.prints
+    }
+
+    fn put_allowed(&mut self, prefix: Prefix, ends: Ends) -> Option<Ends> {
+        let earlier = self.allowed.insert(prefix, ends);
+        self.prints.allow.replace(&prefix, earlier.map(Ends::told).as_ref(), Some(&ends.told()));
+        earlier
     }
 
     /// All verdicts on sources.
@@ -144,7 +234,7 @@ impl Decided {
     /// Sets when an entry of the allowlist ends by itself; returns all entries whose end in the kernel is another one now, the new one first.
     pub(super) fn allow(&mut self, prefix: Prefix, own: u64) -> Vec<(Prefix, u64)> {
         let known = self.allowed.get(&prefix).is_some();
-        self.allowed.insert(prefix, Ends { own, effective: own });
+        self.put_allowed(prefix, Ends { own, effective: own });
         if !known {
             self.count_within(&prefix, true);
         }
@@ -153,7 +243,8 @@ impl Decided {
 
     /// Takes an entry away; returns the entries within it whose end in the kernel is another one now, or nothing when there was none.
     pub(super) fn disallow(&mut self, prefix: Prefix) -> Option<Vec<(Prefix, u64)>> {
-        self.allowed.remove(&prefix)?;
+        let ends = self.allowed.remove(&prefix)?;
+        self.prints.allow.take(&prefix, &ends.told());
         self.count_within(&prefix, false);
         Some(self.settle(prefix, None))
     }
@@ -165,7 +256,7 @@ impl Decided {
         for (entry, ends) in within {
             let effective = self.allowed.covering(entry).map(|(_, ends)| ends.own).max().unwrap_or(ends.own);
             if effective != ends.effective || always == Some(entry) {
-                self.allowed.insert(entry, Ends { effective, ..ends });
+                self.put_allowed(entry, Ends { effective, ..ends });
                 changed.push((entry, effective));
             }
         }
@@ -174,7 +265,7 @@ impl Decided {
 
     /// An entry as it was found in the kernel; its own end is not to be told from that of those that cover it.
     pub(super) fn found_allowed(&mut self, prefix: Prefix, effective: u64) {
-        if self.allowed.insert(prefix, Ends { own: effective, effective }).is_none() {
+        if self.put_allowed(prefix, Ends { own: effective, effective }).is_none() {
             self.count_within(&prefix, true);
         }
     }
@@ -243,14 +334,14 @@ mod tests {
         let mut decided = Decided::default();
         let source = |text: &str| SourceKey(text.parse::<IpAddr>().expect("an address").into());
         let block = |scope| Verdict::block(scope, Origin::Operator, NEVER_NS);
-        decided.verdicts.insert(source("192.0.2.1"), block(Scope::All));
-        decided.verdicts.insert(source("192.0.2.1"), block(Scope::Private));
-        decided.verdicts.insert(source("192.0.2.2"), Verdict { hard: 1, ..block(Scope::All) });
-        decided.prefix_verdicts.insert(prefix("198.51.100.0/24"), block(Scope::All));
+        decided.put_verdict(source("192.0.2.1"), block(Scope::All));
+        decided.put_verdict(source("192.0.2.1"), block(Scope::Private));
+        decided.put_verdict(source("192.0.2.2"), Verdict { hard: 1, ..block(Scope::All) });
+        decided.put_prefix_verdict(prefix("198.51.100.0/24"), block(Scope::All));
         assert_eq!(decided.blocks(), [1, 2]);
         let census = decided.census(&KernelConfig::new([0; 2]));
         assert_eq!((census.verdicts, census.hard_verdicts, census.prefix_verdicts), (2, 1, 1));
-        decided.verdicts.remove(&source("192.0.2.2"));
+        decided.take_verdict(&source("192.0.2.2"));
         assert_eq!((decided.blocks(), decided.verdicts.hard), ([1, 1], 0));
     }
 
@@ -260,7 +351,7 @@ mod tests {
         let keys = KeyRules::new();
         let source = |text: &str| SourceKey(text.parse::<IpAddr>().expect("an address").into());
         for text in ["192.0.2.1", "192.0.2.200", "2001:db8:1:2::", "2001:db8:1:3::", "fe80::9"] {
-            decided.verdicts.insert(source(text), Verdict::block(Scope::All, Origin::Operator, NEVER_NS));
+            decided.put_verdict(source(text), Verdict::block(Scope::All, Origin::Operator, NEVER_NS));
         }
         let meeting = |text: &str| decided.verdicts_meeting(&keys, prefix(text));
         assert_eq!(meeting("192.0.2.0/25"), [source("192.0.2.1")]);

@@ -50,7 +50,7 @@ impl Tables {
         }
         let bytes: VerdictBytes = to_bytes(verdict);
         self.written.verdicts.insert(source.0.bytes(), bytes, 0).map_err(map_error("VERDICTS"))?;
-        self.decided.verdicts.insert(source, *verdict);
+        self.decided.put_verdict(source, *verdict);
         self.take_census()?;
         Ok(Ok(()))
     }
@@ -60,7 +60,7 @@ impl Tables {
     /// # Errors
     /// When the map cannot be written.
     pub fn remove_verdict(&mut self, source: SourceKey) -> Result<bool, KernelError> {
-        let there = self.decided.verdicts.remove(&source);
+        let there = self.decided.take_verdict(&source);
         deleted("VERDICTS", self.written.verdicts.remove(&source.0.bytes()))?;
         self.take_census()?;
         Ok(there)
@@ -81,7 +81,7 @@ impl Tables {
         }
         let bytes: VerdictBytes = to_bytes(verdict);
         self.written.prefix_verdicts.insert(&lpm_key(prefix), bytes, 0).map_err(map_error("PREFIX_VERDICTS"))?;
-        self.decided.prefix_verdicts.insert(prefix, *verdict);
+        self.decided.put_prefix_verdict(prefix, *verdict);
         self.take_census()?;
         Ok(Ok(()))
     }
@@ -91,22 +91,22 @@ impl Tables {
     /// # Errors
     /// When the map cannot be written.
     pub fn remove_prefix_verdict(&mut self, prefix: Prefix) -> Result<bool, KernelError> {
-        let there = self.decided.prefix_verdicts.remove(&prefix);
+        let there = self.decided.take_prefix_verdict(&prefix);
         deleted("PREFIX_VERDICTS", self.written.prefix_verdicts.remove(&lpm_key(prefix)))?;
         self.take_census()?;
-        Ok(there.is_some())
+        Ok(there)
     }
 
     /// The verdict on a source that was told to the kernel part, whether or not its time is over.
     #[must_use]
     pub fn verdict(&self, source: &SourceKey) -> Option<Verdict> {
-        self.decided.verdicts.get(source)
+        self.decided.verdict(source)
     }
 
     /// The verdict on the longest prefix that covers another one and was decided about, whether or not its time is over.
     #[must_use]
     pub fn prefix_verdict(&self, prefix: Prefix) -> Option<(Prefix, Verdict)> {
-        self.decided.prefix_verdicts.covering(prefix).next().map(|(prefix, verdict)| (*prefix, *verdict))
+        self.decided.prefix_verdict_over(prefix)
     }
 
     /// Says that a source has worked here.
@@ -116,7 +116,7 @@ impl Tables {
     pub fn set_known(&mut self, source: SourceKey, known: &Known) -> Result<(), KernelError> {
         let bytes: KnownBytes = to_bytes(known);
         self.written.known.insert(source.0.bytes(), bytes, 0).map_err(map_error("KNOWN"))?;
-        self.decided.known.insert(source, *known);
+        self.decided.put_known(source, *known);
         self.take_census()
     }
 
@@ -125,7 +125,7 @@ impl Tables {
     /// # Errors
     /// When the map cannot be written.
     pub fn remove_known(&mut self, source: SourceKey) -> Result<(), KernelError> {
-        self.decided.known.remove(&source);
+        self.decided.take_known(&source);
         deleted("KNOWN", self.written.known.remove(&source.0.bytes()))?;
         self.take_census()
     }
@@ -133,7 +133,7 @@ impl Tables {
     /// Until when restricted ports stay visible to a source because it has worked there.
     #[must_use]
     pub fn known(&self, source: &SourceKey) -> Option<Known> {
-        self.decided.known.get(source).copied()
+        self.decided.known(source)
     }
 
     /// Replaces the allowlist: prefixes and when each ends, on the kernel part's clock ([`NEVER_NS`] for never). In force when
@@ -211,7 +211,7 @@ impl Tables {
         self.decided.allowed.covering(prefix).next().is_some_and(|(_, ends)| ends.effective > now_ns)
     }
 
-    fn finish_allow(&mut self) -> Result<(), KernelError> {
+    pub(super) fn finish_allow(&mut self) -> Result<(), KernelError> {
         let census = &mut self.config.census;
         census.allow_generation = census.allow_generation.wrapping_add(1);
         self.take_census()
@@ -223,7 +223,7 @@ impl Tables {
         let mut freed = Freed::default();
         for (prefix, _) in entries {
             freed.sources.extend(self.decided.verdicts_meeting(&keys, *prefix));
-            freed.prefixes.extend(self.decided.prefix_verdicts.within(*prefix).map(|(prefix, _)| *prefix));
+            freed.prefixes.extend(self.decided.prefix_verdicts_within(*prefix));
         }
         for source in &freed.sources {
             self.remove_verdict(*source)?;
@@ -271,6 +271,7 @@ impl Tables {
 
     /// Brings the census of maps up to date, for the datapath asks only maps that have entries.
     pub(super) fn take_census(&mut self) -> Result<(), KernelError> {
+        self.generation += 1;
         self.config.census = self.decided.census(&self.config);
         self.readings.set_verdicts(&self.decided);
         self.write_config()

@@ -23,6 +23,7 @@ use scanguard_common::verdict::{Allowance, Known, Verdict};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::error::KernelError;
+use crate::prefix_map::Prefix;
 
 pub(super) type AddressBytes = [u8; size_of::<Address>()];
 pub(super) type ConfigBytes = [u8; size_of::<KernelConfig>()];
@@ -43,6 +44,20 @@ pub(super) type LiveBytes = [u8; size_of::<LiveSession>()];
 pub(super) type ChallengeBytes = [u8; size_of::<ChallengeRecord>()];
 pub(super) type PassBytes = [u8; size_of::<Pass>()];
 pub(super) type NicBytes = [u8; size_of::<Nic>()];
+
+/// A key of a longest-prefix match (`struct bpf_lpm_trie_key_u8`, `include/uapi/linux/bpf.h`).
+#[derive(Clone, FromBytes, Immutable, IntoBytes)]
+#[repr(C)]
+pub(super) struct LpmKey {
+    bits: u32,
+    address: AddressBytes,
+}
+
+impl From<LpmKey> for Prefix {
+    fn from(LpmKey { bits, address }: LpmKey) -> Self {
+        Self { address, bits: bits as u8 }
+    }
+}
 
 /// What can be read whole, entry by entry.
 pub(super) mod whole {
@@ -70,6 +85,10 @@ pub(super) mod whole {
     pub(in super::super) type Challenged = (SourceKey, super::ChallengeRecord);
     /// An entry of PASSES.
     pub(in super::super) type Pass = (super::Flow, super::Pass);
+    /// An entry of a longest-prefix match.
+    pub(in super::super) type OfPrefix<V> = (super::LpmKey, V);
+    /// An entry of NICS.
+    pub(in super::super) type Nic = (u32, super::NicBytes);
     /// An entry of OPENED.
     pub(in super::super) type Opened = (Endpoint, u64);
 }
@@ -79,6 +98,9 @@ pub(super) const MAX_OWN_ADDRESSES: usize = 4096;
 
 /// Entries of the map PROTECTED, as `scanguard-ebpf/src/maps/own.rs` says.
 pub(super) const MAX_PROTECTED: usize = 1024;
+
+/// What OWN and PROTECTED say of what is in them.
+pub(super) const OURS: u32 = 1;
 
 /// What this process writes.
 pub(super) struct Written {
@@ -113,8 +135,11 @@ pub(super) struct Counted {
     pub(super) own_map: Whole,
     pub(super) challenged_map: Whole,
     pub(super) passes_map: Whole,
-    pub(super) allow_size: MapSize,
-    pub(super) prefix_verdicts_size: MapSize,
+    pub(super) allow_map: Whole,
+    pub(super) prefix_verdicts_map: Whole,
+    pub(super) protected_map: Whole,
+    pub(super) ports_map: Whole,
+    pub(super) nics_map: Whole,
     pub(super) sources: HashMap<MapData, AddressBytes, RecordBytes>,
     pub(super) networks: HashMap<MapData, AddressBytes, RecordBytes>,
     pub(super) counters: PerCpuArray<MapData, CounterBytes>,
@@ -159,25 +184,26 @@ pub(super) fn take(maps: &mut impl Maps) -> Result<(Written, Counted), KernelErr
     let (verdicts, verdicts_map) = whole_map(maps, "VERDICTS")?;
     let (own, own_map) = whole_map(maps, "OWN")?;
     let (known, known_map) = whole_map(maps, "KNOWN")?;
-    let allow = maps.take("ALLOW")?;
-    let allow_size = size_of_map(&allow)?;
-    let prefix_verdicts = maps.take("PREFIX_VERDICTS")?;
-    let prefix_verdicts_size = size_of_map(&prefix_verdicts)?;
+    let (allow, allow_map) = typed(maps, "ALLOW")?;
+    let (prefix_verdicts, prefix_verdicts_map) = typed(maps, "PREFIX_VERDICTS")?;
+    let (protected, protected_map) = typed(maps, "PROTECTED")?;
+    let (ports, ports_map) = typed(maps, "PORTS")?;
+    let (nics, nics_map) = whole_map(maps, "NICS")?;
     let sources_again = HashMap::try_from(copy(&sources_map)?).map_err(map_error("SOURCES"))?;
     let written = Written {
         config: one(maps, "CONFIG")?,
-        ports: one(maps, "PORTS")?,
+        ports,
         own,
-        protected: one(maps, "PROTECTED")?,
+        protected,
         opened,
         verdicts,
-        prefix_verdicts: LpmTrie::try_from(prefix_verdicts).map_err(map_error("PREFIX_VERDICTS"))?,
+        prefix_verdicts,
         known,
-        allow: LpmTrie::try_from(allow).map_err(map_error("ALLOW"))?,
+        allow,
         sources,
         suspects,
         refused,
-        nics: one(maps, "NICS")?,
+        nics,
     };
     let counted = Counted {
         sources_map,
@@ -193,8 +219,11 @@ pub(super) fn take(maps: &mut impl Maps) -> Result<(Written, Counted), KernelErr
         own_map,
         challenged_map,
         passes_map,
-        allow_size,
-        prefix_verdicts_size,
+        allow_map,
+        prefix_verdicts_map,
+        protected_map,
+        ports_map,
+        nics_map,
         sources: sources_again,
         networks,
         counters: one(maps, "COUNTERS")?,
@@ -217,10 +246,18 @@ fn whole_map<K: Pod, V: Pod>(
     maps: &mut impl Maps,
     name: &'static str,
 ) -> Result<(HashMap<MapData, K, V>, Whole), KernelError> {
+    typed(maps, name)
+}
+
+/// A map as its type, and what it takes to read it whole.
+fn typed<M>(maps: &mut impl Maps, name: &'static str) -> Result<(M, Whole), KernelError>
+where
+    M: TryFrom<Map, Error = MapError>,
+{
     let map = maps.take(name)?;
     let size = size_of_map(&map)?;
     let descriptor = descriptor(&map)?.try_clone_to_owned().map_err(copying)?;
-    Ok((HashMap::try_from(map).map_err(map_error(name))?, Whole { name, descriptor, size }))
+    Ok((M::try_from(map).map_err(map_error(name))?, Whole { name, descriptor, size }))
 }
 
 /// A second handle on a map.
@@ -235,8 +272,8 @@ fn copying(source: std::io::Error) -> KernelError {
 
 fn descriptor(map: &Map) -> Result<BorrowedFd<'_>, KernelError> {
     match map {
-        Map::HashMap(data) | Map::LruHashMap(data) | Map::LpmTrie(data) => Ok(data.fd().as_fd()),
-        _ => Err(KernelError::NoSuchPart("a hash map or trie")),
+        Map::HashMap(data) | Map::LruHashMap(data) | Map::LpmTrie(data) | Map::Array(data) => Ok(data.fd().as_fd()),
+        _ => Err(KernelError::NoSuchPart("a hash map, trie or array")),
     }
 }
 

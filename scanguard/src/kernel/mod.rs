@@ -9,6 +9,7 @@
 //! | [`Tables`] | the maps: settings, classes of ports, own addresses |
 //! | `decisions` | writes verdicts, known sources and the allowlist |
 //! | `decided` | what was told to the kernel part, in memory |
+//! | `told`, `print` | whether the kernel part still holds it, and putting it right |
 //! | [`pins`] | what stays in the kernel without a process |
 //! | [`link`] | what an interface is and what XDP program really runs on it |
 //! | [`EventStream`] | what the program tells as it happens |
@@ -29,12 +30,14 @@ pub mod link;
 mod maps;
 pub mod pins;
 pub mod preflight;
+mod print;
 mod program;
 mod readings;
 #[cfg(feature = "rig")]
 pub mod rig;
 pub mod sessions;
 mod tables;
+mod told;
 pub mod trial;
 
 pub use datapath::{Datapath, LoadOptions};
@@ -47,3 +50,4 @@ pub use link::DriverMode;
 pub use program::{AttachMode, Attachment, Program};
 pub use readings::{Counters, MapUse, Readings};
 pub use tables::Tables;
+pub use told::{Altered, Comparison, Reading};

@@ -16,7 +16,7 @@ use scanguard_common::record::SourceRecord;
 use scanguard_common::session::SessionRecord;
 use scanguard_common::source::SourceKey;
 use scanguard_common::storm::State;
-use scanguard_common::verdict::Scope;
+use scanguard_common::verdict::{Allowance, Scope, Verdict};
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::batch;
@@ -24,6 +24,7 @@ use super::clock;
 use super::decided::Decided;
 use super::error::KernelError;
 use super::maps::{Counted, MapSize, Whole, from_bytes, map_error, whole};
+use crate::prefix_map::Prefix;
 
 /// A handle on what was counted. Cheap to clone; calls block for as long as the system calls take, so keep them off the async
 /// threads.
@@ -149,6 +150,44 @@ impl Readings {
         unsafe { read(&self.shared.counted.verdicts_map) }
     }
 
+    pub(super) fn prefix_verdicts(&self) -> Result<Vec<(Prefix, Verdict)>, KernelError> {
+        self.by_prefix(&self.shared.counted.prefix_verdicts_map)
+    }
+
+    /// What the kernel holds of the allowlist.
+    pub(super) fn allowances(&self) -> Result<Vec<(Prefix, Allowance)>, KernelError> {
+        self.by_prefix(&self.shared.counted.allow_map)
+    }
+
+    pub(super) fn protected(&self) -> Result<Vec<(Prefix, u32)>, KernelError> {
+        self.by_prefix(&self.shared.counted.protected_map)
+    }
+
+    /// Entries of a longest-prefix match, whose values must be of this type.
+    fn by_prefix<V: FromBytes + IntoBytes + Clone>(&self, map: &Whole) -> Result<Vec<(Prefix, V)>, KernelError> {
+        // SAFETY: as for SOURCES; the keys of such maps are alike.
+        let entries: Vec<whole::OfPrefix<V>> = unsafe { read(map) }?;
+        Ok(entries.into_iter().map(|(key, value)| (key.into(), value)).collect())
+    }
+
+    /// What PORTS says, by index.
+    pub(super) fn classes(&self) -> Result<Vec<u8>, KernelError> {
+        // SAFETY: PORTS is an array of single bytes; a batch copies them without what lies between them in the kernel.
+        let entries: Vec<(u32, u8)> = unsafe { read(&self.shared.counted.ports_map) }?;
+        Ok(entries.into_iter().map(|(_, class)| class).collect())
+    }
+
+    /// The addresses that the kernel part takes for this host's own.
+    pub(super) fn own(&self) -> Result<Vec<(Address, u32)>, KernelError> {
+        // SAFETY: as for SOURCES.
+        unsafe { read(&self.shared.counted.own_map) }
+    }
+
+    pub(super) fn nics(&self) -> Result<Vec<whole::Nic>, KernelError> {
+        // SAFETY: as for SOURCES.
+        unsafe { read(&self.shared.counted.nics_map) }
+    }
+
     pub(super) fn known(&self) -> Result<Vec<whole::Known>, KernelError> {
         // SAFETY: as for SOURCES.
         unsafe { read(&self.shared.counted.known_map) }
@@ -217,9 +256,7 @@ impl Readings {
     /// # Errors
     /// When the map cannot be read.
     pub fn own_addresses(&self) -> Result<HashSet<Address>, KernelError> {
-        // SAFETY: as for SOURCES.
-        let entries: Vec<(Address, u32)> = unsafe { read(&self.shared.counted.own_map) }?;
-        Ok(entries.into_iter().map(|(address, _)| address).collect())
+        Ok(self.own()?.into_iter().map(|(address, _)| address).collect())
     }
 
     /// What is kept of sources that were answered.
@@ -277,7 +314,7 @@ impl Readings {
     /// How full the tables are that can fill up, where SOURCES was read to hold `sources` records.
     #[must_use]
     pub fn maps(&self, sources: usize) -> Vec<MapUse> {
-        let Counted { sources_map, verdicts_map, own_map, allow_size, prefix_verdicts_size, known_map, .. } =
+        let Counted { sources_map, verdicts_map, own_map, allow_map, prefix_verdicts_map, known_map, .. } =
             &self.shared.counted;
         let [verdicts, prefix_verdicts, allowed, known] =
             [0, 1, 2, 3].map(|table: usize| self.shared.decided[table].load(Ordering::Relaxed));
@@ -286,8 +323,8 @@ impl Readings {
             with("SOURCES", sources as u64, sources_map.size),
             with("OWN", self.shared.own_addresses.load(Ordering::Relaxed), own_map.size),
             with("VERDICTS", verdicts, verdicts_map.size),
-            with("PREFIX_VERDICTS", prefix_verdicts, *prefix_verdicts_size),
-            with("ALLOW", allowed, *allow_size),
+            with("PREFIX_VERDICTS", prefix_verdicts, prefix_verdicts_map.size),
+            with("ALLOW", allowed, allow_map.size),
             with("KNOWN", known, known_map.size),
         ]
     }

@@ -1,6 +1,6 @@
 //! The maps of the kernel part, and what was written into them: of a program that this process loaded, or of pins that another one left.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
@@ -16,7 +16,7 @@ use super::decided::Decided;
 use super::decisions::lpm_key;
 use super::error::KernelError;
 use super::maps::{
-    self, ConfigBytes, EndpointBytes, MAX_OWN_ADDRESSES, MAX_PROTECTED, Maps, NicBytes, Written, deleted, from_bytes,
+    self, ConfigBytes, EndpointBytes, MAX_OWN_ADDRESSES, MAX_PROTECTED, Maps, NicBytes, OURS, Written, deleted, from_bytes,
     map_error, to_bytes,
 };
 use super::pins::Pins;
@@ -29,8 +29,14 @@ pub struct Tables {
     pub(super) config: KernelConfig,
     pub(super) readings: Readings,
     /// What PORTS holds: asking takes a system call a port.
-    classes: Vec<u8>,
+    pub(super) classes: Vec<u8>,
     pub(super) decided: Decided,
+    /// What OWN, PROTECTED and NICS hold.
+    pub(super) own: BTreeSet<[u8; 16]>,
+    pub(super) protected: BTreeSet<Prefix>,
+    pub(super) nics: BTreeMap<u32, NicBytes>,
+    /// Grows with each change of what was told.
+    pub(super) generation: u64,
 }
 
 impl Tables {
@@ -39,7 +45,9 @@ impl Tables {
         let (written, counted) = maps::take(maps)?;
         let classes = vec![PortEntry::default().number(); PORT_ENTRIES as usize];
         let config = KernelConfig::new([0; 2]);
-        Ok(Self { written, config, readings: Readings::new(counted), classes, decided: Decided::default() })
+        let (own, protected, nics) = Default::default();
+        let (readings, decided) = (Readings::new(counted), Decided::default());
+        Ok(Self { written, config, readings, classes, decided, own, protected, nics, generation: 0 })
     }
 
     /// Maps that are pinned, without the program that uses them.
@@ -55,24 +63,23 @@ impl Tables {
     pub(super) fn adopted(maps: &mut impl Maps) -> Result<Self, KernelError> {
         let mut tables = Self::fresh(maps)?;
         tables.config = from_bytes(&tables.written.config.get(&0, 0).map_err(map_error("CONFIG"))?);
-        for (index, class) in (0..).zip(&mut tables.classes) {
-            *class = tables.written.ports.get(&index, 0).map_err(map_error("PORTS"))?;
-        }
+        tables.classes = tables.readings.classes()?;
         for (source, verdict) in tables.readings.verdicts()? {
-            tables.decided.verdicts.insert(source, verdict);
+            tables.decided.put_verdict(source, verdict);
         }
-        tables.decided.known.extend(tables.readings.known()?);
-        for entry in tables.written.prefix_verdicts.iter() {
-            let (key, verdict) = entry.map_err(map_error("PREFIX_VERDICTS"))?;
-            let prefix = Prefix { address: key.data(), bits: key.prefix_len() as u8 };
-            tables.decided.prefix_verdicts.insert(prefix, from_bytes(&verdict));
+        for (source, known) in tables.readings.known()? {
+            tables.decided.put_known(source, known);
         }
-        for entry in tables.written.allow.iter() {
-            let (key, allowance) = entry.map_err(map_error("ALLOW"))?;
-            let Allowance { expires_ns } = from_bytes(&allowance);
-            tables.decided.found_allowed(Prefix { address: key.data(), bits: key.prefix_len() as u8 }, expires_ns);
+        for (prefix, verdict) in tables.readings.prefix_verdicts()? {
+            tables.decided.put_prefix_verdict(prefix, verdict);
         }
-        tables.readings.set_own_addresses(tables.written.own.keys().filter_map(Result::ok).count());
+        for (prefix, Allowance { expires_ns }) in tables.readings.allowances()? {
+            tables.decided.found_allowed(prefix, expires_ns);
+        }
+        tables.own = tables.readings.own()?.into_iter().map(|(address, _)| address.bytes()).collect();
+        tables.protected = tables.readings.protected()?.into_iter().map(|(prefix, _)| prefix).collect();
+        tables.nics = tables.readings.nics()?.into_iter().collect();
+        tables.readings.set_own_addresses(tables.own.len());
         tables.readings.set_heartbeat(tables.config.heartbeat_ns);
         tables.readings.set_verdicts(&tables.decided);
         Ok(tables)
@@ -133,6 +140,7 @@ impl Tables {
         for (protocol, port, entry) in classes {
             wanted[port_index(protocol, port) as usize] = entry.number();
         }
+        self.generation += 1;
         let ports = &mut self.written.ports;
         for ((index, class), told) in (0..).zip(wanted).zip(&mut self.classes) {
             // Written only where it differs, so that no packet sees a port without its class.
@@ -155,19 +163,21 @@ impl Tables {
         let filter = |addresses: &[IpAddr]| {
             addresses.iter().fold(0, |filter, address| filter | Address::from(*address).filter_bit())
         };
-        let wanted: HashSet<[u8; 16]> = addresses.iter().map(|address| Address::from(*address).bytes()).collect();
+        let wanted: BTreeSet<[u8; 16]> = addresses.iter().map(|address| Address::from(*address).bytes()).collect();
         // The filter lets old and new addresses through while the table changes.
         self.config.own_filter |= filter(addresses);
         self.write_config()?;
-        let own = &mut self.written.own;
-        let present: Vec<[u8; 16]> = own.keys().filter_map(Result::ok).collect();
+        self.generation += 1;
+        let map = &mut self.written.own;
         for address in &wanted {
-            own.insert(address, 1, 0).map_err(map_error("OWN"))?;
+            map.insert(address, OURS, 0).map_err(map_error("OWN"))?;
+            self.own.insert(*address);
         }
-        for gone in present.iter().filter(|address| !wanted.contains(*address)) {
-            deleted("OWN", own.remove(gone))?;
+        for gone in self.own.difference(&wanted) {
+            deleted("OWN", map.remove(gone))?;
         }
         self.readings.set_own_addresses(wanted.len());
+        self.own = wanted;
         self.config.own_filter = filter(addresses);
         self.write_config()
     }
@@ -180,20 +190,18 @@ impl Tables {
         if networks.len() > MAX_PROTECTED {
             return Err(KernelError::TooManyNetworks { count: networks.len(), limit: MAX_PROTECTED });
         }
-        let wanted: HashSet<Prefix> = networks.iter().map(|network| Prefix::from(*network)).collect();
+        let wanted: BTreeSet<Prefix> = networks.iter().map(|network| Prefix::from(*network)).collect();
+        self.generation += 1;
         let trie = &mut self.written.protected;
-        let present: Vec<Prefix> = trie
-            .keys()
-            .filter_map(Result::ok)
-            .map(|key| Prefix { address: key.data(), bits: key.prefix_len() as u8 })
-            .collect();
         for prefix in &wanted {
-            trie.insert(&lpm_key(*prefix), 1, 0).map_err(map_error("PROTECTED"))?;
+            trie.insert(&lpm_key(*prefix), OURS, 0).map_err(map_error("PROTECTED"))?;
+            self.protected.insert(*prefix);
         }
-        for gone in present.iter().filter(|prefix| !wanted.contains(prefix)) {
+        for gone in self.protected.difference(&wanted) {
             deleted("PROTECTED", trie.remove(&lpm_key(*gone)))?;
         }
         self.config.census.protected = wanted.len() as u32;
+        self.protected = wanted;
         self.write_config()
     }
 
@@ -217,14 +225,17 @@ impl Tables {
     /// # Errors
     /// When the map cannot be written.
     pub fn set_nics(&mut self, nics: &[(u32, Nic)]) -> Result<(), KernelError> {
+        let wanted: BTreeMap<u32, NicBytes> = nics.iter().map(|(index, nic)| (*index, to_bytes(nic))).collect();
+        self.generation += 1;
         let map = &mut self.written.nics;
-        let present: Vec<u32> = map.keys().filter_map(Result::ok).collect();
-        for (index, nic) in nics {
-            map.insert(index, to_bytes::<_, NicBytes>(nic), 0).map_err(map_error("NICS"))?;
+        for (index, nic) in &wanted {
+            map.insert(index, nic, 0).map_err(map_error("NICS"))?;
+            self.nics.insert(*index, *nic);
         }
-        for gone in present.iter().filter(|present| nics.iter().all(|(index, _)| index != *present)) {
+        for gone in self.nics.keys().filter(|index| !wanted.contains_key(*index)) {
             deleted("NICS", map.remove(gone))?;
         }
+        self.nics = wanted;
         Ok(())
     }
 

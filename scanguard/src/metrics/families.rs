@@ -61,7 +61,7 @@ fn read(sample: &Sample) -> Vec<MetricFamily> {
         interfaces,
         ..
     } = sample;
-    let Sample { decisions, decision_seconds, drift, breaker_open, .. } = sample;
+    let Sample { decisions, decision_seconds, drift, repairs, breaker_open, .. } = sample;
     let verdict_labels = || {
         verdicts.iter().map(|(level, reason, mode, count)| {
             (vec![("level", level.label()), ("reason", reason.label()), ("mode", mode.label())], count)
@@ -144,8 +144,13 @@ fn read(sample: &Sample) -> Vec<MetricFamily> {
         ),
         gauge(
             "enforcement_drift",
-            "Verdicts in the kernel that differed from those wanted when last compared.",
+            "Entries of the kernel's tables that differed from what they should be when last compared.",
             [(Vec::new(), *drift)],
+        ),
+        counter(
+            "repairs_total",
+            "Entries of the kernel's tables that somebody else altered and that were put right, by table.",
+            repairs.iter().map(|(map, entries)| (vec![("map", *map)], *entries)),
         ),
         gauge(
             "breaker_open",

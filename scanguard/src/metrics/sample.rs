@@ -39,8 +39,10 @@ pub struct Sample {
     pub decisions: Vec<((&'static str, &'static str), u64)>,
     /// From the packet that gave the reason to the decision in force.
     pub decision_seconds: Option<Histogram>,
-    /// Verdicts that differ from those that are wanted.
+    /// Entries of the kernel's tables that differ from what was told.
     pub drift: u64,
+    /// Such entries that were put right, by table.
+    pub repairs: Vec<(&'static str, u64)>,
     /// Whether no more automatic blocks are made now.
     pub breaker_open: bool,
     /// How long ago the daemon told the kernel part that it lives.
@@ -101,6 +103,7 @@ impl Default for Sample {
             decisions: Vec::new(),
             decision_seconds: None,
             drift: 0,
+            repairs: Vec::new(),
             breaker_open: false,
             heartbeat: Duration::ZERO,
             maps: Vec::new(),

@@ -103,6 +103,7 @@ mod tests {
             decisions: vec![(("block", "proven"), 1), (("defer", "unproven"), 5)],
             decision_seconds: None,
             drift: 0,
+            repairs: vec![("ALLOW", 2)],
             breaker_open: true,
             heartbeat: std::time::Duration::from_millis(2500),
             maps: vec![MapFill { name: "SOURCES".into(), entries: 7, capacity: 262_144, bytes: 50_000_000 }],

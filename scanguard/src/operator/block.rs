@@ -5,13 +5,14 @@ use std::time::SystemTime;
 use ipnetwork::IpNetwork;
 use scanguard_common::source::SourceKey;
 use scanguard_common::verdict::{Origin, Scope, Verdict};
-use tracing::{info, warn};
+use tracing::info;
 
 use super::allow::one_line;
 use super::desk::{Block, Desk, after, end_ns};
 use super::error::OperatorError;
 use super::kept::{origin_label, shown};
 use crate::api::{BlockAdd, BlockAdded, BlockEntry, BlockList, BlockRemove, BlockRemoved, SCHEMA_VERSION, timestamp};
+use crate::kernel::{Altered, KernelError, Reading};
 use crate::prefix;
 use crate::prefix_map::Prefix;
 use crate::safety::{Facts, check_block};
@@ -40,15 +41,6 @@ pub struct AutomaticBlock {
     pub until: SystemTime,
     /// Why; unknown where it was found in the kernel alone.
     pub reason: Option<String>,
-}
-
-/// How the kernel part's verdicts differ from those that are wanted.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Verdicts {
-    /// Missing from the kernel, or other ones.
-    pub missing: u64,
-    /// In the kernel and not wanted.
-    pub foreign: u64,
 }
 
 /// Bits of an IPv6 address.
@@ -284,32 +276,12 @@ impl Desk {
         Ok(names)
     }
 
-    /// Compares the kernel part's verdicts on sources with those that are wanted, and puts them right.
+    /// Puts right what a reading of the kernel part's tables shows to be altered.
     ///
     /// # Errors
-    /// When the kernel part cannot be read or written.
-    pub fn reconcile(&mut self) -> Result<Verdicts, OperatorError> {
-        let found = self.tables.readings().verdicts()?;
-        let mut difference = Verdicts::default();
-        let found: std::collections::HashMap<SourceKey, Verdict> = found.into_iter().collect();
-        let wanted: Vec<(SourceKey, Verdict)> = self.tables.decided().verdicts().collect();
-        for (source, verdict) in &wanted {
-            if found.get(source) != Some(verdict) {
-                difference.missing += 1;
-                let _ = self.tables.set_verdict(*source, verdict)?;
-            }
-        }
-        for source in found.keys() {
-            if self.tables.verdict(source).is_none() {
-                difference.foreign += 1;
-                self.tables.remove_verdict(*source)?;
-            }
-        }
-        if difference != Verdicts::default() {
-            let Verdicts { missing, foreign } = difference;
-            warn!(missing, foreign, "the kernel's verdicts were altered by somebody else: they are put right");
-        }
-        Ok(difference)
+    /// When the kernel part cannot be written.
+    pub fn repair(&mut self, reading: &Reading) -> Result<Vec<Altered>, KernelError> {
+        self.tables.repair(reading)
     }
 }
 

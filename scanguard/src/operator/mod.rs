@@ -24,7 +24,7 @@ mod people;
 mod why;
 pub mod wish;
 
-pub use block::{AutomaticBlock, NewBlock, Verdicts};
+pub use block::{AutomaticBlock, NewBlock};
 pub use desk::{Desk, SharedStore};
 pub use error::OperatorError;
 pub use why::Remembered;

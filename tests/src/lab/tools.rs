@@ -15,6 +15,8 @@ use super::sandbox::CannotRun;
 /// A program of the system that the laboratory uses.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Tool {
+    /// Reads and writes maps of the kernel, whoever made them.
+    Bpftool,
     /// A browser.
     Chromium,
     /// HTTP client: the customers.
@@ -45,6 +47,7 @@ impl Tool {
     /// The program's name and its package in Debian.
     const fn names(self) -> (&'static str, &'static str) {
         match self {
+            Self::Bpftool => ("bpftool", "bpftool"),
             Self::Chromium => ("chromium", "chromium"),
             Self::Curl => ("curl", "curl"),
             Self::Dbclient => ("dbclient", "dropbear-bin"),
