@@ -30,7 +30,7 @@ pub(super) enum Step {
     /// It is time to look.
     Due,
     /// It was looked.
-    Read(Result<Reading, KernelError>),
+    Read(Box<Result<Reading, KernelError>>),
 }
 
 impl Reconciler {
@@ -48,9 +48,9 @@ impl Reconciler {
         };
         let read = reading.await;
         self.reading = None;
-        Step::Read(read.unwrap_or_else(|error| {
+        Step::Read(Box::new(read.unwrap_or_else(|error| {
             Err(KernelError::Io { what: "read the kernel's tables", source: std::io::Error::other(error) })
-        }))
+        })))
     }
 
     /// Does it.
@@ -61,7 +61,7 @@ impl Reconciler {
                 self.settings(desk);
                 self.look(desk);
             }
-            Step::Read(read) => match read.map(|reading| (desk.read_tables().compare(&reading), reading)) {
+            Step::Read(read) => match (*read).map(|reading| (desk.read_tables().compare(&reading), reading)) {
                 Ok((Comparison::Same, _)) => self.note(Ok(Vec::new())),
                 Ok((Comparison::Different, reading)) => block_in_place(|| self.note(desk.repair(&reading))),
                 Ok((Comparison::Unclear, _)) if self.tries < TRIES => self.look(desk),

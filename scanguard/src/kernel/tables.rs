@@ -16,8 +16,8 @@ use super::decided::Decided;
 use super::decisions::lpm_key;
 use super::error::KernelError;
 use super::maps::{
-    self, ConfigBytes, EndpointBytes, MAX_OWN_ADDRESSES, MAX_PROTECTED, Maps, NicBytes, OURS, Written, deleted, from_bytes,
-    map_error, to_bytes,
+    self, ConfigBytes, EndpointBytes, MAX_OWN_ADDRESSES, MAX_PROTECTED, Maps, NicBytes, OURS, Written, deleted,
+    from_bytes, map_error, to_bytes,
 };
 use super::pins::Pins;
 use super::readings::Readings;

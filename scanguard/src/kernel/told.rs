@@ -129,9 +129,7 @@ impl Tables {
             })?,
             repair("PREFIX_VERDICTS", &reading.prefix_verdicts, decided.prefix_verdicts(), |prefix, verdict| {
                 match verdict {
-                    Some(verdict) => {
-                        prefix_verdicts.insert(&lpm_key(*prefix), to_bytes::<_, VerdictBytes>(verdict), 0)
-                    }
+                    Some(verdict) => prefix_verdicts.insert(&lpm_key(*prefix), to_bytes::<_, VerdictBytes>(verdict), 0),
                     None => prefix_verdicts.remove(&lpm_key(*prefix)),
                 }
             })?,
