@@ -51,6 +51,12 @@ pub(crate) fn bench(root: &Path, name: &str, json: Option<&Path>) -> Result<Exit
     // Captures are replayed without the kernel.
     let rights = if name == "replay" { Rights::Root } else { Rights::find() };
     build::build(root, Profile::Release)?;
+    if rights != Rights::None
+        && name == "datapath"
+        && let Err(error) = tools::install(tools::BENCH, rights)
+    {
+        eprintln!("without what it is compared with: {error:#}");
+    }
     run(root, rights, "bench", |bench| {
         bench.arg(name);
         if let Some(file) = json {

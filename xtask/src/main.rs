@@ -50,9 +50,11 @@ enum Verb {
     /// Show the main job: a real scan of a server with real customers, seen by the real daemon
     Demo,
     /// Measure what the kernel part costs, beside programs that do nothing
-    #[command(after_help = "Examples:\n  cargo xtask bench egress\n  cargo xtask bench replay --json out.json")]
+    #[command(
+        after_help = "Examples:\n  cargo xtask bench datapath\n  cargo xtask bench egress\n  cargo xtask bench replay --json out.json"
+    )]
     Bench {
-        /// What to measure: egress, replay (which needs no root)
+        /// What to measure: datapath, egress, replay (which needs no root)
         name: String,
         /// Write the figures as JSON here (`-` for standard output)
         #[arg(long, value_name = "FILE")]

@@ -49,6 +49,9 @@ pub(crate) fn of_scenario(name: &str) -> &'static [Tool] {
     }
 }
 
+/// What benches stand beside: without it they say that it is missing.
+pub(crate) const BENCH: &[Tool] = &[tool("xdp-filter", "xdp-tools")];
+
 /// What the tests run besides. Prometheus is unpacked below `target/` and not installed: its package would start a service.
 const UNPACKED: Tool = tool("prometheus", "prometheus");
 

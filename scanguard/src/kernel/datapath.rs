@@ -146,6 +146,16 @@ impl Datapath {
         self.proofs.take().ok_or(KernelError::NoSuchPart("second stream of proofs"))
     }
 
+    /// The programs as the kernel sees them: name and information.
+    #[cfg(feature = "rig")]
+    pub(super) fn infos(&mut self) -> Result<[(&'static str, aya::programs::ProgramInfo); 3], KernelError> {
+        Ok([
+            ("scanguard", self.program.xdp()?.info().map_err(program_error)?),
+            ("scanguard_egress", self.program.egress()?.info().map_err(egress::program_error)?),
+            ("scanguard_sessions", self.program.sessions()?.info().map_err(sessions::program_error)?),
+        ])
+    }
+
     /// The egress program itself, for trial runs.
     pub(super) fn egress(&mut self) -> Result<&mut SchedClassifier, KernelError> {
         self.program.egress()

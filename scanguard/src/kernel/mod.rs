@@ -16,6 +16,8 @@
 //! | [`Readings`] | what the program counted |
 //! | [`clock`] | kernel time to wall-clock time |
 //! | [`trial`] | one frame through the program without an interface |
+//! | `filter` | xdp-filter, to stand beside the datapath in benches (feature `rig`) |
+//! | `size` | how large the programs are (feature `rig`) |
 //! | `rig` | programs that stand beside the datapath in tests and benches (feature `rig`) |
 
 mod batch;
@@ -26,6 +28,8 @@ mod decisions;
 pub mod egress;
 mod error;
 mod events;
+#[cfg(feature = "rig")]
+pub mod filter;
 pub mod link;
 mod maps;
 pub mod pins;
@@ -36,6 +40,8 @@ mod readings;
 #[cfg(feature = "rig")]
 pub mod rig;
 pub mod sessions;
+#[cfg(feature = "rig")]
+pub mod size;
 mod tables;
 mod told;
 pub mod trial;

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use aya::Ebpf;
+#[cfg(feature = "rig")]
+use aya::programs::SockOps;
 use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::xdp::{XdpLink, XdpLinkId};
 use aya::programs::{ProgramError, SchedClassifier, Xdp, XdpMode};
@@ -112,6 +114,12 @@ impl Program {
     /// The egress program itself, for trial runs.
     pub(super) fn egress(&mut self) -> Result<&mut SchedClassifier, KernelError> {
         egress::program(&mut self.object)
+    }
+
+    /// The sessions program itself.
+    #[cfg(feature = "rig")]
+    pub(super) fn sessions(&mut self) -> Result<&mut SockOps, KernelError> {
+        super::sessions::program(&mut self.object)
     }
 
     /// The program itself, for trial runs.

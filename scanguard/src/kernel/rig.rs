@@ -1,18 +1,24 @@
-//! Programs that stand beside the datapath in tests and benches: floors, a packet generator, a check of the atomics.
+//! Programs that stand beside the datapath in tests and benches: floors, a packet generator, what gives each run of a program another
+//! source, a check of the atomics.
 //!
 //! The object is built from `scanguard-ebpf/src/rig.rs` and handed in by whoever uses it, so that the daemon carries none of
 //! it.
 
+use std::io;
 use std::time::Duration;
 
-use aya::maps::{Array, MapData, PerCpuArray};
-use aya::programs::{SchedClassifier, TestRun as _, TestRunAttrs, TestRunOptions, Xdp, XdpMode};
+use aya::maps::{Array, MapData, PerCpuArray, PerCpuValues, ProgramArray};
+use aya::programs::{ProgramFd, SchedClassifier, TestRun as _, TestRunAttrs, TestRunOptions, Xdp, XdpMode};
+use aya::util::nr_cpus;
 use aya::{Ebpf, EbpfLoader};
 
 use scanguard_common::packet::PARSED_WORDS;
 
+use super::datapath::Datapath;
 use super::error::KernelError;
+use super::filter::Filter;
 use super::maps::map_error;
+use super::trial::Trial;
 
 /// Frames that the kernel makes at a time.
 const LIVE_BATCH: u32 = 64;
@@ -31,17 +37,93 @@ pub enum Floor {
     Drop,
 }
 
+/// Which four bytes of a frame are written, and with which numbers: `base | number << shift`, each number below `count` once before any
+/// comes again, in an order that jumps.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Vary {
+    /// Offset from the start of the frame, at most 63.
+    pub at: u32,
+    /// What the number is added to.
+    pub base: u32,
+    /// How many numbers there are, at least 1.
+    pub count: u32,
+    /// By how many bits the number is shifted.
+    pub shift: u32,
+}
+
+/// Offset of the source address in an IPv4 frame.
+const SOURCE4_AT: u32 = 14 + 12;
+/// Offset of the second half of the first eight bytes of the source address in an IPv6 frame.
+const SOURCE6_AT: u32 = 14 + 8 + 4;
+
+impl Vary {
+    /// So many IPv4 sources of 10.0.0.0/8, one after another.
+    #[must_use]
+    pub const fn sources4(count: u32) -> Self {
+        Self { at: SOURCE4_AT, base: 0x0a00_0000, count, shift: 0 }
+    }
+
+    /// So many IPv6 sources, each a /64.
+    #[must_use]
+    pub const fn sources6(count: u32) -> Self {
+        Self { at: SOURCE6_AT, base: 0x0a00_0000, count, shift: 0 }
+    }
+
+    /// The four bytes with this number.
+    #[must_use]
+    pub const fn word(&self, number: u32) -> u32 {
+        self.base | number << self.shift
+    }
+
+    /// As `rig_vary` has it.
+    fn plan(&self, place: u32, frames: u64) -> [u64; PLAN_WORDS] {
+        let Self { at, base, count, shift } = *self;
+        let count = u64::from(count.max(1));
+        [place.into(), at.into(), base.into(), count, step(count), shift.into(), frames]
+    }
+}
+
+/// Words of a plan, as `scanguard-ebpf/src/rig.rs` says.
+const PLAN_WORDS: usize = 7;
+
+/// A step through so many numbers that jumps and meets each of them: the golden section of them, or the next number without a
+/// common divisor.
+fn step(count: u64) -> u64 {
+    let common = |mut a: u64, mut b: u64| {
+        while b != 0 {
+            (a, b) = (b, a % b);
+        }
+        a
+    };
+    let golden = (count as f64 * 0.618_033_988_749_895) as u64;
+    (golden.max(1)..).find(|step| common(*step, count) == 1).unwrap_or(1)
+}
+
+/// A program of which runs are measured: its place among those that [`Rig::run_varied`] may run.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Place {
+    index: u32,
+    single: bool,
+}
+
 impl Rig {
     /// Loads the rig for a generator that leaves by interface `index` with `sources` source addresses in turn.
     ///
     /// # Errors
     /// When the kernel refuses.
     pub fn load(object: &[u8], index: u32, sources: u32) -> Result<Self, KernelError> {
-        let object = EbpfLoader::new()
-            .override_global("RIG_INTERFACE", &index, true)
-            .override_global("RIG_SOURCES", &sources, true)
-            .load(object)?;
-        Ok(Self { object })
+        let object = EbpfLoader::new().override_global("RIG_INTERFACE", &index, true).load(object)?;
+        let mut rig = Self { object };
+        rig.set_sources(&Vary::sources4(sources))?;
+        Ok(rig)
+    }
+
+    /// Sets what the generator writes into frames, from the first number on.
+    ///
+    /// # Errors
+    /// When the map cannot be written.
+    pub fn set_sources(&mut self, vary: &Vary) -> Result<(), KernelError> {
+        self.set_plan(&vary.plan(0, 0))
     }
 
     /// Attaches a floor to an interface in the driver (`native`) or the stack.
@@ -57,7 +139,7 @@ impl Rig {
         self.loaded(name)?.attach(interface, mode).map(|_link| ()).map_err(program_error(name))
     }
 
-    /// Sends `frames` copies of a frame (IPv4 over Ethernet), each with the next source address of 10.0.0.0/8, from
+    /// Sends `frames` copies of a frame, each with the next number of what was set, from
     /// the calling thread's CPU and network namespace. The count is rounded up by the kernel to whole batches of 64.
     ///
     /// # Errors
@@ -78,9 +160,73 @@ impl Rig {
     /// # Errors
     /// When the map cannot be read.
     pub fn generated(&self) -> Result<u64, KernelError> {
-        let map = self.object.map("RIG_GENERATED").ok_or(KernelError::NoSuchPart("RIG_GENERATED"))?;
-        let map = PerCpuArray::<_, u64>::try_from(map).map_err(map_error("RIG_GENERATED"))?;
-        Ok(map.get(&0, 0).map_err(map_error("RIG_GENERATED"))?.iter().sum())
+        let map = self.object.map("RIG_PLAN").ok_or(KernelError::NoSuchPart("RIG_PLAN"))?;
+        let map = PerCpuArray::<_, [u64; PLAN_WORDS]>::try_from(map).map_err(map_error("RIG_PLAN"))?;
+        Ok(map.get(&0, 0).map_err(map_error("RIG_PLAN"))?.iter().map(|plan| plan[PLAN_WORDS - 1]).sum())
+    }
+
+    /// Puts the datapath under measurement.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn place_datapath(&mut self, index: u32, datapath: &mut Datapath) -> Result<Place, KernelError> {
+        let program = datapath.xdp()?.fd().map_err(program_error("scanguard"))?;
+        self.place(index, false, program)
+    }
+
+    /// Puts a floor under measurement, beside programs that take frames in several buffers, or (`single`) in one.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn place_floor(&mut self, index: u32, single: bool) -> Result<Place, KernelError> {
+        let name = if single { "rig_pass_single" } else { "rig_pass" };
+        let program = self.loaded(name)?.fd().map_err(program_error(name))?.try_clone();
+        let program = program.map_err(|source| KernelError::Io { what: "hold a program of the rig", source })?;
+        self.place(index, single, &program)
+    }
+
+    /// Puts somebody else's program under measurement.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn place_other(&mut self, index: u32, other: &Filter) -> Result<Place, KernelError> {
+        self.place(index, true, other.fd()?)
+    }
+
+    fn place(&mut self, index: u32, single: bool, program: &ProgramFd) -> Result<Place, KernelError> {
+        let name = if single { "RIG_NEXT_SINGLE" } else { "RIG_NEXT" };
+        let map = self.object.map_mut(name).ok_or(KernelError::NoSuchPart(name))?;
+        let mut map = ProgramArray::try_from(map).map_err(map_error(name))?;
+        map.set(index, program, 0).map_err(map_error(name))?;
+        Ok(Place { index, single })
+    }
+
+    /// Runs a program `repeat` times, each time with the next source, from number `from` on; returns the last XDP action and the mean time
+    /// of a run, the writing of the source included.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn run_varied(
+        &mut self,
+        place: Place,
+        vary: &Vary,
+        from: u64,
+        frame: &[u8],
+        repeat: u32,
+    ) -> Result<Trial, KernelError> {
+        self.set_plan(&vary.plan(place.index, from))?;
+        let name = if place.single { "rig_vary_single" } else { "rig_vary" };
+        let options = TestRunOptions { data_in: Some(frame), repeat, ..TestRunOptions::default() };
+        let result = self.loaded(name)?.test_run(options).map_err(program_error(name))?;
+        Ok(Trial { action: result.return_value, duration: result.duration })
+    }
+
+    fn set_plan(&mut self, plan: &[u64; PLAN_WORDS]) -> Result<(), KernelError> {
+        let map = self.object.map_mut("RIG_PLAN").ok_or(KernelError::NoSuchPart("RIG_PLAN"))?;
+        let mut map = PerCpuArray::try_from(map).map_err(map_error("RIG_PLAN"))?;
+        let count = nr_cpus().map_err(|(_, source)| cpus(source))?;
+        let values = PerCpuValues::try_from(vec![*plan; count]).map_err(cpus)?;
+        map.set(0, values, 0).map_err(map_error("RIG_PLAN"))
     }
 
     /// Runs each atomic once in the kernel on `words[0]` (64 bits) and `words[1]` (32 bits) and returns the words after
@@ -162,6 +308,10 @@ impl Rig {
         }
         Ok(program)
     }
+}
+
+fn cpus(source: io::Error) -> KernelError {
+    KernelError::Io { what: "tell how many CPUs there are", source }
 }
 
 fn program_error(program: &'static str) -> impl Fn(aya::programs::ProgramError) -> KernelError {

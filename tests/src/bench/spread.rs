@@ -22,7 +22,15 @@ impl Spread {
     /// When there is none.
     #[must_use]
     pub fn of(times: &[Duration]) -> Self {
-        let mut times: Vec<f64> = times.iter().map(|time| time.as_secs_f64() * 1e9).collect();
+        Self::of_ns(times.iter().map(|time| time.as_secs_f64() * 1e9).collect())
+    }
+
+    /// The same of nanoseconds.
+    ///
+    /// # Panics
+    /// When there is none.
+    #[must_use]
+    pub fn of_ns(mut times: Vec<f64>) -> Self {
         times.sort_unstable_by(f64::total_cmp);
         let (min, max) = (times[0], times[times.len() - 1]);
         Self { min, median: times[times.len() / 2], max }

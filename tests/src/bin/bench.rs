@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
-use scanguard_tests::bench::{egress, replay};
+use scanguard_tests::bench::{datapath, egress, replay};
 use serde::Serialize;
 
 /// What the kernel part costs, beside programs that do nothing.
@@ -22,6 +22,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// The program that judges what arrives, beside an empty one and xdp-filter.
+    Datapath,
     /// The program that sees what leaves, beside an empty one.
     Egress,
     /// Captures, without a kernel.
@@ -32,6 +34,7 @@ fn main() -> ExitCode {
     let Cli { verb, json } = Cli::parse();
     let json = json.as_deref();
     let shown = match verb {
+        Verb::Datapath => datapath::measure().and_then(|figures| show(&figures, json)),
         Verb::Egress => egress::measure().and_then(|figures| show(&figures, json)),
         Verb::Replay => replay::measure().and_then(|figures| show(&figures, json)),
     };
