@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 
 use scanguard_common::session::{SessionRecord, SessionTally};
-use scanguard_common::source::SourceKey;
+use scanguard_common::source::{KeyRules, SourceKey};
 
 /// Days for which a session is remembered.
 pub const SPAN_DAYS: u64 = 90;
@@ -97,6 +97,46 @@ impl Acquainted {
     }
 }
 
+/// That most sessions come from few networks.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Fronted {
+    /// From so many networks (/24, /48) …
+    pub networks: u64,
+    /// … come so many of the sessions on public ports …
+    pub sessions: u64,
+    /// … of so many.
+    pub of: u64,
+}
+
+/// Sessions below which nothing is said of where most of them come from.
+const LEAST_SESSIONS: u64 = 500;
+/// So few networks that have most of the sessions are taken for proxies.
+const FEW_NETWORKS: usize = 4;
+
+/// Says whether most sessions on public ports come from few networks, as where a proxy or a delivery network is in front of a host.
+#[must_use]
+pub fn fronted(records: &[SessionRecord]) -> Option<Fronted> {
+    let mut networks: HashMap<SourceKey, u64> = HashMap::new();
+    for record in records {
+        let network = KeyRules::network(&record.source).unwrap_or(record.source);
+        *networks.entry(network).or_default() += record.public.sessions;
+    }
+    let of: u64 = networks.values().sum();
+    if of < LEAST_SESSIONS {
+        return None;
+    }
+    let mut sessions: Vec<u64> = networks.into_values().collect();
+    sessions.sort_unstable_by(|a, b| b.cmp(a));
+    let mut most = 0;
+    for (place, its) in sessions.into_iter().take(FEW_NETWORKS).enumerate() {
+        most += its;
+        if most * 2 > of {
+            return Some(Fronted { networks: place as u64 + 1, sessions: most, of });
+        }
+    }
+    None
+}
+
 /// Everybody who is known.
 #[derive(Clone, Debug, Default)]
 pub struct People {
@@ -176,6 +216,22 @@ mod tests {
             restricted: tally(restricted),
             ..SessionRecord::default()
         }
+    }
+
+    #[test]
+    fn most_sessions_from_few_networks_are_those_of_proxies() {
+        let session = |number, sessions| SessionRecord {
+            source: source(number),
+            public: SessionTally { sessions, ..SessionTally::default() },
+            ..SessionRecord::default()
+        };
+        let customers = (0..600).map(|customer| session(0x0a00_0000 + (customer << 8), 1));
+        let mut records: Vec<SessionRecord> = customers.collect();
+        assert_eq!(fronted(&records), None);
+        // Two addresses of one network.
+        records.extend([session(0xc633_6401, 400), session(0xc633_6402, 300)]);
+        assert_eq!(fronted(&records), Some(Fronted { networks: 1, sessions: 700, of: 1300 }));
+        assert_eq!(fronted(&records[600..601]), None, "a host that is little used");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 mod allow;
 mod block;
 mod mode;
+mod pending;
 mod reload;
 mod sources;
 mod status;
@@ -20,10 +21,13 @@ pub use allow::{
 };
 pub use block::{BlockAdd, BlockAdded, BlockEntry, BlockList, BlockRemove, BlockRemoved};
 pub use mode::{ModeSet, ModeState};
+pub use pending::{MOST_WHYS, PendingApprove, PendingApproved, PendingDenied, PendingDeny, PendingEntry, PendingList};
 pub use reload::{Change, Reloaded};
 pub use sources::{Source, SourceList, SourceOrder, SourcesQuery};
 pub use status::{Interface, MapFill, Packets, SessionsWatch, Status, VerdictCounts, Warning};
-pub use why::{Evidence, Why, WhyAllow, WhyAnswered, WhyKnown, WhyProof, WhyScore, WhySessions, WhyVerdict};
+pub use why::{
+    Evidence, Why, WhyAllow, WhyAnswered, WhyKnown, WhyPending, WhyProof, WhyScore, WhySessions, WhyVerdict,
+};
 pub use wish::{Address, Confirm, Nothing};
 
 /// Version of all JSON shapes, in each object as `schema_version`.

@@ -40,6 +40,9 @@ pub struct Status {
     pub suspects: u64,
     /// Verdicts in force.
     pub verdicts: VerdictCounts,
+    /// Blocks that wait for a person; `scanguard pending list` shows them.
+    #[serde(default)]
+    pub pending: u64,
     /// Verdicts that the kernel holds and should not, or should hold and does not.
     pub drift: u64,
     /// Events lost because the ring buffer was full. Counters lose nothing by it.

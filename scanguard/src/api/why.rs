@@ -31,6 +31,9 @@ pub struct Why {
     pub known: WhyKnown,
     /// What proves that the address is real.
     pub proof: Vec<WhyProof>,
+    /// Whether a block of it waits for a person.
+    #[serde(default)]
+    pub pending: Option<WhyPending>,
     /// What it was answered while it was a suspect, oldest first: what the daemon still remembers.
     pub answered: Vec<WhyAnswered>,
     /// Its TCP sessions, as far as the kernel still counts them; one entry for each kind of port.
@@ -62,6 +65,19 @@ pub struct WhyProof {
     pub destination: String,
     /// The port asked.
     pub port: u16,
+}
+
+/// A block that waits for a person.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct WhyPending {
+    /// From which ports: `all`.
+    pub scope: String,
+    /// Why it is not done without him, for programs.
+    pub doubt: String,
+    /// How many people beside the scanner the block is taken to harm.
+    pub people: u32,
+    /// When the question ends by itself. RFC 3339, UTC.
+    pub expires: String,
 }
 
 /// What is done about a source.

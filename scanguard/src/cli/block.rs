@@ -155,6 +155,6 @@ impl Remove {
 }
 
 /// Where the person who calls is logged in from, as far as processes tell.
-fn caller_logins() -> Vec<String> {
+pub(super) fn caller_logins() -> Vec<String> {
     logins::of_caller(std::process::id()).into_iter().map(|login| login.address.to_string()).collect()
 }

@@ -9,6 +9,7 @@ mod detach;
 mod man;
 mod mode;
 mod output;
+mod pending;
 pub mod render;
 mod replay;
 mod run;
@@ -85,6 +86,7 @@ enum Verb {
     Ban(block::Add),
     /// Lift blocks: the same as `block remove`
     Unban(block::Remove),
+    Pending(pending::Pending),
     Mode(mode::ModeVerb),
     Confirm(mode::ConfirmVerb),
     Replay(replay::ReplayVerb),
@@ -127,6 +129,7 @@ fn execute(global: &Global, verb: Verb) -> Result<ExitStatus, Failure> {
         Verb::Block(verb) => verb.execute(global, output),
         Verb::Ban(verb) => verb.execute(global, output),
         Verb::Unban(verb) => verb.execute(global, output),
+        Verb::Pending(verb) => verb.execute(global, output),
         Verb::Mode(verb) => verb.execute(global, output),
         Verb::Confirm(verb) => verb.execute(global, output),
         Verb::Replay(verb) => verb.execute(global, output),
@@ -163,7 +166,7 @@ mod tests {
         command.build();
         let mut help = command.render_long_help().to_string();
         let verbs = "run, status, sources, sources list, why, allow, allow add, allow remove, allow list, allow test, \
-                     allow import, allow export, block, block add, block remove, block list, ban, unban, mode, confirm, replay, \
+                     allow import, allow export, block, block add, block remove, block list, ban, unban, pending, pending list, pending approve, pending deny, mode, confirm, replay, \
                      config, config reload, detach, completions, man";
         for path in verbs.split(", ") {
             let path: Vec<&str> = path.split(' ').collect();

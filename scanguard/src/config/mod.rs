@@ -116,6 +116,8 @@ pub struct Sources {
     pub translators: Vec<Ipv6Addr>,
     /// Whether private ranges are never judged.
     pub ignore_private: bool,
+    /// Networks of which many people share each address.
+    pub shared: Vec<IpNetwork>,
     /// Entries of the table of sources.
     pub max_sources: u32,
 }
@@ -206,7 +208,13 @@ impl Default for Config {
             control_socket: DEFAULT_SOCKET.into(),
             metrics_listen: Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9477)),
             ports: Ports::default(),
-            sources: Sources { ipv6_prefix: 64, translators: Vec::new(), ignore_private: false, max_sources: 262_144 },
+            sources: Sources {
+                ipv6_prefix: 64,
+                translators: Vec::new(),
+                ignore_private: false,
+                shared: Vec::new(),
+                max_sources: 262_144,
+            },
             score: Score::default(),
             conceal: Conceal::default(),
             storm: Storm::default(),

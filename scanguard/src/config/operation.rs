@@ -70,6 +70,10 @@ pub struct Blocks {
     pub per_minute: u32,
     /// Blocks at once, 0 to 100,000.
     pub most: u32,
+    /// People that a block of public ports may be taken to harm without a person being asked, 0 to 1,000,000.
+    pub most_harmed: u32,
+    /// How long a question for a person waits, 1 minute to 30 days. Unanswered it ends in the source's favour.
+    pub question: Duration,
 }
 
 impl Default for Blocks {
@@ -83,6 +87,8 @@ impl Default for Blocks {
             recurrence: 7 * DAY,
             per_minute: 20,
             most: 1000,
+            most_harmed: 0,
+            question: DAY,
         }
     }
 }

@@ -168,6 +168,7 @@ fn sources(mut section: Section<'_, '_>, default: Sources, problems: &mut Proble
         ipv6_prefix: section.read("ipv6_prefix", problems, number(32..=128)).unwrap_or(default.ipv6_prefix),
         translators: section.read("translators", problems, translators).unwrap_or(default.translators),
         ignore_private: section.read("ignore_private", problems, boolean).unwrap_or(default.ignore_private),
+        shared: section.read("shared", problems, list(allow::network)).unwrap_or(default.shared),
         max_sources: section.read("max_sources", problems, number(1024..=16_777_216)).unwrap_or(default.max_sources),
     };
     section.finish(problems);

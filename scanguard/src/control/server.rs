@@ -19,7 +19,8 @@ use tracing::info;
 use super::{RELOAD, SOURCES, STATUS};
 use crate::api::{
     Address, AllowAdd, AllowList, AllowRemove, AllowTest, BlockAdd, BlockList, BlockRemove, Confirm, ModeSet,
-    ModeState, Nothing, Refusal, RefusalCode, Reloaded, SourceList, SourcesQuery, Status, Why,
+    ModeState, Nothing, PendingApprove, PendingDeny, PendingList, Refusal, RefusalCode, Reloaded, SourceList,
+    SourcesQuery, Status, Why,
 };
 use crate::http::Peer;
 use crate::operator::OperatorError;
@@ -74,6 +75,9 @@ pub fn router<A: Answers>(answers: Arc<A>) -> Router {
         .route(BlockRemove::PATH, change::<A, BlockRemove>())
         .route(ModeSet::PATH, read::<A, Nothing<ModeState>>().merge(change::<A, ModeSet>()))
         .route(Confirm::PATH, change::<A, Confirm>())
+        .route(<Nothing<PendingList>>::PATH, read::<A, Nothing<PendingList>>())
+        .route(PendingApprove::PATH, change::<A, PendingApprove>())
+        .route(PendingDeny::PATH, change::<A, PendingDeny>())
         .route(<Address<Why>>::PATH, read::<A, Address<Why>>())
         .route(RELOAD, post(reload::<A>))
         .fallback(unknown)

@@ -1,8 +1,9 @@
 //! Carries the policy out: events in, blocks at the desk.
 
 use std::collections::HashSet;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use ipnetwork::IpNetwork;
 use scanguard_common::source::SourceKey;
 use tokio::sync::mpsc;
 use tracing::{info, warn};
@@ -11,12 +12,17 @@ use super::live::Live;
 use crate::config::Blocks;
 use crate::duration;
 use crate::kernel::clock;
-use crate::operator::{AutomaticBlock, Desk, NewBlock};
-use crate::policy::{Action, BlockReason, Clock, Event, Explanation, KeptEnd, Lifter, Policy, RunningBlock};
-use crate::store::KeptRecurrence;
+use crate::operator::{AutomaticBlock, Desk, NewBlock, Question};
+use crate::policy::{
+    Action, BlockReason, Clock, Event, Explanation, Facts, KeptDecoy, KeptEnd, Lifter, Policy, RunningBlock,
+};
+use crate::store::{self, KeptRecurrence};
 
 /// Events that may wait. More of them are of sources that go on, and tell of themselves again.
 const QUEUE: usize = 4096;
+
+/// Completed decoys are kept so often at most: a thousand scanners complete eight thousand in a second.
+const DECOYS_EVERY: Duration = Duration::from_secs(1);
 
 /// Something for the policy, and when the packet came that it is about.
 #[derive(Clone, Copy, Debug)]
@@ -39,14 +45,19 @@ impl Informant {
 pub(super) struct Decider {
     policy: Policy,
     settings: Blocks,
+    /// Networks of which many people share each address.
+    shared: Vec<IpNetwork>,
     told: mpsc::Receiver<Told>,
     informant: Informant,
     live: Live,
+    /// Whether decoys were completed that are not kept yet, and when they were last.
+    decoys_unkept: bool,
+    decoys_kept: Option<Instant>,
 }
 
 impl Decider {
     /// Takes up where an earlier daemon left.
-    pub(super) fn start(desk: &Desk, settings: Blocks, live: Live) -> Self {
+    pub(super) fn start(desk: &Desk, settings: Blocks, shared: Vec<IpNetwork>, live: Live) -> Self {
         let (sender, told) = mpsc::channel(QUEUE);
         let history = desk.recurrences().into_iter().filter_map(|KeptRecurrence { source, ended, times }| {
             Some(KeptEnd { source: desk.source_named(&source).ok()?, ended: Clock(ended), times })
@@ -56,16 +67,30 @@ impl Decider {
             let reason = reason.and_then(|label| BlockReason::from_label(&label)).unwrap_or(BlockReason::Score);
             RunningBlock { source, since: clock_of(since), until: clock_of(until), reason }
         });
-        let policy = Policy::restore(&settings, history, running, clock_of(SystemTime::now()));
-        Self { policy, settings, told, informant: Informant(sender), live }
+        let decoys = desk.decoys().into_iter().map(|decoy| {
+            let store::KeptDecoy { source, port, completed } = decoy;
+            KeptDecoy { source, port, completed: Clock(completed) }
+        });
+        let policy = Policy::restore(&settings, history, running, decoys, clock_of(SystemTime::now()));
+        Self {
+            policy,
+            settings,
+            shared,
+            told,
+            informant: Informant(sender),
+            live,
+            decoys_unkept: false,
+            decoys_kept: None,
+        }
     }
 
     pub(super) fn informant(&self) -> Informant {
         self.informant.clone()
     }
 
-    pub(super) const fn set(&mut self, settings: Blocks) {
+    pub(super) fn set(&mut self, settings: Blocks, shared: Vec<IpNetwork>) {
         self.settings = settings;
+        self.shared = shared;
     }
 
     /// Waits for something to decide. Cancel safe.
@@ -94,7 +119,8 @@ impl Decider {
     }
 
     fn step(&mut self, event: Event, time_ns: Option<u64>, desk: &mut Desk, now: SystemTime) {
-        let actions = self.policy.step(&self.settings, &|source| desk.spares(source), event, clock_of(now));
+        let facts = event.source().map(|source| self.facts(desk, source, event, now)).unwrap_or_default();
+        let actions = self.policy.step(&self.settings, &facts, event, clock_of(now));
         let mut changed = false;
         for action in actions {
             self.live.decided(action.labels());
@@ -119,6 +145,27 @@ impl Decider {
                     }
                     changed = true;
                 }
+                Action::Ask { source, scope, why, lasts, people, until } => {
+                    let ports = self.policy.decoys().filter(|decoy| decoy.source == source).map(|decoy| decoy.port);
+                    let question = Question {
+                        scope,
+                        doubt: why,
+                        people,
+                        lasts,
+                        ports: ports.collect(),
+                        since: now,
+                        expires: time_of(until),
+                    };
+                    if desk.ask(source, question) {
+                        info!(
+                            source = desk.named(source),
+                            scope = scope.label(),
+                            doubt = why.label(),
+                            people,
+                            "a block waits for a person: `scanguard pending list` shows why"
+                        );
+                    }
+                }
                 Action::Ended { .. } => changed = true,
                 Action::Deferred { .. } => {}
             }
@@ -126,19 +173,50 @@ impl Decider {
         if changed {
             self.keep(desk);
         }
+        self.decoys_unkept |= matches!(event, Event::Completed { .. });
+        if self.decoys_unkept && self.decoys_kept.is_none_or(|kept| kept.elapsed() >= DECOYS_EVERY) {
+            self.keep_decoys(desk);
+        }
+    }
+
+    /// Keeps completed decoys, so that those before a restart count after it.
+    fn keep_decoys(&mut self, desk: &mut Desk) {
+        let decoys = self.policy.decoys().map(|decoy| {
+            let KeptDecoy { source, port, completed } = decoy;
+            store::KeptDecoy { source, port, completed: completed.0 }
+        });
+        let decoys: Vec<_> = decoys.collect();
+        desk.keep_decoys(&decoys);
+        (self.decoys_unkept, self.decoys_kept) = (false, Some(Instant::now()));
+    }
+
+    /// What is known of the source of an event: all of it where proof may be decided on, else what is cheap.
+    fn facts(&self, desk: &Desk, source: &SourceKey, event: Event, now: SystemTime) -> Facts {
+        let allowed = desk.spares(source);
+        let decides = match event {
+            Event::Completed { .. } | Event::Proven { .. } => true,
+            Event::Eligible { .. } => self.policy.is_proven(source),
+            _ => false,
+        };
+        if allowed || !decides {
+            return Facts { allowed, ..Facts::default() };
+        }
+        Facts { fronted: self.live.read().fronted.is_some(), ..desk.facts_of(source, &self.shared, now) }
     }
 
     /// The block did not come to be.
     fn take_back(&mut self, source: SourceKey, desk: &Desk, now: SystemTime) {
         let by = if desk.spares(&source) { Lifter::Allowlist } else { Lifter::Operator };
-        let _ = self.policy.step(&self.settings, &|_| false, Event::Lifted { source, by }, clock_of(now));
+        let lifted = Event::Lifted { source, by };
+        let _ = self.policy.step(&self.settings, &Facts::default(), lifted, clock_of(now));
     }
 
     /// What the policy has to say of a source.
     pub(super) fn explain(&self, desk: &Desk, source: &SourceKey) -> Vec<String> {
-        let now = clock_of(SystemTime::now());
+        let now = SystemTime::now();
+        let facts = Facts { fronted: self.live.read().fronted.is_some(), ..desk.facts_of(source, &self.shared, now) };
         let Explanation { mut arithmetic, next_step } =
-            self.policy.explain(&self.settings, desk.spares(source), source, now);
+            self.policy.explain(&self.settings, &facts, source, clock_of(now));
         arithmetic.push(next_step);
         arithmetic
     }
@@ -152,6 +230,10 @@ impl Decider {
         let kept: Vec<KeptRecurrence> = kept.collect();
         desk.keep_recurrences(&kept);
     }
+}
+
+fn time_of(clock: Clock) -> SystemTime {
+    UNIX_EPOCH.checked_add(Duration::from_millis(clock.0)).unwrap_or(UNIX_EPOCH)
 }
 
 fn clock_of(time: SystemTime) -> Clock {

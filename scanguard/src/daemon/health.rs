@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use super::live::Drifted;
 use crate::api::{Interface, MapFill, SessionsWatch, Warning, timestamp};
 use crate::duration;
+use crate::known::Fronted;
 
 /// A full table is no harm while it holds everybody seen in this time: what goes is older.
 const MEMORY: Duration = Duration::from_secs(3600);
@@ -43,6 +44,10 @@ pub(super) struct Facts<'f> {
     pub(super) drifted: Option<&'f Drifted>,
     /// Whether no more automatic blocks are made now.
     pub(super) breaker_open: bool,
+    /// Blocks that wait for a person.
+    pub(super) pending: u64,
+    /// Where most sessions come from, if that is few networks.
+    pub(super) fronted: Option<Fronted>,
 }
 
 fn warning(code: &str, message: impl Into<String>, hint: impl Into<String>) -> Warning {
@@ -52,7 +57,7 @@ fn warning(code: &str, message: impl Into<String>, hint: impl Into<String>) -> W
 /// The warnings, the grave ones first.
 pub(super) fn warnings(facts: &Facts<'_>) -> Vec<Warning> {
     let Facts { daemon, heartbeat, interfaces, maps, oldest, uncounted, ring_lost, storm, .. } = *facts;
-    let Facts { sessions, forwards, reverts, forgets, drifted, breaker_open, .. } = *facts;
+    let Facts { sessions, forwards, reverts, forgets, drifted, breaker_open, pending, fronted, .. } = *facts;
     let mut warnings = Vec::new();
     if !daemon {
         warnings.push(no_daemon(heartbeat));
@@ -106,6 +111,25 @@ pub(super) fn warnings(facts: &Facts<'_>) -> Vec<Warning> {
             "budget",
             "As many automatic blocks as may be were made: new scanners are concealed, and not blocked, until there is room.",
             "`per_minute` and `most` in [block] set the budget.",
+        ));
+    }
+    if let Some(Fronted { networks, sessions, of }) = fronted {
+        let few = if networks == 1 { "one network".to_owned() } else { format!("{networks} networks") };
+        warnings.push(warning(
+            "fronted",
+            format!(
+                "{sessions} of {of} sessions come from {few}: a proxy or a delivery network seems to be in front of this host. \
+                 Nobody is blocked from public ports without a person, because who is behind them is not known."
+            ),
+            "Put the proxies' addresses on the allowlist: `scanguard allow add`. They are then never acted on.",
+        ));
+    }
+    if pending > 0 {
+        let blocks = if pending == 1 { "1 block waits".to_owned() } else { format!("{pending} blocks wait") };
+        warnings.push(warning(
+            "pending",
+            format!("{blocks} for a person."),
+            "`scanguard pending list` shows which and why; unanswered they come to nothing.",
         ));
     }
     if storm {
@@ -232,6 +256,8 @@ mod tests {
             forgets: false,
             drifted: None,
             breaker_open: false,
+            pending: 0,
+            fronted: None,
         };
         assert_eq!(codes(&quiet), [], "a full table that forgets only old sources is as it should be");
     }
@@ -257,6 +283,8 @@ mod tests {
             forgets: true,
             drifted: Some(&drifted),
             breaker_open: true,
+            pending: 1,
+            fronted: Some(Fronted { networks: 1, sessions: 900, of: 1000 }),
         };
         let expected = [
             ("no_daemon", true),
@@ -269,6 +297,8 @@ mod tests {
             ("events_lost", false),
             ("drift", false),
             ("budget", false),
+            ("fronted", false),
+            ("pending", false),
             ("storm", false),
         ];
         assert_eq!(codes(&ill), expected.map(|(code, unhealthy)| (code.to_owned(), unhealthy)));
@@ -287,6 +317,8 @@ mod tests {
             forgets: false,
             drifted: None,
             breaker_open: false,
+            pending: 0,
+            fronted: None,
             ..ill
         };
         assert_eq!(codes(&blind), [("egress_missing".to_owned(), false), ("sessions_unseen".to_owned(), false)]);

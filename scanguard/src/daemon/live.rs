@@ -13,6 +13,7 @@ use super::interfaces::Guarded;
 use crate::api::SessionsWatch;
 use crate::config::Safety;
 use crate::kernel::Altered;
+use crate::known::Fronted;
 
 /// Upper ends of the buckets of `decision_seconds`: a millisecond is the target.
 const BUCKETS: [f64; 10] = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1.0];
@@ -39,6 +40,10 @@ pub(super) struct State {
     pub(super) forgets: bool,
     /// Whether no more automatic blocks are made now.
     pub(super) breaker_open: bool,
+    /// Questions that wait for a person.
+    pub(super) pending: u64,
+    /// Where most sessions come from, if that is few networks.
+    pub(super) fronted: Option<Fronted>,
     /// Decisions by action and reason.
     pub(super) decisions: BTreeMap<(&'static str, &'static str), u64>,
 }

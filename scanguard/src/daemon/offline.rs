@@ -64,6 +64,8 @@ pub fn offline_status(config: &Config) -> Result<Option<Status>, Failure> {
             repairs: BTreeMap::new(),
             forgets: desk.forgets(),
             breaker_open: false,
+            pending: desk.pending() as u64,
+            fronted: None,
             decisions: BTreeMap::new(),
         })?;
         let view = View {

@@ -32,7 +32,7 @@ use crate::control::socket::{self, SocketFile};
 use crate::exit::{ExitStatus, Failure, OrExit as _};
 use crate::kernel::Program;
 use crate::operator::Desk;
-use crate::{control, http, logins, metrics};
+use crate::{control, http, known, logins, metrics};
 use scanguard_common::source::SourceKey;
 
 /// Threads that answer questions and read events; none is needed for packets.
@@ -173,9 +173,11 @@ async fn daemon(config: Config, options: Options) -> Result<(), Failure> {
         repairs: std::collections::BTreeMap::new(),
         forgets: desk.forgets(),
         breaker_open: false,
+        pending: desk.pending() as u64,
+        fronted: None,
         decisions: std::collections::BTreeMap::new(),
     })?;
-    let decider = Decider::start(&desk, config.blocks, live.clone());
+    let decider = Decider::start(&desk, config.blocks, config.sources.shared.clone(), live.clone());
     let (memory, cap) = (Memory::default(), Arc::new(AtomicU32::new(config.score.rules().cap)));
     let (ask, jobs) = Jobs::new();
     let (workers, worked) = mpsc::channel(WORKED);
@@ -316,7 +318,10 @@ impl Daemon {
         block_in_place(|| {
             let now = SystemTime::now();
             match self.desk.read_tables().readings().sessions() {
-                Ok(records) => self.desk.meet(&records, now),
+                Ok(records) => {
+                    self.desk.meet(&records, now);
+                    self.live.change(|state| state.fronted = known::fronted(&records));
+                }
                 Err(error) => warn!(%error, "cannot read who had sessions"),
             }
             self.desk.forget_strangers(now);
@@ -358,7 +363,7 @@ impl Daemon {
     async fn reload(&mut self) -> Result<crate::api::Reloaded, crate::operator::OperatorError> {
         let Self { desk, decider, ports, config, options, cap, .. } = self;
         let reloaded = block_in_place(|| reload::reload(options, config, desk))?;
-        decider.set(config.blocks);
+        decider.set(config.blocks, config.sources.shared.clone());
         ports.set(&config.ports);
         ports.refresh(desk.tables()).await;
         cap.store(config.score.rules().cap, Ordering::Relaxed);
@@ -372,6 +377,7 @@ impl Daemon {
             state.mode = self.desk.mode_now();
             state.reverts = self.desk.reverts();
             state.forgets = self.desk.forgets();
+            state.pending = self.desk.pending() as u64;
             state.rules = self.config.score.rules();
             state.keys = self.config.key_rules();
             state.safety = self.config.safety;

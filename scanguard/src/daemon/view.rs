@@ -11,7 +11,7 @@ use scanguard_common::counter::{Counter, CounterIndex, Loss};
 use scanguard_common::reason::{Level, Mode, Reason};
 use scanguard_common::record::SourceRecord;
 use scanguard_common::score::{ScoreRules, UNITS_PER_NAT};
-use scanguard_common::source::KeyRules;
+use scanguard_common::source::{KeyRules, SourceKey};
 use scanguard_common::verdict::Scope;
 
 use super::census::{Census, Snapshot};
@@ -21,15 +21,15 @@ use super::jobs::{Hands, Jobs};
 use super::live::Live;
 use super::memory::Memory;
 use crate::api::{
-    BlockEntry, Interface, MapFill, Packets, Reloaded, SCHEMA_VERSION, Source, SourceList, SourceOrder, SourcesQuery,
-    Status, VerdictCounts, Warning, timestamp,
+    BlockEntry, Interface, MOST_WHYS, MapFill, Packets, Reloaded, SCHEMA_VERSION, Source, SourceList, SourceOrder,
+    SourcesQuery, Status, VerdictCounts, Warning, timestamp,
 };
 use crate::control::server::Answers;
 use crate::kernel::{Counters, MapUse, Readings, clock, link};
 use crate::metrics::sample::Sample;
 use crate::metrics::server::Sampler;
 use crate::operator::wish::{Around, Needs, Wish};
-use crate::operator::{OperatorError, Remembered, facts};
+use crate::operator::{Desk, OperatorError, Remembered, facts};
 
 /// How long a scrape waits for the table of sources to be read anew before it takes the last reading.
 const SCRAPE_PATIENCE: Duration = Duration::from_millis(50);
@@ -101,6 +101,8 @@ impl View {
             forgets: state.forgets,
             drifted: state.drifted.as_ref(),
             breaker_open: state.breaker_open,
+            pending: state.pending,
+            fronted: state.fronted,
         })
     }
 
@@ -143,6 +145,7 @@ impl Answers for View {
                 conceal: snapshot.suspects,
                 block: [Scope::Private, Scope::All].map(|scope| self.readings.blocks(scope)).iter().sum(),
             },
+            pending: state.pending,
             drift: state.drift,
             ring_lost: counters.get(CounterIndex::loss(Loss::Events)).packets,
             maps: fills(&snapshot.maps),
@@ -180,17 +183,22 @@ impl Answers for View {
         let mut around = self.around(&wish).await;
         let memory = self.memory.clone();
         jobs.ask(move |Hands { desk, decider }| {
-            if W::NEEDS == Needs::Memory
-                && let Some(address) = wish.address()
-            {
-                let source = desk.source_named(address)?;
-                around.remembered = Remembered {
-                    evidence: memory.of(&source),
-                    answered: memory.answers_to(&source),
-                    proof: memory.proofs_of(&source),
-                    is_watched: true,
-                    policy: decider.explain(desk, &source),
-                };
+            let remembered = |desk: &Desk, source: &SourceKey| Remembered {
+                evidence: memory.of(source),
+                answered: memory.answers_to(source),
+                proof: memory.proofs_of(source),
+                is_watched: true,
+                policy: decider.explain(desk, source),
+            };
+            match (W::NEEDS, wish.address()) {
+                (Needs::Memory, Some(address)) => {
+                    around.remembered = remembered(desk, &desk.source_named(address)?);
+                }
+                (Needs::Memories, _) => {
+                    let waiting = desk.pending_sources();
+                    around.waiting = waiting.iter().take(MOST_WHYS).map(|source| remembered(desk, source)).collect();
+                }
+                _ => {}
             }
             wish.carry_out(desk, around)
         })
@@ -217,6 +225,7 @@ impl Sampler for View {
             drift: state.drift,
             repairs: state.repairs.into_iter().collect(),
             breaker_open: state.breaker_open,
+            pending: state.pending,
             sources: snapshot.records.len() as u64,
             suspects: snapshot.suspects,
             blocks: [Scope::Private, Scope::All].map(|scope| (scope, self.readings.blocks(scope))),

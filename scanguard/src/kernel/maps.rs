@@ -73,6 +73,8 @@ pub(super) mod whole {
     pub(in super::super) type Sent = (SourceKey, u64);
     /// An entry of SESSIONS.
     pub(in super::super) type Sessions = (SourceKey, super::SessionRecord);
+    /// An entry of LIVE.
+    pub(in super::super) type Live = (u64, super::LiveSession);
     /// An entry of SOURCES or PREFIXES.
     pub(in super::super) type Record = (SourceKey, SourceRecord);
     /// An entry of SUSPECTS.
@@ -132,6 +134,7 @@ pub(super) struct Counted {
     pub(super) flows_map: Whole,
     pub(super) sent_map: Whole,
     pub(super) sessions_map: Whole,
+    pub(super) live_map: Whole,
     pub(super) own_map: Whole,
     pub(super) challenged_map: Whole,
     pub(super) passes_map: Whole,
@@ -178,6 +181,7 @@ pub(super) fn take(maps: &mut impl Maps) -> Result<(Written, Counted), KernelErr
     let (_, flows_map) = whole_map::<FlowBytes, u64>(maps, "UFLOWS")?;
     let (_, sent_map) = whole_map::<AddressBytes, u64>(maps, "SENT")?;
     let (sessions, sessions_map) = whole_map(maps, "SESSIONS")?;
+    let (_, live_map) = whole_map::<u64, LiveBytes>(maps, "LIVE")?;
     let (_, challenged_map) = whole_map::<AddressBytes, ChallengeBytes>(maps, "CHALLENGED")?;
     let (_, passes_map) = whole_map::<FlowBytes, PassBytes>(maps, "PASSES")?;
     let refused = one(maps, "REFUSED")?;
@@ -216,6 +220,7 @@ pub(super) fn take(maps: &mut impl Maps) -> Result<(Written, Counted), KernelErr
         flows_map,
         sent_map,
         sessions_map,
+        live_map,
         own_map,
         challenged_map,
         passes_map,

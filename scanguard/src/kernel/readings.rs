@@ -13,7 +13,7 @@ use scanguard_common::counter::{COUNTER_ENTRIES, Counter, CounterIndex};
 use scanguard_common::flow::Flow;
 use scanguard_common::reason::{Level, Mode, Reason};
 use scanguard_common::record::SourceRecord;
-use scanguard_common::session::SessionRecord;
+use scanguard_common::session::{LiveSession, SessionRecord};
 use scanguard_common::source::SourceKey;
 use scanguard_common::storm::State;
 use scanguard_common::verdict::{Allowance, Scope, Verdict};
@@ -249,6 +249,16 @@ impl Readings {
             Err(MapError::KeyNotFound) => Ok(None),
             Err(error) => Err(map_error("SESSIONS")(error)),
         }
+    }
+
+    /// Sessions that go on, in no order.
+    ///
+    /// # Errors
+    /// When the map cannot be read.
+    pub fn live_sessions(&self) -> Result<Vec<LiveSession>, KernelError> {
+        // SAFETY: LIVE is a hash from cookies to sessions.
+        let entries: Vec<whole::Live> = unsafe { read(&self.shared.counted.live_map) }?;
+        Ok(entries.into_iter().map(|(_, session)| session).collect())
     }
 
     /// The addresses that the kernel part takes for this host's own.

@@ -61,7 +61,7 @@ fn read(sample: &Sample) -> Vec<MetricFamily> {
         interfaces,
         ..
     } = sample;
-    let Sample { decisions, decision_seconds, drift, repairs, breaker_open, .. } = sample;
+    let Sample { decisions, decision_seconds, drift, repairs, breaker_open, pending, .. } = sample;
     let verdict_labels = || {
         verdicts.iter().map(|(level, reason, mode, count)| {
             (vec![("level", level.label()), ("reason", reason.label()), ("mode", mode.label())], count)
@@ -157,6 +157,7 @@ fn read(sample: &Sample) -> Vec<MetricFamily> {
             "1 while the budget of automatic blocks is used up, else 0.",
             [(Vec::new(), u64::from(*breaker_open))],
         ),
+        gauge("pending", "Blocks that wait for a person.", [(Vec::new(), *pending)]),
     ];
     families.extend(decision_seconds.iter().flat_map(Collector::collect));
     families

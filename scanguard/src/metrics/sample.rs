@@ -45,6 +45,8 @@ pub struct Sample {
     pub repairs: Vec<(&'static str, u64)>,
     /// Whether no more automatic blocks are made now.
     pub breaker_open: bool,
+    /// Blocks that wait for a person.
+    pub pending: u64,
     /// How long ago the daemon told the kernel part that it lives.
     pub heartbeat: Duration,
     /// How full the tables are.
@@ -105,6 +107,7 @@ impl Default for Sample {
             drift: 0,
             repairs: Vec::new(),
             breaker_open: false,
+            pending: 0,
             heartbeat: Duration::ZERO,
             maps: Vec::new(),
             interfaces: Vec::new(),

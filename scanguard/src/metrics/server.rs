@@ -105,6 +105,7 @@ mod tests {
             drift: 0,
             repairs: vec![("ALLOW", 2)],
             breaker_open: true,
+            pending: 2,
             heartbeat: std::time::Duration::from_millis(2500),
             maps: vec![MapFill { name: "SOURCES".into(), entries: 7, capacity: 262_144, bytes: 50_000_000 }],
             interfaces: vec![

@@ -14,6 +14,7 @@ use scanguard_common::verdict::{Origin, Scope};
 
 use super::kept;
 use super::mode::ModeNow;
+use super::pending::Questions;
 use crate::config::Config;
 use crate::kernel::{NEVER_NS, Tables, clock};
 use crate::known::People;
@@ -35,6 +36,8 @@ pub struct Desk {
     pub(super) people: People,
     /// Those of whom more is known than the store has.
     pub(super) unkept: HashSet<SourceKey>,
+    /// What waits for a person.
+    pub(super) questions: Questions,
     /// The turn of the keys of challenges in which one was replaced last.
     key_turn: Option<u64>,
 }
@@ -117,6 +120,7 @@ impl Desk {
             })?;
             tables.set_protected(&config.ports.protect)?;
             let people = kept::people(store.as_ref());
+            let questions = Questions::load(store.as_ref(), now);
             Self {
                 tables,
                 store,
@@ -126,6 +130,7 @@ impl Desk {
                 mode,
                 people,
                 unkept: HashSet::new(),
+                questions,
                 key_turn: None,
             }
         };
@@ -141,6 +146,7 @@ impl Desk {
         let (allow, blocks, kept_mode) = kept::load(store.as_ref(), config, now);
         let mode = ModeNow::of_kernel(tables.config(), kept_mode, now);
         let people = kept::people(store.as_ref());
+        let questions = Questions::load(store.as_ref(), now);
         let mut desk = Self {
             tables,
             store,
@@ -150,6 +156,7 @@ impl Desk {
             mode,
             people,
             unkept: HashSet::new(),
+            questions,
             key_turn: None,
         };
         desk.adopt_unknown_blocks(now);

@@ -13,6 +13,8 @@ impl Desk {
     pub fn expire(&mut self, now: SystemTime) -> Result<Vec<String>, OperatorError> {
         self.revert(now)?;
         self.expire_allow(now)?;
-        self.expire_blocks(now)
+        let ended = self.expire_blocks(now)?;
+        self.expire_questions(now);
+        Ok(ended)
     }
 }

@@ -3,8 +3,9 @@
 //! | module | does |
 //! |---|---|
 //! | [`Desk`] | holds the kernel part's maps and the store, and does what is asked |
-//! | `allow`, `block`, `mode`, `why` | what can be asked |
+//! | `allow`, `block`, `mode`, `pending`, `why` | what can be asked |
 //! | [`wish`] | the same as types: route, question, answer |
+//! | `standing` | what is known of a source when a block is decided on |
 //! | `expiry` | what ends by itself |
 //! | `kept` | reads and writes the store |
 //! | [`facts`] | what must be known of the host before something is blocked |
@@ -20,11 +21,14 @@ pub mod facts;
 mod kept;
 mod mode;
 pub mod offline;
+mod pending;
 mod people;
+mod standing;
 mod why;
 pub mod wish;
 
 pub use block::{AutomaticBlock, NewBlock};
 pub use desk::{Desk, SharedStore};
 pub use error::OperatorError;
+pub use pending::Question;
 pub use why::Remembered;

@@ -15,11 +15,12 @@ use super::desk::Desk;
 use super::error::OperatorError;
 use super::people::seconds;
 use crate::api::{
-    Evidence, SCHEMA_VERSION, Why, WhyAllow, WhyAnswered, WhyKnown, WhyProof, WhyScore, WhySessions, WhyVerdict,
-    timestamp,
+    Evidence, SCHEMA_VERSION, Why, WhyAllow, WhyAnswered, WhyKnown, WhyPending, WhyProof, WhyScore, WhySessions,
+    WhyVerdict, timestamp,
 };
 use crate::duration;
 use crate::kernel::clock;
+use crate::policy::proof::PORTS;
 use crate::prefix;
 use crate::prefix_map::Prefix;
 
@@ -92,6 +93,12 @@ impl Desk {
             allow: WhyAllow { matched: allow.is_some(), entry: allow },
             known: self.why_known(&source, now_ns),
             proof: remembered.proof,
+            pending: self.question(&source).map(|question| WhyPending {
+                scope: question.scope.label().to_owned(),
+                doubt: question.doubt.label().to_owned(),
+                people: question.people,
+                expires: timestamp(question.expires),
+            }),
             answered: remembered.answered,
             sessions: readings.sessions_of(&source)?.as_ref().map(sessions).unwrap_or_default(),
             attempts: record.as_ref().map_or(0, |record| record.attempts),
@@ -171,7 +178,6 @@ fn time(ns: u64) -> String {
     timestamp(clock::monotonic_to_system(ns))
 }
 
-/// How the score came about, with the numbers.
 /// What the kernel counts of a source's sessions, where there are any.
 fn sessions(record: &SessionRecord) -> Vec<WhySessions> {
     let kinds = [(PortClass::Public, &record.public), (PortClass::Restricted, &record.restricted)];
@@ -187,6 +193,7 @@ fn sessions(record: &SessionRecord) -> Vec<WhySessions> {
     told.collect()
 }
 
+/// How the score came about, with the numbers.
 fn arithmetic(why: &Why, record: Option<&SourceRecord>, rules: &ScoreRules) -> Vec<String> {
     let Why { score, evidence, attempts, contacts, evidence_forgotten, .. } = why;
     let Some(record) = record else {
@@ -225,12 +232,21 @@ fn arithmetic(why: &Why, record: Option<&SourceRecord>, rules: &ScoreRules) -> V
 /// Whether there is proof, in words.
 fn proven(why: &Why) -> String {
     match why.proof.as_slice() {
-        [] => "It is not proven that the address is real, so it is not blocked.".to_owned(),
-        [only] => format!(
-            "One completed decoy, at {}, shows that the address is real, but proves no scan: it is not blocked.",
-            only.time
-        ),
-        [.., last] => format!("It was proven at {} that the address is real.", last.time),
+        [] => "It is not proven that the address is real, so it is never blocked for this.".to_owned(),
+        [first, ..] => {
+            let mut ports: Vec<u16> = why.proof.iter().map(|proof| proof.port).collect();
+            ports.sort_unstable();
+            ports.dedup();
+            match why.proof.iter().nth(PORTS - 1).filter(|_| ports.len() >= PORTS) {
+                Some(fourth) => format!("It was proven at {} that it is really there, and scans.", fourth.time),
+                None => format!(
+                    "A decoy that it completed at {} shows that the address is real, but {} of {PORTS} distinct ports prove no \
+                     scan: it is not blocked.",
+                    first.time,
+                    ports.len()
+                ),
+            }
+        }
     }
 }
 
@@ -247,6 +263,10 @@ fn next_step(why: &Why, mode: Mode, is_watched: bool) -> String {
         "block" if verdict.origin.as_deref() == Some("operator") => {
             format!("It stays blocked {until}. `scanguard block remove {named}` lifts it.")
         }
+        "block" if why.pending.is_some() => format!(
+            "It stays blocked {until}.{observed} Whether from public ports, too, waits for you: `scanguard pending approve {source}` or \
+             `deny`."
+        ),
         "block" => format!(
             "It stays blocked {until}.{observed} `scanguard block remove {named}` lifts it, `scanguard allow add {source}` for \
              good."

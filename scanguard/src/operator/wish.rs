@@ -10,7 +10,8 @@ use super::error::OperatorError;
 use super::why::Remembered;
 use crate::api::{
     Address, AllowAdd, AllowAdded, AllowList, AllowRemove, AllowRemoved, AllowTest, BlockAdd, BlockAdded, BlockList,
-    BlockRemove, BlockRemoved, ModeSet, ModeState, Nothing, Why,
+    BlockRemove, BlockRemoved, ModeSet, ModeState, Nothing, PendingApprove, PendingApproved, PendingDenied,
+    PendingDeny, PendingList, Why,
 };
 use crate::safety::Facts;
 
@@ -32,6 +33,8 @@ pub enum Needs {
     Facts,
     /// What the daemon remembers of a source.
     Memory,
+    /// What it remembers of all sources that wait for a person.
+    Memories,
 }
 
 /// What is known besides.
@@ -43,13 +46,15 @@ pub struct Around {
     pub facts: Facts,
     /// What is remembered of the source asked for, where that is needed.
     pub remembered: Remembered,
+    /// Those that wait for a person, where that is needed, in the order of [`Desk::pending_sources`].
+    pub waiting: Vec<Remembered>,
 }
 
 impl Around {
     /// Now, and nothing else.
     #[must_use]
     pub fn now() -> Self {
-        Self { now: SystemTime::now(), facts: Facts::default(), remembered: Remembered::default() }
+        Self { now: SystemTime::now(), facts: Facts::default(), remembered: Remembered::default(), waiting: Vec::new() }
     }
 }
 
@@ -105,6 +110,7 @@ wishes! {
     Nothing<BlockList> => BlockList, Read "/v1/block", |_, desk, _| Ok(desk.block_list());
     Nothing<ModeState> => ModeState, Read "/v1/mode", |_, desk, _| Ok(desk.mode());
     ModeSet => ModeState, Change "/v1/mode", |wish, desk, around| desk.set_mode(&wish, around.now);
+    PendingDeny => PendingDenied, Change "/v1/pending/deny", |wish, desk, around| desk.pending_deny(&wish, around.now);
     Confirm => ModeState, Change "/v1/confirm", |_, desk, around| desk.confirm(around.now);
 }
 
@@ -122,6 +128,32 @@ impl Wish for BlockAdd {
 
     fn logged_in_from(&self) -> &[String] {
         &self.logged_in_from
+    }
+}
+
+impl Wish for PendingApprove {
+    type Answer = PendingApproved;
+    const PATH: &'static str = "/v1/pending/approve";
+    const KIND: Kind = Kind::Change;
+    const NEEDS: Needs = Needs::Facts;
+
+    fn carry_out(self, desk: &mut Desk, around: Around) -> Result<PendingApproved, OperatorError> {
+        desk.pending_approve(&self, &around.facts, around.now)
+    }
+
+    fn logged_in_from(&self) -> &[String] {
+        &self.logged_in_from
+    }
+}
+
+impl Wish for Nothing<PendingList> {
+    type Answer = PendingList;
+    const PATH: &'static str = "/v1/pending";
+    const KIND: Kind = Kind::Read;
+    const NEEDS: Needs = Needs::Memories;
+
+    fn carry_out(self, desk: &mut Desk, around: Around) -> Result<PendingList, OperatorError> {
+        desk.pending_list(around.waiting)
     }
 }
 

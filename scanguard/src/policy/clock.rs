@@ -61,6 +61,11 @@ impl Timeline {
         self.latest
     }
 
+    /// The moment of the last step.
+    pub(super) const fn latest(&self) -> Moment {
+        self.latest
+    }
+
     /// The moment that it would be.
     pub(super) fn moment(&self, now: Clock) -> Moment {
         let mut next = *self;

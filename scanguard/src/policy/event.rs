@@ -49,6 +49,22 @@ pub enum Event {
     Tick,
 }
 
+impl Event {
+    /// Whom it is about.
+    #[must_use]
+    pub const fn source(&self) -> Option<&SourceKey> {
+        match self {
+            Self::Suspect { source }
+            | Self::Eligible { source }
+            | Self::Completed { source, .. }
+            | Self::Proven { source }
+            | Self::Expired { source }
+            | Self::Lifted { source, .. } => Some(source),
+            Self::Tick => None,
+        }
+    }
+}
+
 /// What takes a block back.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Lifter {
@@ -75,6 +91,24 @@ pub enum Action {
         reason: BlockReason,
         /// Earlier blocks that make this one longer.
         recurrence: u32,
+        /// How many people beside the scanner a block of public ports is taken to harm ([`super::harm::people`]).
+        people: u32,
+    },
+    /// A person is to be asked whether to block a source, and the question ends unanswered, in the source's favour. Until then, what can be done
+    /// without him was done.
+    Ask {
+        /// The source.
+        source: SourceKey,
+        /// From which ports.
+        scope: Scope,
+        /// Why it is not done without him.
+        why: Doubt,
+        /// For how long he would block it, if he says nothing else.
+        lasts: Duration,
+        /// How many people beside the scanner that is taken to harm.
+        people: u32,
+        /// When the question ends.
+        until: Clock,
     },
     /// A block is over: nothing is left to do but to write it down, and to see that the kernel part has none.
     Ended {
@@ -98,6 +132,7 @@ impl Action {
     pub const fn labels(&self) -> (&'static str, &'static str) {
         match self {
             Self::Block { reason, .. } => ("block", reason.label()),
+            Self::Ask { why, .. } => ("ask", why.label()),
             Self::Ended { why, .. } => ("end", why.label()),
             Self::Deferred { why, .. } => ("defer", why.label()),
         }
@@ -107,6 +142,8 @@ impl Action {
 /// Why a source is blocked.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum BlockReason {
+    /// It proved that it is real, and means harm.
+    Harm,
     /// It proved that it is real.
     Proven,
     /// Its score, where the configuration does without proof.
@@ -115,12 +152,13 @@ pub enum BlockReason {
 
 impl BlockReason {
     /// All of them.
-    pub const ALL: [Self; 2] = [Self::Proven, Self::Score];
+    pub const ALL: [Self; 3] = [Self::Harm, Self::Proven, Self::Score];
 
     /// The name in metrics, JSON and the store.
     #[must_use]
     pub const fn label(self) -> &'static str {
         match self {
+            Self::Harm => "harm",
             Self::Proven => "proven",
             Self::Score => "score",
         }
@@ -136,6 +174,9 @@ impl BlockReason {
     #[must_use]
     pub const fn sentence(self) -> &'static str {
         match self {
+            Self::Harm => {
+                "It proved that it is really there and scans, by programs that are no browser's, and nobody else is known behind it."
+            }
             Self::Proven => "It proved that it is really there, and scans.",
             Self::Score => {
                 "Its score is high enough for a block, and the configuration asks for no proof (`block.unproven`)."
@@ -147,6 +188,7 @@ impl BlockReason {
     #[must_use]
     pub const fn scope(self) -> Scope {
         match self {
+            Self::Harm => Scope::All,
             Self::Proven | Self::Score => Scope::Private,
         }
     }
@@ -158,6 +200,58 @@ impl BlockReason {
             Scope::Private => AutoLevel::BlockPrivate,
             Scope::All => AutoLevel::BlockAll,
         }
+    }
+}
+
+/// Why a person is asked before a source is blocked from public ports.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Doubt {
+    /// Most sessions come from few sources.
+    Fronted,
+    /// It is a customer.
+    Customer,
+    /// Too many people may be behind it.
+    Harmed,
+    /// The configuration does not let it go so far.
+    MaxAutoLevel,
+}
+
+impl Doubt {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Fronted, Self::Customer, Self::Harmed, Self::MaxAutoLevel];
+
+    /// The name in metrics, JSON and the store.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Fronted => "fronted",
+            Self::Customer => "customer",
+            Self::Harmed => "harmed",
+            Self::MaxAutoLevel => "max_auto_level",
+        }
+    }
+
+    /// What people are told.
+    #[must_use]
+    pub const fn sentence(self) -> &'static str {
+        match self {
+            Self::Fronted => {
+                "Most sessions come from few addresses: proxies are in front of this host, and who is behind them is not known."
+            }
+            Self::Customer => {
+                "It had a session with data on a public port in the last 30 days, begun before its first probe."
+            }
+            Self::Harmed => "More people may be behind it than may be harmed without a person (`block.most_harmed`).",
+            Self::MaxAutoLevel => {
+                "The configuration lets no block of public ports come without a person (`block.max_auto_level`)."
+            }
+        }
+    }
+
+    /// The doubt of this name.
+    #[must_use]
+    pub fn from_label(label: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|doubt| doubt.label() == label)
     }
 }
 
@@ -277,8 +371,9 @@ mod tests {
         let blocks = BlockReason::ALL.map(|reason| ("block", reason.label(), reason.sentence()));
         let ends = Ending::ALL.map(|ending| ("end", ending.label(), ending.sentence()));
         let deferrals = Deferral::ALL.map(|deferral| ("defer", deferral.label(), deferral.sentence()));
+        let questions = Doubt::ALL.map(|doubt| ("ask", doubt.label(), doubt.sentence()));
         let mut seen = HashSet::new();
-        for (action, label, sentence) in blocks.into_iter().chain(ends).chain(deferrals) {
+        for (action, label, sentence) in blocks.into_iter().chain(ends).chain(deferrals).chain(questions) {
             assert!(seen.insert((action, label)), "{action} {label}");
             assert!(label.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{label}");
             assert!(sentence.ends_with('.'), "{sentence}");
@@ -291,12 +386,19 @@ mod tests {
             assert_eq!(BlockReason::from_label(reason.label()), Some(reason));
         }
         assert_eq!(BlockReason::from_label("whim"), None);
+        for doubt in Doubt::ALL {
+            assert_eq!(Doubt::from_label(doubt.label()), Some(doubt));
+        }
     }
 
     #[test]
-    fn nothing_blocks_public_ports_yet() {
+    fn only_proof_of_harm_takes_public_ports() {
         for reason in BlockReason::ALL {
-            assert_eq!((reason.scope(), reason.level()), (Scope::Private, AutoLevel::BlockPrivate), "{reason:?}");
+            let expected = match reason {
+                BlockReason::Harm => (Scope::All, AutoLevel::BlockAll),
+                BlockReason::Proven | BlockReason::Score => (Scope::Private, AutoLevel::BlockPrivate),
+            };
+            assert_eq!((reason.scope(), reason.level()), expected, "{reason:?}");
         }
     }
 }

@@ -7,7 +7,7 @@ use scanguard_common::source::SourceKey;
 use super::clock::{Moment, millis};
 use super::proof::{PORTS, WITHIN_MS};
 use super::recurrence::{length, uncapped};
-use super::{BlockReason, Clock, Deferral, Policy};
+use super::{BlockReason, Clock, Deferral, Doubt, Facts, Policy, doubt, harm};
 use crate::config::Blocks;
 use crate::duration::format;
 
@@ -21,9 +21,9 @@ pub struct Explanation {
 }
 
 impl Policy {
-    /// Explains what the policy does about a source. `allowed` tells whether it is on the allowlist.
+    /// Explains what the policy does about a source.
     #[must_use]
-    pub fn explain(&self, settings: &Blocks, allowed: bool, source: &SourceKey, now: Clock) -> Explanation {
+    pub fn explain(&self, settings: &Blocks, facts: &Facts, source: &SourceKey, now: Clock) -> Explanation {
         let now = self.timeline.moment(now);
         let in_force = self.running.get(source).filter(|(until, _)| *until > now);
         let Some((until, running)) = in_force else {
@@ -32,18 +32,19 @@ impl Policy {
             let arithmetic = past
                 .map(|(ended, times)| past_sentence(settings, times, now.since(ended)))
                 .into_iter()
-                .chain((completed > 0).then(|| proof_sentence(completed)));
-            let next_step = self.next_step(settings, allowed, source, past.map_or(0, |(_, times)| times));
+                .chain(harm_sentences(settings, facts, &completed));
+            let next_step = self.next_step(settings, facts, source, past.map_or(0, |(_, times)| times));
             return Explanation { arithmetic: arithmetic.collect(), next_step };
         };
         let earlier = running.earlier();
         let [lasts, left] = [until.since(running.since), until.since(now)].map(Duration::from_millis);
-        let arithmetic = vec![
+        let mut arithmetic = vec![
             running.reason.sentence().to_owned(),
             block_sentence(settings, earlier, lasts),
             format!("It ends by itself in {}.", format(rounded_up(left))),
         ];
-        let next_step = if allowed {
+        arithmetic.extend(harm_sentences(settings, facts, &self.proofs.of(source, now)));
+        let next_step = if facts.allowed {
             Deferral::Allowed.sentence().to_owned()
         } else {
             let [recurrence, next] = [settings.recurrence, length(settings, earlier.saturating_add(1))].map(format);
@@ -62,10 +63,10 @@ impl Policy {
     }
 
     /// What comes next for a source that is not blocked.
-    fn next_step(&self, settings: &Blocks, allowed: bool, source: &SourceKey, earlier: u32) -> String {
+    fn next_step(&self, settings: &Blocks, facts: &Facts, source: &SourceKey, earlier: u32) -> String {
         let lasts = format(length(settings, earlier));
         let reason = if settings.unproven { BlockReason::Score } else { BlockReason::Proven };
-        match self.may_block(settings, allowed, source, reason) {
+        match self.may_block(settings, facts, source, reason, false) {
             Ok(()) if settings.unproven => format!(
                 "Once its score is high enough, or it proves that it is really there, it is blocked from private ports \
                  for {lasts}."
@@ -77,11 +78,35 @@ impl Policy {
     }
 }
 
-/// `It completed decoys on 2 distinct ports in the last 10m; 4 are proof.`
-fn proof_sentence(completed: usize) -> String {
-    let ports = if completed == 1 { "port" } else { "distinct ports" };
+/// What completed decoys prove, and what they do not: `It completed decoys on 2 distinct ports in the last 10m; 4 are proof.`
+fn harm_sentences(settings: &Blocks, facts: &Facts, ports: &[u16]) -> Vec<String> {
+    if ports.is_empty() {
+        return Vec::new();
+    }
+    let completed = ports.len();
+    let named = if completed == 1 { "port" } else { "distinct ports" };
     let within = format(Duration::from_millis(WITHIN_MS));
-    format!("It completed decoys on {completed} {ports} in the last {within}; {PORTS} are proof.")
+    let mut sentences =
+        vec![format!("It completed decoys on {completed} {named} in the last {within}; {PORTS} are proof.")];
+    if completed < PORTS {
+        return sentences;
+    }
+    let beyond: Vec<String> =
+        ports.iter().filter(|port| harm::is_beyond_browsers(**port)).map(ToString::to_string).collect();
+    let asked = if beyond.is_empty() {
+        "none of them is a port to which browsers refuse to connect".to_owned()
+    } else {
+        format!("browsers refuse to connect to {} of them ({})", beyond.len(), beyond.join(", "))
+    };
+    let score =
+        if facts.eligible { "its score is high enough for a block" } else { "its score is below that of a block" };
+    let proven = if harm::is_proven(facts, ports) { "This is proof of harm" } else { "This is no proof of harm" };
+    sentences.push(format!("{proven}: {asked}, and {score}."));
+    if harm::is_proven(facts, ports) {
+        sentences.push(harm::arithmetic(facts));
+        sentences.extend(doubt(settings, facts).map(|doubt: Doubt| doubt.sentence().to_owned()));
+    }
+    sentences
 }
 
 /// `2 earlier blocks count, the last ended 3h ago; each counts for 7d.`

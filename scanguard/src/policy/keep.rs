@@ -33,7 +33,23 @@ pub struct RunningBlock {
     pub reason: BlockReason,
 }
 
+/// A completed decoy that may become proof with others.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct KeptDecoy {
+    /// The source.
+    pub source: SourceKey,
+    /// The port, of TCP.
+    pub port: u16,
+    /// When.
+    pub completed: Clock,
+}
+
 impl Policy {
+    /// Completed decoys of the last ten minutes, those of one source in the order in which they were.
+    pub fn decoys(&self) -> impl Iterator<Item = KeptDecoy> {
+        self.proofs.iter().map(|(source, port, time)| KeptDecoy { source, port, completed: self.timeline.clock(time) })
+    }
+
     /// What is remembered of blocks that ended, those of sources that are blocked again among them. In no order.
     pub fn history(&self) -> impl Iterator<Item = KeptEnd> {
         let finished = self.finished.iter().map(|(source, ended, finished)| (source, ended, *finished));
@@ -58,7 +74,7 @@ impl Policy {
         })
     }
 
-    /// A policy that goes on from what [`Policy::history`] and [`Policy::running`] gave. Blocks that ended meanwhile end with the
+    /// A policy that goes on from what [`Policy::history`], [`Policy::running`] and [`Policy::decoys`] gave. Blocks that ended meanwhile end with the
     /// first step.
     ///
     /// What lies in the future was kept while the clock was wrong: it counts as having happened now. No block is longer than
@@ -69,6 +85,7 @@ impl Policy {
         settings: &Blocks,
         history: impl IntoIterator<Item = KeptEnd>,
         running: impl IntoIterator<Item = RunningBlock>,
+        decoys: impl IntoIterator<Item = KeptDecoy>,
         now: Clock,
     ) -> Self {
         let mut policy = Self { timeline: Timeline::starting(now), ..Self::default() };
@@ -92,7 +109,13 @@ impl Policy {
             let (ended, finished) = past_of(&past, now);
             policy.remember(past.source, ended, finished);
         }
+        let mut decoys: Vec<KeptDecoy> = decoys.into_iter().collect();
+        decoys.sort_by_key(|decoy| decoy.completed);
+        for KeptDecoy { source, port, completed } in decoys {
+            policy.proofs.complete(source, port, kept(completed).min(now));
+        }
         policy.budget.forget(now);
+        policy.proofs.forget(now);
         policy
     }
 }

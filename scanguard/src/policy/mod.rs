@@ -8,15 +8,16 @@
 //! that whoever holds many addresses of one network cannot use up what protects from all others. What it does not do, it says
 //! ([`Deferral`]): the source stays concealed, and its next event is judged anew.
 //!
-//! Blocks from public ports need proof of harm. That will be an event of its own and one more [`BlockReason`], whose
-//! [`scope`](BlockReason::scope) and [`level`](BlockReason::level) say that it is more; everything after that is the same for
-//! both.
+//! Blocks from public ports need proof of harm ([`harm`]), and nobody else to be harmed by them: where the configuration does not let it go so
+//! far, or customers may be behind the address, a person is asked ([`Action::Ask`]), and until he answers it stays with private ports.
 
 mod aged;
 pub mod budget;
 pub mod clock;
 pub mod event;
 mod explain;
+mod facts;
+pub mod harm;
 mod keep;
 pub mod proof;
 pub mod recurrence;
@@ -26,6 +27,7 @@ mod tests;
 use std::time::Duration;
 
 use scanguard_common::source::SourceKey;
+use scanguard_common::verdict::Scope;
 
 use crate::config::Blocks;
 use aged::Aged;
@@ -34,9 +36,10 @@ use clock::{Moment, Timeline};
 use proof::Proofs;
 
 pub use clock::Clock;
-pub use event::{Action, BlockReason, Deferral, Ending, Event, Lifter};
+pub use event::{Action, BlockReason, Deferral, Doubt, Ending, Event, Lifter};
 pub use explain::Explanation;
-pub use keep::{KeptEnd, RunningBlock};
+pub use facts::Facts;
+pub use keep::{KeptDecoy, KeptEnd, RunningBlock};
 
 /// Sources whose finished blocks are remembered; those whose last block ended first are forgotten first.
 pub const MOST_REMEMBERED: usize = 100_000;
@@ -88,37 +91,37 @@ pub struct Tally {
     pub completed: u64,
     /// Proof, by [`Event::Proven`] or by enough of [`Event::Completed`].
     pub proven: u64,
+    /// Proof of harm.
+    pub harmful: u64,
 }
 
 impl Policy {
-    /// Says what is to be done now that something happened. `allowed` tells whether a source is on the allowlist.
+    /// Says what is to be done now that something happened. The facts are those about the source of the event.
     ///
     /// Blocks whose time is over end with any event, so that [`Event::Tick`] is needed only where nothing else happens.
-    pub fn step(
-        &mut self,
-        settings: &Blocks,
-        allowed: &dyn Fn(&SourceKey) -> bool,
-        event: Event,
-        now: Clock,
-    ) -> Vec<Action> {
+    pub fn step(&mut self, settings: &Blocks, facts: &Facts, event: Event, now: Clock) -> Vec<Action> {
         let now = self.timeline.advance(now);
         let mut actions = self.settle(settings, now);
         match event {
             Event::Suspect { .. } => self.tally.suspects += 1,
             Event::Eligible { source } => {
                 self.tally.eligible += 1;
-                actions.extend(self.judge(settings, allowed(&source), source, BlockReason::Score, now));
+                match self.proofs.proof(&source, now) {
+                    Some(ports) => self.prove(settings, facts, source, &ports, now, &mut actions),
+                    None => actions.extend(self.judge(settings, facts, source, BlockReason::Score, now)),
+                }
             }
             Event::Completed { source, port } => {
                 self.tally.completed += 1;
-                if self.proofs.complete(source, port, now) {
+                self.proofs.complete(source, port, now);
+                if let Some(ports) = self.proofs.proof(&source, now) {
                     self.tally.proven += 1;
-                    actions.extend(self.judge(settings, allowed(&source), source, BlockReason::Proven, now));
+                    self.prove(settings, facts, source, &ports, now, &mut actions);
                 }
             }
             Event::Proven { source } => {
                 self.tally.proven += 1;
-                actions.extend(self.judge(settings, allowed(&source), source, BlockReason::Proven, now));
+                actions.extend(self.judge(settings, facts, source, BlockReason::Proven, now));
             }
             Event::Expired { source } => actions.extend(self.expire(source, now)),
             Event::Lifted { source, by } => actions.extend(self.lift(source, by)),
@@ -137,6 +140,12 @@ impl Policy {
     #[must_use]
     pub fn is_blocked(&self, source: &SourceKey) -> bool {
         self.running.get(source).is_some()
+    }
+
+    /// Whether a source completed decoys lately that are proof, as of the last step.
+    #[must_use]
+    pub fn is_proven(&self, source: &SourceKey) -> bool {
+        self.proofs.proof(source, self.timeline.latest()).is_some()
     }
 
     /// Whether no source of a network that has no block yet could be blocked now.
@@ -161,25 +170,61 @@ impl Policy {
         actions
     }
 
+    /// Does what proof is good for: a block from private ports, and from all if it is proof of harm and nobody else is harmed.
+    fn prove(
+        &mut self,
+        settings: &Blocks,
+        facts: &Facts,
+        source: SourceKey,
+        ports: &[u16],
+        now: Moment,
+        actions: &mut Vec<Action>,
+    ) {
+        if !harm::is_proven(facts, ports) {
+            actions.extend(self.judge(settings, facts, source, BlockReason::Proven, now));
+            return;
+        }
+        self.tally.harmful += 1;
+        let why = doubt(settings, facts);
+        if facts.allowed || (why.is_none() && !facts.denied) {
+            actions.extend(self.judge(settings, facts, source, BlockReason::Harm, now));
+            return;
+        }
+        actions.extend(self.judge(settings, facts, source, BlockReason::Proven, now));
+        if let Some(why) = why.filter(|_| !facts.denied) {
+            let until = self.timeline.clock(now.after(settings.question));
+            let lasts =
+                recurrence::length(settings, self.running.get(&source).map_or(0, |(_, running)| running.earlier()));
+            actions.push(Action::Ask { source, scope: Scope::All, why, lasts, people: harm::people(facts), until });
+        }
+    }
+
     fn judge(
         &mut self,
         settings: &Blocks,
-        allowed: bool,
+        facts: &Facts,
         source: SourceKey,
         reason: BlockReason,
         now: Moment,
     ) -> Option<Action> {
-        if !allowed && self.running.get(&source).is_some() {
+        let running = self.running.get(&source).map(|(_, running)| *running);
+        if !facts.allowed && running.is_some_and(|running| running.reason.scope() as u8 >= reason.scope() as u8) {
             return None; // Its block is running.
         }
-        if let Err(why) = self.may_block(settings, allowed, &source, reason) {
+        if let Err(why) = self.may_block(settings, facts, &source, reason, running.is_some()) {
             return Some(Action::Deferred { source, why });
         }
-        let before = self.finished.remove(&source);
+        // A block that becomes one of more ports begins anew, and is no recurrence of itself.
+        let before = match running {
+            Some(running) => running.before,
+            None => self.finished.remove(&source),
+        };
         let recurrence = before.map_or(0, |(_, finished)| finished.times);
         let until = now.after(recurrence::length(settings, recurrence));
         self.running.insert(source, until, Running { since: now, reason, before });
-        self.budget.begin(&source, now);
+        if running.is_none() {
+            self.budget.begin(&source, now);
+        }
         Some(Action::Block {
             source,
             scope: reason.scope(),
@@ -187,18 +232,20 @@ impl Policy {
             until: self.timeline.clock(until),
             reason,
             recurrence,
+            people: harm::people(facts),
         })
     }
 
-    /// Whether a source that is not blocked may be.
+    /// Whether a source may be blocked for this. One that is blocked already takes nothing more from the budget.
     fn may_block(
         &self,
         settings: &Blocks,
-        allowed: bool,
+        facts: &Facts,
         source: &SourceKey,
         reason: BlockReason,
+        is_blocked: bool,
     ) -> Result<(), Deferral> {
-        if allowed {
+        if facts.allowed {
             return Err(Deferral::Allowed);
         }
         if reason.level() > settings.max_auto_level {
@@ -207,7 +254,7 @@ impl Policy {
         if reason == BlockReason::Score && !settings.unproven {
             return Err(Deferral::Unproven);
         }
-        self.budget.room(settings, source)
+        if is_blocked { Ok(()) } else { self.budget.room(settings, source) }
     }
 
     /// Ends a block that ended in the kernel, whatever the clock says.
@@ -239,4 +286,16 @@ impl Policy {
             self.finished.pop_first();
         }
     }
+}
+
+/// Why a person must be asked before a source is blocked from public ports, if one must. (From private ones nobody needs to be: who has worked
+/// on restricted ports keeps them, and nothing else is taken from anybody.)
+fn doubt(settings: &Blocks, facts: &Facts) -> Option<Doubt> {
+    let rows = [
+        (facts.fronted, Doubt::Fronted),
+        (facts.is_customer, Doubt::Customer),
+        (harm::people(facts) > settings.most_harmed, Doubt::Harmed),
+        (BlockReason::Harm.level() > settings.max_auto_level, Doubt::MaxAutoLevel),
+    ];
+    rows.into_iter().find(|(applies, _)| *applies).map(|(_, doubt)| doubt)
 }

@@ -12,6 +12,8 @@ use super::clock::Moment;
 pub const PORTS: usize = 4;
 /// Within so long, in milliseconds.
 pub const WITHIN_MS: u64 = 600_000;
+/// Ports remembered of a source, the latest ones: more than proof takes, so that one that no browser asks for is not forgotten for others.
+const MOST_PORTS: usize = 16;
 /// Sources of which completed decoys are remembered; those that completed one longest ago are forgotten first.
 const MOST: usize = 10_000;
 
@@ -22,20 +24,24 @@ pub(super) struct Proofs {
 }
 
 impl Proofs {
-    /// Takes note of a completed decoy. True when it is proof, with those before it.
-    pub(super) fn complete(&mut self, source: SourceKey, port: u16, now: Moment) -> bool {
+    /// Takes note of a completed decoy.
+    pub(super) fn complete(&mut self, source: SourceKey, port: u16, now: Moment) {
         let mut ports = self.completed.remove(&source).map_or_else(Vec::new, |(_, ports)| ports);
         ports.retain(|(other, time)| *other != port && now.since(*time) <= WITHIN_MS);
-        if ports.len() >= PORTS {
-            ports.remove(0); // As many as proof takes are enough.
+        if ports.len() >= MOST_PORTS {
+            ports.remove(0);
         }
         ports.push((port, now));
-        let is_proof = ports.len() >= PORTS;
         self.completed.insert(source, now, ports);
         if self.completed.len() > MOST {
             self.completed.pop_first();
         }
-        is_proof
+    }
+
+    /// The ports that are proof, as many as that takes or more; none where they are fewer.
+    pub(super) fn proof(&self, source: &SourceKey, now: Moment) -> Option<Vec<u16>> {
+        let ports = self.of(source, now);
+        (ports.len() >= PORTS).then_some(ports)
     }
 
     /// Forgets what is too old to count.
@@ -45,9 +51,17 @@ impl Proofs {
         }
     }
 
-    /// On how many ports a source completed decoys lately.
-    pub(super) fn of(&self, source: &SourceKey, now: Moment) -> usize {
+    /// On which ports a source completed decoys lately, the latest last.
+    pub(super) fn of(&self, source: &SourceKey, now: Moment) -> Vec<u16> {
         let ports = self.completed.get(source).map(|(_, ports)| ports);
-        ports.map_or(0, |ports| ports.iter().filter(|(_, time)| now.since(*time) <= WITHIN_MS).count())
+        let lately = ports.into_iter().flatten().filter(|(_, time)| now.since(*time) <= WITHIN_MS);
+        lately.map(|(port, _)| *port).collect()
+    }
+
+    /// All of them with their times.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (SourceKey, u16, Moment)> {
+        self.completed
+            .iter()
+            .flat_map(|(source, _, ports)| ports.iter().map(move |(port, time)| (source, *port, *time)))
     }
 }

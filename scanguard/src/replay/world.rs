@@ -29,7 +29,7 @@ use super::witness::is_nobodys;
 use crate::config::Config;
 use crate::known::People;
 use crate::net::NetSettings;
-use crate::policy::{Action, Clock, Event as PolicyEvent, Policy};
+use crate::policy::{Action, Clock, Event as PolicyEvent, Facts, Policy};
 use crate::ports::{Observation, PortTracker};
 
 /// The capture's first packet comes at this time of the datapath's clock, so that there is a past.
@@ -412,11 +412,13 @@ impl<'k> World<'k> {
     fn decide(&mut self, event: PolicyEvent, packet: u64, unix_ns: u64) -> anyhow::Result<()> {
         let memory = &self.tables.memory;
         let (keys, now_ns) = (self.config.key_rules(), self.now_ns);
-        let allowed = |source: &SourceKey| {
+        let allowed = event.source().is_some_and(|source| {
             let (address, length) = keys.prefix(*source);
             memory.allowed(&prefix(address, length).0, now_ns)
-        };
-        let actions = self.policy.step(&self.config.blocks, &allowed, event, Clock(unix_ns / 1_000_000));
+        });
+        // Decoys are not in a capture, so that nothing else is asked for.
+        let facts = Facts { allowed, ..Facts::default() };
+        let actions = self.policy.step(&self.config.blocks, &facts, event, Clock(unix_ns / 1_000_000));
         for action in actions {
             let (source, verdict) = match action {
                 Action::Block { source, scope, lasts, .. } => {
@@ -426,7 +428,7 @@ impl<'k> World<'k> {
                     (source, Some(Verdict::block(scope, Origin::Controller, ends_ns)))
                 }
                 Action::Ended { source, .. } => (source, None),
-                Action::Deferred { .. } => continue,
+                Action::Deferred { .. } | Action::Ask { .. } => continue,
             };
             self.tables.memory.set_verdict(source, verdict);
             if let Some(kernel) = &mut self.kernel {

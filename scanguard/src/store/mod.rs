@@ -5,6 +5,7 @@
 //! | `schema` | the tables, and how an older file becomes a newer one |
 //! | `opened` | ports that were open, and when last |
 //! | `decisions` | what was decided about sources: the allowlist, blocks, the mode |
+//! | `questions` | what waits for a person, and decoys that may become proof |
 //! | `people` | who has worked here, and what answered without a socket here |
 //! | `facts` | single facts by name |
 //! | `error` | why there is no memory |
@@ -16,6 +17,7 @@ mod error;
 mod facts;
 mod opened;
 mod people;
+mod questions;
 mod schema;
 
 use std::fs::{DirBuilder, OpenOptions};
@@ -30,6 +32,7 @@ pub use decisions::{KeptAllow, KeptBlock, KeptMode, KeptRecurrence};
 pub use error::StoreError;
 use error::sqlite;
 pub use opened::Opened;
+pub use questions::{KeptDecoy, KeptDenial, KeptQuestion};
 
 /// How long a call waits for somebody else who reads or writes the file, a backup for instance.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -106,7 +106,7 @@ impl Store {
     }
 }
 
-fn address(row: &Row<'_>, column: usize) -> rusqlite::Result<Address> {
+pub(super) fn address(row: &Row<'_>, column: usize) -> rusqlite::Result<Address> {
     Ok(Address::from(IpAddr::from(Ipv6Addr::from(row.get::<_, [u8; 16]>(column)?))))
 }
 

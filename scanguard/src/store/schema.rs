@@ -72,6 +72,28 @@ const STEPS: &[&str] = &[
         PRIMARY KEY (address, protocol, port)
     ) STRICT, WITHOUT ROWID;
 ",
+    "
+    CREATE TABLE question (
+        source BLOB NOT NULL PRIMARY KEY CHECK (length(source) = 16),
+        scope TEXT NOT NULL,
+        doubt TEXT NOT NULL, -- why it is not done without a person
+        people INTEGER NOT NULL CHECK (people >= 0),
+        lasts INTEGER NOT NULL CHECK (lasts >= 0), -- milliseconds
+        ports TEXT NOT NULL, -- of the decoys that are proof, as JSON
+        since INTEGER NOT NULL CHECK (since >= 0), -- Unix time in milliseconds, as below
+        expires INTEGER NOT NULL CHECK (expires >= 0)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE denied (
+        source BLOB NOT NULL PRIMARY KEY CHECK (length(source) = 16),
+        until INTEGER NOT NULL CHECK (until >= 0)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE decoy (
+        source BLOB NOT NULL CHECK (length(source) = 16),
+        port INTEGER NOT NULL CHECK (port BETWEEN 0 AND 65535),
+        completed INTEGER NOT NULL CHECK (completed >= 0),
+        PRIMARY KEY (source, port)
+    ) STRICT, WITHOUT ROWID;
+",
 ];
 
 /// The newest version.

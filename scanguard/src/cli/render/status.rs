@@ -52,7 +52,15 @@ fn write(status: &Status, paint: Paint, text: &mut String) -> fmt::Result {
     )?;
     writeln!(text, "{:<12}{} known, {} of them suspects", "sources", count(*sources), count(*suspects))?;
     let VerdictCounts { conceal, block } = *verdicts;
-    writeln!(text, "{:<12}{} conceal, {} block, {} adrift", "verdicts", count(conceal), count(block), status.drift)?;
+    writeln!(
+        text,
+        "{:<12}{} conceal, {} block, {} adrift{}",
+        "verdicts",
+        count(conceal),
+        count(block),
+        status.drift,
+        waiting(status)
+    )?;
     for (position, MapFill { name, entries, capacity, bytes: size }) in maps.iter().enumerate() {
         let heading = if position == 0 { "tables" } else { "" };
         let size = bytes(*size);
@@ -63,6 +71,10 @@ fn write(status: &Status, paint: Paint, text: &mut String) -> fmt::Result {
         writeln!(text, "\n{sign}: {message}\n  {hint}")?;
     }
     Ok(())
+}
+
+fn waiting(status: &Status) -> String {
+    if status.pending == 0 { String::new() } else { format!(", {} wait for you", count(status.pending)) }
 }
 
 #[cfg(test)]
@@ -94,6 +106,7 @@ mod tests {
             sources: 1_024,
             suspects: 3,
             verdicts: VerdictCounts { conceal: 3, block: 0 },
+            pending: 0,
             drift: 0,
             ring_lost: 0,
             maps: vec![map("SOURCES", 1_024, 262_144, 52_428_800), map("OWN", 5, 4_096, 393_216)],

@@ -6,7 +6,7 @@ use super::Paint;
 use super::allow::by;
 use super::human::{count, moment};
 use super::table::{Side, table};
-use crate::api::{Evidence, Why, WhyAnswered, WhyKnown, WhyProof, WhySessions, WhyVerdict};
+use crate::api::{Evidence, Why, WhyAnswered, WhyKnown, WhyPending, WhyProof, WhySessions, WhyVerdict};
 
 const COLUMNS: [(&str, Side); 7] = [
     ("TIME", Side::Left),
@@ -61,6 +61,8 @@ fn write(why: &Why, paint: Paint, text: &mut String) -> fmt::Result {
     ] {
         section(text, heading, lines, paint)?;
     }
+    let pending: Vec<String> = why.pending.iter().map(waits).collect();
+    section(text, "Waits for you", &pending, paint)?;
     section(text, "Next", std::slice::from_ref(&why.next_step), paint)
 }
 
@@ -76,6 +78,14 @@ fn section(text: &mut String, heading: &str, lines: &[String], paint: Paint) -> 
 fn proof_line(proof: &WhyProof) -> String {
     let WhyProof { time, kind: _, proto, destination, port } = proof;
     format!("{} {destination} port {port}/{proto}: it completed a handshake with a port that is closed", moment(time))
+}
+
+fn waits(pending: &WhyPending) -> String {
+    let WhyPending { scope: _, doubt: _, people, expires } = pending;
+    format!(
+        "Whether to block it from public ports, which is taken to harm {people} people beside the scanner; unanswered it is not, from {} on.",
+        moment(expires)
+    )
 }
 
 fn answered(answered: &WhyAnswered) -> String {

@@ -217,7 +217,7 @@ fn ports(file: &mut Document, ports: &Ports) {
 }
 
 fn sources(file: &mut Document, sources: &Sources) {
-    let Sources { ipv6_prefix, translators, ignore_private, max_sources } = sources;
+    let Sources { ipv6_prefix, translators, ignore_private, shared, max_sources } = sources;
     file.section("sources");
     file.key(
         "Bits of an IPv6 address that make one source, 32 to 128. Subscribers get at least a /64 (RFC 6177).",
@@ -235,6 +235,12 @@ fn sources(file: &mut Document, sources: &Sources) {
          false: they are counted and judged like any other.",
         "ignore_private",
         &ignore_private.to_string(),
+    );
+    file.key(
+        "Networks of which many people share each address: carriers' translators, offices, exits of Tor. Before a proven scanner\n\
+         among them is blocked from public ports, a person is asked.",
+        "shared",
+        &quoted_list(shared.iter().map(prefix::show)),
     );
     file.key(
         "Sources remembered, 1024 to 16777216; the longest unseen is forgotten first.\n\
@@ -328,7 +334,18 @@ fn safety(file: &mut Document, safety: &Safety) {
 }
 
 fn blocks(file: &mut Document, blocks: &Blocks) {
-    let Blocks { max_auto_level, unproven, first, factor, longest, recurrence, per_minute, most } = blocks;
+    let Blocks {
+        max_auto_level,
+        unproven,
+        first,
+        factor,
+        longest,
+        recurrence,
+        per_minute,
+        most,
+        most_harmed,
+        question,
+    } = blocks;
     file.section("block");
     file.comment("Automatic blocks. Those of `scanguard block` are the operator's own affair.");
     file.opened = false;
@@ -336,7 +353,8 @@ fn blocks(file: &mut Document, blocks: &Blocks) {
         "How far it may go without a person:\n\
          \"conceal\"        hide what is not for customers from suspects, and nothing more\n\
          \"block private\"  block proven scanners from all but public ports\n\
-         \"block all\"      block who has proven to do harm from public ports too",
+         \"block all\"      block who has proven to do harm from public ports too; without this a person is asked\n\
+                         (`scanguard pending`)",
         "max_auto_level",
         &quoted(max_auto_level.label()),
     );
@@ -364,6 +382,17 @@ fn blocks(file: &mut Document, blocks: &Blocks) {
         &per_minute.to_string(),
     );
     file.key("Blocks at once, counted in the same way, 0 to 100000.", "most", &most.to_string());
+    file.key(
+        "People that a block of public ports may be taken to harm, beside the scanner, without a person being asked: customers\n\
+         behind the address, by sessions, days and `shared` of [sources]. 0 to 1000000.",
+        "most_harmed",
+        &most_harmed.to_string(),
+    );
+    file.key(
+        "How long a question waits for a person, \"1m\" to \"30d\". Then it ends in the source's favour.",
+        "question",
+        &quoted_duration(*question),
+    );
 }
 
 fn log(file: &mut Document, log: &Log) {

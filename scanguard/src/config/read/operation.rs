@@ -33,6 +33,8 @@ pub(super) fn blocks(mut section: Section<'_, '_>, default: Blocks, problems: &m
     let recurrence = section.read("recurrence", problems, time_span(HOUR..=90 * DAY));
     let per_minute = section.read("per_minute", problems, number(0..=100_000));
     let most = section.read("most", problems, number(0..=100_000));
+    let most_harmed = section.read("most_harmed", problems, number(0..=1_000_000));
+    let question = section.read("question", problems, time_span(MINUTE..=30 * DAY));
     section.finish(problems);
     let place = longest.as_ref().or(first.as_ref()).map_or(0..0, |(_, span)| span.clone());
     let blocks = Blocks {
@@ -44,6 +46,8 @@ pub(super) fn blocks(mut section: Section<'_, '_>, default: Blocks, problems: &m
         recurrence: recurrence.unwrap_or(default.recurrence),
         per_minute: per_minute.unwrap_or(default.per_minute),
         most: most.unwrap_or(default.most),
+        most_harmed: most_harmed.unwrap_or(default.most_harmed),
+        question: question.unwrap_or(default.question),
     };
     if blocks.longest < blocks.first {
         let [longest, first] = [blocks.longest, blocks.first].map(duration::format);

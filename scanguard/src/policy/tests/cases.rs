@@ -3,6 +3,7 @@
 use super::*;
 use crate::policy::budget::MOST_BLOCKS;
 use crate::policy::{Deferral, Ending, MOST_REMEMBERED};
+use scanguard_common::verdict::Scope;
 
 /// Minutes that the block lasts which comes of a proof.
 fn minutes(action: Option<Action>) -> u64 {
@@ -44,8 +45,8 @@ fn a_blocked_source_that_goes_on_changes_nothing() {
 #[test]
 fn suspects_are_counted_and_forgeable_evidence_blocks_nobody() {
     let (mut policy, settings, scanner) = (Policy::default(), Blocks::default(), source("203.0.113.9"));
-    assert_eq!(policy.step(&settings, &nobody, Event::Suspect { source: scanner }, START), []);
-    let actions = policy.step(&settings, &nobody, Event::Eligible { source: scanner }, START);
+    assert_eq!(policy.step(&settings, &STRANGER, Event::Suspect { source: scanner }, START), []);
+    let actions = policy.step(&settings, &STRANGER, Event::Eligible { source: scanner }, START);
     assert_eq!(actions, [Action::Deferred { source: scanner, why: Deferral::Unproven }]);
     assert_eq!(actions[0].labels(), ("defer", "unproven"));
     let tally = policy.tally();
@@ -82,8 +83,8 @@ fn a_block_taken_back_counts_as_none() {
     assert_eq!(minutes(prove(&mut policy, &settings, scanner, second)), 40);
     let lifted = Event::Lifted { source: scanner, by: Lifter::Operator };
     let ended = Action::Ended { source: scanner, why: Ending::Lifted(Lifter::Operator) };
-    assert_eq!(policy.step(&settings, &nobody, lifted, second), [ended]);
-    assert_eq!(policy.step(&settings, &nobody, lifted, second), [], "there is none");
+    assert_eq!(policy.step(&settings, &STRANGER, lifted, second), [ended]);
+    assert_eq!(policy.step(&settings, &STRANGER, lifted, second), [], "there is none");
     assert_eq!(minutes(prove(&mut policy, &settings, scanner, second)), 40);
 }
 
@@ -93,7 +94,7 @@ fn a_block_that_ended_in_the_kernel_has_ended() {
     prove(&mut policy, &settings, scanner, START);
     let early = START.after(MINUTE);
     let ended = Action::Ended { source: scanner, why: Ending::Expired };
-    assert_eq!(policy.step(&settings, &nobody, Event::Expired { source: scanner }, early), [ended]);
+    assert_eq!(policy.step(&settings, &STRANGER, Event::Expired { source: scanner }, early), [ended]);
     assert_eq!(minutes(prove(&mut policy, &settings, scanner, early)), 40);
 }
 
@@ -104,7 +105,7 @@ fn settings_of_the_moment_hold() {
     let deferred = Some(Action::Deferred { source: scanner, why: Deferral::MaxAutoLevel });
     assert_eq!(prove(&mut policy, &conceal, scanner, START), deferred);
     let unproven = Blocks { unproven: true, ..Blocks::default() };
-    let actions = policy.step(&unproven, &nobody, Event::Eligible { source: scanner }, START);
+    let actions = policy.step(&unproven, &STRANGER, Event::Eligible { source: scanner }, START);
     assert!(matches!(actions[..], [Action::Block { reason: BlockReason::Score, .. }]), "{actions:?}");
 }
 
@@ -112,7 +113,7 @@ fn settings_of_the_moment_hold() {
 fn a_clock_that_was_a_year_ahead_leaves_no_block_of_a_year() {
     let (mut policy, settings, scanner) = (Policy::default(), Blocks::default(), source("203.0.113.9"));
     prove(&mut policy, &settings, scanner, START.after(365 * DAY));
-    policy.step(&settings, &nobody, Event::Tick, START);
+    policy.step(&settings, &STRANGER, Event::Tick, START);
     assert_eq!(policy.running().map(|block| block.until).collect::<Vec<_>>(), [START.after(10 * MINUTE)]);
     assert_eq!(minutes(prove(&mut policy, &settings, scanner, START.after(10 * MINUTE))), 40);
 }
@@ -133,8 +134,93 @@ fn memory_is_bounded_and_the_oldest_goes_first() {
     let ended = full.after(HOUR);
     assert!(is_block(prove(&mut policy, &settings, late, ended).as_ref()));
     assert_eq!(policy.history().count(), MOST_REMEMBERED);
-    policy.step(&settings, &nobody, Event::Tick, ended.after(HOUR));
+    policy.step(&settings, &STRANGER, Event::Tick, ended.after(HOUR));
     let remembered: std::collections::HashSet<SourceKey> = policy.history().map(|past| past.source).collect();
     assert_eq!(remembered.len(), MOST_REMEMBERED);
     assert!(remembered.contains(&late) && remembered.contains(&numbered(1)) && !remembered.contains(&numbered(0)));
+}
+
+/// What comes of completing decoys on these ports, a second after each other: of the last one.
+fn complete(policy: &mut Policy, settings: &Blocks, facts: &Facts, source: SourceKey, ports: &[u16]) -> Vec<Action> {
+    let steps = ports.iter().zip(0..).map(|(port, second)| {
+        let now = START.after(Duration::from_secs(second));
+        policy.step(settings, facts, Event::Completed { source, port: *port }, now)
+    });
+    steps.last().unwrap_or_default()
+}
+
+/// What each action is, for tables.
+fn kinds(actions: &[Action]) -> Vec<(&'static str, &'static str)> {
+    actions.iter().map(Action::labels).collect()
+}
+
+#[test]
+fn harm_is_proven_by_score_ports_and_nobody_else_behind_the_address() {
+    let all = Blocks { max_auto_level: AutoLevel::BlockAll, ..Blocks::default() };
+    let private = Blocks::default();
+    let (block, ask) = (("block", "proven"), |doubt| ("ask", doubt));
+    let customer = Facts { is_customer: true, sessions: 3, days: 1, ..HARMFUL };
+    let fronted = Facts { fronted: true, ..HARMFUL };
+    let shared = Facts { shared: true, ..HARMFUL };
+    let denied = Facts { denied: true, ..HARMFUL };
+    let browsers = [8081, 8082, 9000, 9001];
+    let mail = [25, 143, 465, 5060];
+    let rows: [(&str, Blocks, Facts, &[u16], Vec<_>); 11] = [
+        ("a stranger", all, HARMFUL, &PORTS, vec![("block", "harm")]),
+        ("not without a person", private, HARMFUL, &PORTS, vec![block, ask("max_auto_level")]),
+        ("a low score", all, STRANGER, &PORTS, vec![block]),
+        ("ports that a page can ask for", all, HARMFUL, &browsers, vec![block]),
+        ("ports that mail programs ask for", all, HARMFUL, &mail, vec![block]),
+        ("a customer", all, customer, &PORTS, vec![block, ask("customer")]),
+        ("behind a proxy", all, fronted, &PORTS, vec![block, ask("fronted")]),
+        ("a shared address", all, shared, &PORTS, vec![block, ask("harmed")]),
+        ("said no", all, denied, &PORTS, vec![block]),
+        ("three ports", all, HARMFUL, &PORTS[..3], vec![]),
+        ("allowed", all, Facts { allowed: true, ..HARMFUL }, &PORTS, vec![("defer", "allowed")]),
+    ];
+    for (what, settings, facts, ports, expected) in rows {
+        let actions = complete(&mut Policy::default(), &settings, &facts, source("203.0.113.9"), ports);
+        assert_eq!(kinds(&actions), expected, "{what}: {actions:?}");
+    }
+}
+
+#[test]
+fn a_blocked_scanner_whose_score_or_ports_prove_harm_afterwards_loses_public_ports_too() {
+    let (settings, scanner) =
+        (Blocks { max_auto_level: AutoLevel::BlockAll, ..Blocks::default() }, source("203.0.113.9"));
+    let later = START.after(MINUTE);
+    let mut policy = Policy::default();
+    complete(&mut policy, &settings, &STRANGER, scanner, &PORTS);
+    let actions = policy.step(&settings, &HARMFUL, Event::Eligible { source: scanner }, later);
+    assert!(
+        matches!(actions[..], [Action::Block { scope: Scope::All, recurrence: 0, until, .. }] if until == later.after(10 * MINUTE)),
+        "{actions:?}"
+    );
+    assert_eq!(policy.running().map(|block| block.reason).collect::<Vec<_>>(), [BlockReason::Harm]);
+    assert_eq!(policy.step(&settings, &HARMFUL, Event::Eligible { source: scanner }, later), []);
+    let ended = later.after(10 * MINUTE);
+    policy.step(&settings, &STRANGER, Event::Tick, ended);
+    assert_eq!(policy.history().map(|past| past.times).collect::<Vec<_>>(), [1], "one block, that grew");
+    let mut policy = Policy::default();
+    complete(&mut policy, &settings, &HARMFUL, scanner, &[8081, 8082, 9000, 9001]);
+    let actions = policy.step(&settings, &HARMFUL, Event::Completed { source: scanner, port: 23 }, later);
+    assert_eq!(kinds(&actions), [("block", "harm")]);
+}
+
+#[test]
+fn four_forged_packets_and_a_customers_own_mistake_are_no_proof() {
+    let (mut policy, settings, customer) = (Policy::default(), Blocks::default(), source("198.51.100.7"));
+    policy.step(&settings, &STRANGER, Event::Suspect { source: customer }, START);
+    let actions = policy.step(&settings, &STRANGER, Event::Completed { source: customer, port: 8443 }, START);
+    assert_eq!((actions, policy.running().count()), (vec![], 0));
+}
+
+#[test]
+fn decoys_completed_before_a_restart_count_after_it() {
+    let (mut policy, settings, scanner) = (Policy::default(), Blocks::default(), source("203.0.113.9"));
+    complete(&mut policy, &settings, &STRANGER, scanner, &PORTS[..3]);
+    let later = START.after(MINUTE);
+    let mut policy = Policy::restore(&settings, [], [], policy.decoys().collect::<Vec<_>>(), later);
+    let last = Event::Completed { source: scanner, port: PORTS[3] };
+    assert_eq!(kinds(&policy.step(&settings, &STRANGER, last, later)), [("block", "proven")]);
 }

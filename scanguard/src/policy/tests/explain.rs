@@ -47,7 +47,7 @@ fn the_arithmetic_of_a_block_is_told() {
     for (times, expected) in rows {
         let mut policy = Policy::default();
         let now = blocked(&mut policy, &settings, scanner, times).after(MINUTE);
-        let explanation = text(&policy.explain(&settings, false, &scanner, now));
+        let explanation = text(&policy.explain(&settings, &STRANGER, &scanner, now));
         assert_eq!(explanation, format!("{} {expected}", BlockReason::Proven.sentence()), "{times}");
     }
 }
@@ -57,7 +57,7 @@ fn settings_that_changed_since_are_told() {
     let (mut policy, settings, scanner) = (Policy::default(), Blocks::default(), source("203.0.113.9"));
     let now = blocked(&mut policy, &settings, scanner, 1);
     let changed = Blocks { first: HOUR, ..settings };
-    let explanation = text(&policy.explain(&changed, false, &scanner, now));
+    let explanation = text(&policy.explain(&changed, &STRANGER, &scanner, now));
     assert!(explanation.contains("It lasts 10m, by the settings of when it began."), "{explanation}");
 }
 
@@ -68,11 +68,11 @@ fn what_counts_after_a_block_is_told_until_it_does_not() {
     let expected = "2 earlier blocks count, the last ended 3h ago; each counts for 7d. > \
                     Once it proves that it is really there, it is blocked from private ports for 160m.";
     let now = ended.after(3 * HOUR);
-    assert_eq!(text(&policy.explain(&settings, false, &scanner, now)), expected, "before the next step");
-    policy.step(&settings, &nobody, Event::Tick, now);
-    assert_eq!(text(&policy.explain(&settings, false, &scanner, now)), expected, "after it");
+    assert_eq!(text(&policy.explain(&settings, &STRANGER, &scanner, now)), expected, "before the next step");
+    policy.step(&settings, &STRANGER, Event::Tick, now);
+    assert_eq!(text(&policy.explain(&settings, &STRANGER, &scanner, now)), expected, "after it");
     let forgotten = " > Once it proves that it is really there, it is blocked from private ports for 10m.";
-    assert_eq!(text(&policy.explain(&settings, false, &scanner, ended.after(7 * DAY))), forgotten);
+    assert_eq!(text(&policy.explain(&settings, &STRANGER, &scanner, ended.after(7 * DAY))), forgotten);
 }
 
 #[test]
@@ -88,7 +88,8 @@ fn why_nothing_would_be_done_is_told() {
         (unproven, false, "Once its score is high enough"),
     ];
     for (settings, allowed, expected) in rows {
-        let Explanation { arithmetic, next_step } = policy.explain(&settings, allowed, &scanner, START);
+        let Explanation { arithmetic, next_step } =
+            policy.explain(&settings, &Facts { allowed, ..STRANGER }, &scanner, START);
         assert!(arithmetic.is_empty() && next_step.contains(expected), "{expected}: {next_step}");
     }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use scanguard_common::source::SourceKey;
 
-use super::{Action, BlockReason, Clock, Event, Lifter, Policy};
+use super::{Action, BlockReason, Clock, Event, Facts, Lifter, Policy};
 use crate::config::{AutoLevel, Blocks};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -31,13 +31,47 @@ fn hostile(network: u16, host: u16) -> SourceKey {
     source(&format!("2001:db8:{network:x}:{host:x}::"))
 }
 
-fn nobody(_: &SourceKey) -> bool {
-    false
+/// Of whom nothing is known.
+const STRANGER: Facts = Facts {
+    allowed: false,
+    eligible: false,
+    is_customer: false,
+    sessions: 0,
+    days: 0,
+    shared: false,
+    fronted: false,
+    denied: false,
+};
+
+/// A stranger whose score is that of a block.
+const HARMFUL: Facts = Facts { eligible: true, ..STRANGER };
+
+/// A port to which browsers refuse to connect, and others.
+const PORTS: [u16; 4] = [23, 8081, 9000, 9001];
+
+/// What is known of each source in these tests: by its last digits, so that there are some of all kinds.
+fn facts_of(source: &SourceKey) -> Facts {
+    let sum = source.0.bytes().iter().map(|byte| u32::from(*byte)).sum::<u32>();
+    let kind = sum % 10;
+    Facts {
+        allowed: kind == 0,
+        eligible: kind != 7,
+        is_customer: kind == 1,
+        sessions: u64::from(kind == 2) * 40,
+        days: u32::from(kind == 2) * 20,
+        shared: kind == 3,
+        fronted: kind == 4,
+        denied: kind == 5,
+    }
+}
+
+fn facts(event: &Event) -> Facts {
+    event.source().map(facts_of).unwrap_or_default()
 }
 
 /// What comes of a proof, the ends of earlier blocks left out.
 fn prove(policy: &mut Policy, settings: &Blocks, source: SourceKey, now: Clock) -> Option<Action> {
-    let mut actions = policy.step(settings, &nobody, Event::Proven { source }, now);
+    let mut actions = policy.step(settings, &STRANGER, Event::Proven { source }, now);
     actions.retain(|action| !matches!(action, Action::Ended { .. }));
     assert!(actions.len() <= 1, "{actions:?}");
     actions.pop()
@@ -62,7 +96,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         1 => any_source().prop_map(|source| Event::Suspect { source }),
         4 => any_source().prop_map(|source| Event::Eligible { source }),
         12 => any_source().prop_map(|source| Event::Proven { source }),
-        40 => (any_source(), 1_u16..7).prop_map(|(source, port)| Event::Completed { source, port }),
+        40 => (any_source(), 1_u16..8).prop_map(|(source, port)| Event::Completed { source, port }),
         1 => any_source().prop_map(|source| Event::Expired { source }),
         1 => (any_source(), lifter).prop_map(|(source, by)| Event::Lifted { source, by }),
         1 => Just(Event::Tick),
@@ -93,13 +127,14 @@ fn any_settings() -> impl Strategy<Value = Blocks> {
         6 => Just(AutoLevel::BlockPrivate),
         2 => Just(AutoLevel::BlockAll),
     ];
-    (level, any::<bool>(), 1_u32..5, 0_u32..5, 0_u32..6, 1_u64..8).prop_map(
-        |(max_auto_level, unproven, factor, per_minute, most, days)| Blocks {
+    (level, any::<bool>(), 1_u32..5, 0_u32..5, 0_u32..6, 1_u64..8, 0_u32..3).prop_map(
+        |(max_auto_level, unproven, factor, per_minute, most, days, most_harmed)| Blocks {
             max_auto_level,
             unproven,
             factor,
             per_minute,
             most,
+            most_harmed,
             recurrence: Duration::from_secs(days * 86_400),
             ..Blocks::default()
         },

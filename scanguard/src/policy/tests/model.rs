@@ -8,8 +8,9 @@ use scanguard_common::source::{KeyRules, SourceKey};
 use scanguard_common::verdict::Scope;
 
 use crate::config::{AutoLevel, Blocks};
+use crate::policy::harm::{is_beyond_browsers, people};
 use crate::policy::proof::{PORTS, WITHIN_MS};
-use crate::policy::{Action, BlockReason, Clock, Deferral, Event};
+use crate::policy::{Action, BlockReason, Clock, Deferral, Doubt, Event, Facts};
 
 /// All blocks there ever were, in the order in which they began.
 #[derive(Default)]
@@ -21,6 +22,9 @@ pub(super) struct Model {
 
 struct Block {
     source: SourceKey,
+    scope: Scope,
+    /// Blocks that counted when it began.
+    earlier: u32,
     begun: u64,
     /// When it ends or ended.
     ends: u64,
@@ -29,57 +33,113 @@ struct Block {
 
 impl Model {
     /// What is decided; that blocks end is not told.
-    pub(super) fn step(
-        &mut self,
-        settings: &Blocks,
-        allowed: &dyn Fn(&SourceKey) -> bool,
-        event: Event,
-        now: Clock,
-    ) -> Option<Action> {
+    pub(super) fn step(&mut self, settings: &Blocks, facts: &Facts, event: Event, now: Clock) -> Vec<Action> {
         let Clock(now) = now;
-        let (source, reason) = match event {
-            Event::Suspect { .. } | Event::Tick => return None,
+        match event {
+            Event::Suspect { .. } | Event::Tick => Vec::new(),
             Event::Expired { source } => {
                 self.end(source, now, false);
-                return None;
+                Vec::new()
             }
             Event::Lifted { source, .. } => {
                 self.end(source, now, true);
-                return None;
+                Vec::new()
             }
-            Event::Eligible { source } => (source, BlockReason::Score),
-            Event::Proven { source } => (source, BlockReason::Proven),
+            Event::Proven { source } => {
+                self.block(settings, facts, source, BlockReason::Proven, now).into_iter().collect()
+            }
+            Event::Eligible { source } => match self.ports(source, now) {
+                ports if ports.len() >= PORTS => self.prove(settings, facts, source, &ports, now),
+                _ => self.block(settings, facts, source, BlockReason::Score, now).into_iter().collect(),
+            },
             Event::Completed { source, port } => {
                 self.completed.push((source, port, now));
-                let lately = self.completed.iter().filter(|(by, _, at)| *by == source && now - at <= WITHIN_MS);
-                if lately.map(|(_, port, _)| port).collect::<HashSet<_>>().len() < PORTS {
-                    return None;
+                match self.ports(source, now) {
+                    ports if ports.len() >= PORTS => self.prove(settings, facts, source, &ports, now),
+                    _ => Vec::new(),
                 }
-                (source, BlockReason::Proven)
             }
+        }
+    }
+
+    /// Distinct ports on which it completed decoys lately.
+    fn ports(&self, source: SourceKey, now: u64) -> HashSet<u16> {
+        let lately = self.completed.iter().filter(|(by, _, at)| *by == source && now - at <= WITHIN_MS);
+        lately.map(|(_, port, _)| *port).collect()
+    }
+
+    fn prove(
+        &mut self,
+        settings: &Blocks,
+        facts: &Facts,
+        source: SourceKey,
+        ports: &HashSet<u16>,
+        now: u64,
+    ) -> Vec<Action> {
+        let harms = facts.eligible && ports.iter().any(|port| is_beyond_browsers(*port));
+        let people = people(facts);
+        let doubt = if facts.fronted {
+            Some(Doubt::Fronted)
+        } else if facts.is_customer {
+            Some(Doubt::Customer)
+        } else if people > settings.most_harmed {
+            Some(Doubt::Harmed)
+        } else if settings.max_auto_level < AutoLevel::BlockAll {
+            Some(Doubt::MaxAutoLevel)
+        } else {
+            None
         };
-        if allowed(&source) {
+        if harms && doubt.is_none() && !facts.denied {
+            return self.block(settings, facts, source, BlockReason::Harm, now).into_iter().collect();
+        }
+        let mut actions: Vec<Action> =
+            self.block(settings, facts, source, BlockReason::Proven, now).into_iter().collect();
+        if let (true, false, false, Some(why)) = (harms, facts.allowed, facts.denied, doubt) {
+            let earlier = self.standing(now).find(|block| block.source == source).map_or(0, |block| block.earlier);
+            let until = Clock(now + milliseconds(settings.question));
+            let lasts = length(settings, earlier);
+            actions.push(Action::Ask { source, scope: Scope::All, why, lasts, people, until });
+        }
+        actions
+    }
+
+    fn block(
+        &mut self,
+        settings: &Blocks,
+        facts: &Facts,
+        source: SourceKey,
+        reason: BlockReason,
+        now: u64,
+    ) -> Option<Action> {
+        if facts.allowed {
             return Some(Action::Deferred { source, why: Deferral::Allowed });
         }
-        if self.standing(now).any(|block| block.source == source) {
+        let standing =
+            self.standing(now).find(|block| block.source == source).map(|block| (block.scope, block.earlier));
+        if standing.is_some_and(|(scope, _)| scope == Scope::All || reason != BlockReason::Harm) {
             return None;
         }
-        let deferral = if settings.max_auto_level == AutoLevel::Conceal {
+        let deferral = if settings.max_auto_level < reason.level() {
             Some(Deferral::MaxAutoLevel)
         } else if reason == BlockReason::Score && !settings.unproven {
             Some(Deferral::Unproven)
+        } else if standing.is_some() {
+            None
         } else {
             self.over_budget(settings, source, now)
         };
         if let Some(why) = deferral {
             return Some(Action::Deferred { source, why });
         }
-        let recurrence = self.recurrence(settings, source, now);
-        let grown = (0..recurrence).fold(settings.first, |length, _| length.saturating_mul(settings.factor));
-        let lasts = grown.min(settings.longest);
-        let ends = now + milliseconds(lasts);
-        self.blocks.push(Block { source, begun: now, ends, lifted: false });
-        Some(Action::Block { source, scope: Scope::Private, lasts, until: Clock(ends), reason, recurrence })
+        let recurrence = standing.map_or_else(|| self.recurrence(settings, source, now), |(_, earlier)| earlier);
+        let lasts = length(settings, recurrence);
+        let (ends, scope) = (now + milliseconds(lasts), reason.scope());
+        match self.blocks.iter_mut().find(|block| block.source == source && block.ends > now) {
+            Some(block) => (block.ends, block.scope) = (ends, scope),
+            None => self.blocks.push(Block { source, scope, earlier: recurrence, begun: now, ends, lifted: false }),
+        }
+        let people = people(facts);
+        Some(Action::Block { source, scope, lasts, until: Clock(ends), reason, recurrence, people })
     }
 
     fn end(&mut self, source: SourceKey, now: u64, lifted: bool) {
@@ -133,6 +193,11 @@ impl Model {
 
 fn network(source: SourceKey) -> SourceKey {
     KeyRules::network(&source).unwrap_or(source)
+}
+
+fn length(settings: &Blocks, earlier: u32) -> Duration {
+    let grown = (0..earlier).fold(settings.first, |length, _| length.saturating_mul(settings.factor));
+    grown.min(settings.longest)
 }
 
 fn milliseconds(duration: Duration) -> u64 {

@@ -8,24 +8,20 @@ use scanguard_common::verdict::Scope;
 
 use super::model::Model;
 use super::*;
-use crate::policy::Deferral;
-
-/// Which sources are on the allowlist in these tests: every third host.
-fn listed(source: &SourceKey) -> bool {
-    source.0.bytes().iter().map(|byte| u32::from(*byte)).sum::<u32>().is_multiple_of(3)
-}
+use crate::policy::harm::is_beyond_browsers;
+use crate::policy::proof::{PORTS as PROOF_PORTS, WITHIN_MS};
+use crate::policy::{Deferral, Doubt};
 
 /// Plays a story and gives each event with its time and what came of it, ends left out.
-fn play(settings: &Blocks, story: &[(u64, Event)]) -> Vec<(Clock, Event, Option<Action>)> {
+fn play(settings: &Blocks, story: &[(u64, Event)]) -> Vec<(Clock, Event, Vec<Action>)> {
     let mut policy = Policy::default();
     let mut now = START;
     let mut played = Vec::new();
     for (pause, event) in story {
         now = Clock(now.0 + pause);
-        let mut actions = policy.step(settings, &listed, *event, now);
+        let mut actions = policy.step(settings, &facts(event), *event, now);
         actions.retain(|action| !matches!(action, Action::Ended { .. }));
-        assert!(actions.len() <= 1, "{actions:?}");
-        played.push((now, *event, actions.pop()));
+        played.push((now, *event, actions));
     }
     played
 }
@@ -43,38 +39,73 @@ proptest! {
     #[test]
     fn it_decides_as_the_model_does(settings in any_settings(), story in any_story()) {
         let mut model = Model::default();
-        for (now, event, action) in play(&settings, &story) {
-            prop_assert_eq!(action, model.step(&settings, &listed, event, now), "{:?} at {:?}", event, now);
+        for (now, event, actions) in play(&settings, &story) {
+            prop_assert_eq!(actions, model.step(&settings, &facts(&event), event, now), "{:?} at {:?}", event, now);
         }
     }
 
     #[test]
-    fn no_source_of_the_allowlist_is_ever_blocked(settings in any_settings(), story in any_story()) {
-        for (_, event, action) in play(&settings, &story) {
-            if let Some(Action::Block { source, .. }) = action {
-                prop_assert!(!listed(&source), "{:?}", event);
+    fn nothing_is_ever_done_to_a_source_of_the_allowlist_nor_asked_about_it(settings in any_settings(), story in any_story()) {
+        for (_, event, actions) in play(&settings, &story) {
+            for action in actions {
+                if let Action::Block { source, .. } | Action::Ask { source, .. } = action {
+                    prop_assert!(!facts_of(&source).allowed, "{:?}", event);
+                }
             }
         }
     }
 
     #[test]
-    fn every_block_has_an_end_and_none_is_longer_than_the_longest(settings in any_settings(), story in any_story()) {
-        for (now, _, action) in play(&settings, &story) {
-            if let Some(Action::Block { lasts, until, .. }) = action {
-                prop_assert!(lasts >= settings.first && lasts <= settings.longest, "{:?}", lasts);
-                prop_assert_eq!(until, now.after(lasts));
+    fn every_block_and_question_has_an_end_and_none_is_longer_than_the_longest(settings in any_settings(), story in any_story()) {
+        for (now, _, actions) in play(&settings, &story) {
+            for action in actions {
+                match action {
+                    Action::Block { lasts, until, .. } => {
+                        prop_assert!(lasts >= settings.first && lasts <= settings.longest, "{:?}", lasts);
+                        prop_assert_eq!(until, now.after(lasts));
+                    }
+                    Action::Ask { lasts, until, .. } => {
+                        prop_assert!(lasts >= settings.first && lasts <= settings.longest, "{:?}", lasts);
+                        prop_assert_eq!(until, now.after(settings.question));
+                    }
+                    Action::Deferred { .. } | Action::Ended { .. } => {}
+                }
             }
         }
     }
 
     #[test]
     fn no_block_goes_beyond_what_the_operator_allows(settings in any_settings(), story in any_story()) {
-        for (_, event, action) in play(&settings, &story) {
-            if let Some(Action::Block { scope, reason, .. }) = action {
-                prop_assert!(settings.max_auto_level >= AutoLevel::BlockPrivate);
-                prop_assert_eq!(scope, Scope::Private);
-                prop_assert!(matches!(event, Event::Proven { .. } | Event::Completed { .. }) || settings.unproven, "{:?}", event);
-                prop_assert_eq!(reason == BlockReason::Proven, matches!(event, Event::Proven { .. } | Event::Completed { .. }));
+        for (_, event, actions) in play(&settings, &story) {
+            for action in actions {
+                if let Action::Block { scope, reason, .. } = action {
+                    let is_proof = matches!(event, Event::Proven { .. } | Event::Completed { .. });
+                    prop_assert!(settings.max_auto_level >= reason.level());
+                    prop_assert!(is_proof || settings.unproven || matches!(event, Event::Eligible { .. }), "{:?}", event);
+                    prop_assert_eq!(scope, if reason == BlockReason::Harm { Scope::All } else { Scope::Private });
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn public_ports_are_taken_only_from_proven_scanners_behind_whom_nobody_else_is_known(
+        settings in any_settings(), story in any_story(),
+    ) {
+        // Forged packets make suspects and scores; only whoever is really there completes decoys, and only where he is.
+        let mut completed: HashMap<SourceKey, Vec<(u16, Clock)>> = HashMap::new();
+        for (now, event, actions) in play(&settings, &story) {
+            if let Event::Completed { source, port } = event {
+                completed.entry(source).or_default().push((port, now));
+            }
+            for action in actions {
+                let Action::Block { source, scope: Scope::All, people, .. } = action else { continue };
+                let facts = facts_of(&source);
+                let lately = completed[&source].iter().filter(|(_, at)| now.0 - at.0 <= WITHIN_MS);
+                let ports: HashSet<u16> = lately.map(|(port, _)| *port).collect();
+                prop_assert!(ports.len() >= PROOF_PORTS && ports.iter().any(|port| is_beyond_browsers(*port)), "{:?}", ports);
+                prop_assert!(facts.eligible && !facts.is_customer && !facts.fronted && !facts.denied, "{:?}", facts);
+                prop_assert!(people <= settings.most_harmed);
             }
         }
     }
@@ -83,14 +114,18 @@ proptest! {
     fn the_budgets_hold_in_every_minute_and_at_once(settings in any_settings(), story in any_story()) {
         let mut begun: Vec<(Clock, SourceKey)> = Vec::new();
         let mut standing: HashMap<SourceKey, Clock> = HashMap::new();
-        for (now, event, action) in play(&settings, &story) {
+        for (now, event, actions) in play(&settings, &story) {
             standing.retain(|_, until| *until > now);
             if let Event::Expired { source } | Event::Lifted { source, .. } = event {
                 standing.remove(&source);
             }
-            if let Some(Action::Block { source, until, .. }) = action {
-                begun.push((now, source));
-                standing.insert(source, until);
+            for action in actions {
+                if let Action::Block { source, until, .. } = action {
+                    // One that becomes a block of more ports is no new one.
+                    if standing.insert(source, until).is_none() {
+                        begun.push((now, source));
+                    }
+                }
             }
             let (in_network, networks) = crowd(standing.keys().copied());
             prop_assert!(in_network.max(networks) <= settings.most as usize, "at once");
@@ -111,11 +146,11 @@ proptest! {
         let mut now = START;
         for (pause, event) in story {
             now = Clock(now.0 + pause);
-            policy.step(&settings, &nobody, event, now);
+            policy.step(&settings, &STRANGER, event, now);
         }
         let end = now.after(MINUTE);
         for pause in clocks {
-            policy.step(&settings, &nobody, Event::Tick, Clock(now.0 + pause));
+            policy.step(&settings, &STRANGER, Event::Tick, Clock(now.0 + pause));
         }
         prop_assert!(is_block(prove(&mut policy, &settings, source("192.0.2.1"), end).as_ref()));
     }
@@ -124,12 +159,12 @@ proptest! {
     fn the_breaker_is_open_exactly_when_a_new_network_finds_no_room(
         settings in any_settings(), story in any_story(), later in any_pause(),
     ) {
-        let settings = Blocks { max_auto_level: AutoLevel::BlockPrivate, ..settings };
+        let settings = Blocks { max_auto_level: settings.max_auto_level.max(AutoLevel::BlockPrivate), ..settings };
         let mut policy = Policy::default();
         let mut now = START;
         for (pause, event) in story {
             now = Clock(now.0 + pause);
-            policy.step(&settings, &nobody, event, now);
+            policy.step(&settings, &STRANGER, event, now);
         }
         let later = Clock(now.0 + later);
         let open = policy.breaker_open(&settings, later);
@@ -144,11 +179,13 @@ proptest! {
         let mut blocked = HashSet::new();
         for (pause, event) in story {
             now = Clock(now.0 + pause);
-            for action in policy.step(&settings, &listed, event, now) {
+            for action in policy.step(&settings, &facts(&event), event, now) {
                 match action {
-                    Action::Block { source, .. } => prop_assert!(blocked.insert(source), "blocked twice"),
+                    Action::Block { source, scope, .. } => {
+                        prop_assert!(blocked.insert(source) || scope == Scope::All, "blocked twice");
+                    }
                     Action::Ended { source, .. } => prop_assert!(blocked.remove(&source), "ended twice"),
-                    Action::Deferred { .. } => {}
+                    Action::Deferred { .. } | Action::Ask { .. } => {}
                 }
             }
             prop_assert_eq!(policy.running().map(|block| block.source).collect::<HashSet<_>>(), blocked.clone());
@@ -163,35 +200,48 @@ proptest! {
     ) {
         let mut policy = Policy::default();
         for (clock, event) in story {
-            for action in policy.step(&settings, &listed, event, Clock(clock)) {
+            for action in policy.step(&settings, &facts(&event), event, Clock(clock)) {
                 match action {
-                    Action::Block { source, lasts, .. } => prop_assert!(lasts <= settings.longest && !listed(&source)),
-                    Action::Deferred { .. } | Action::Ended { .. } => {}
+                    Action::Block { source, lasts, .. } => {
+                        prop_assert!(lasts <= settings.longest && !facts_of(&source).allowed);
+                    }
+                    Action::Deferred { .. } | Action::Ended { .. } | Action::Ask { .. } => {}
                 }
             }
         }
-        policy.step(&settings, &listed, Event::Tick, Clock(quiet));
+        policy.step(&settings, &STRANGER, Event::Tick, Clock(quiet));
         for block in policy.running() {
             prop_assert!(block.until <= Clock(quiet).after(settings.longest), "{:?}", block);
         }
-        policy.step(&settings, &listed, Event::Tick, Clock(quiet).after(settings.longest));
+        policy.step(&settings, &STRANGER, Event::Tick, Clock(quiet).after(settings.longest));
         prop_assert_eq!(policy.running().count(), 0, "all have ended");
     }
 }
 
 #[test]
-fn stories_meet_every_deferral_that_small_settings_can() {
+fn stories_meet_every_block_question_and_deferral_that_small_settings_can() {
     use proptest::strategy::ValueTree as _;
     let mut runner = proptest::test_runner::TestRunner::deterministic();
-    let mut met = HashSet::new();
-    for _ in 0..300 {
+    let (mut met, mut asked, mut blocked) = (HashSet::new(), HashSet::new(), HashSet::new());
+    for _ in 0..1000 {
         let settings = any_settings().new_tree(&mut runner).expect("settings").current();
         let story = any_story().new_tree(&mut runner).expect("a story").current();
-        met.extend(play(&settings, &story).into_iter().filter_map(|(_, _, action)| match action? {
-            Action::Deferred { why, .. } => Some(why),
-            Action::Block { .. } | Action::Ended { .. } => None,
-        }));
+        for action in play(&settings, &story).into_iter().flat_map(|(_, _, actions)| actions) {
+            match action {
+                Action::Deferred { why, .. } => {
+                    met.insert(why);
+                }
+                Action::Ask { why, .. } => {
+                    asked.insert(why);
+                }
+                Action::Block { reason, .. } => {
+                    blocked.insert(reason);
+                }
+                Action::Ended { .. } => {}
+            }
+        }
     }
     let missing: Vec<Deferral> = Deferral::ALL.into_iter().filter(|why| !met.contains(why)).collect();
     assert_eq!(missing, [Deferral::Full]);
+    assert_eq!((asked.len(), blocked.len()), (Doubt::ALL.len(), BlockReason::ALL.len()), "{asked:?}, {blocked:?}");
 }

@@ -6,13 +6,12 @@ use crate::policy::{KeptEnd, RunningBlock};
 fn restarted(policy: &Policy, settings: &Blocks, now: Clock) -> Policy {
     let history: Vec<KeptEnd> = policy.history().collect();
     let running: Vec<RunningBlock> = policy.running().collect();
-    Policy::restore(settings, history, running, now)
+    Policy::restore(settings, history, running, policy.decoys().collect::<Vec<_>>(), now)
 }
 
-/// Blocks taken back are missing in the budget after a restart, as [`Policy::restore`] says; so are those that ended early, and decoys that
-/// are not yet proof.
+/// Blocks taken back are missing in the budget after a restart, as [`Policy::restore`] says; so are those that ended early.
 fn is_kept(event: &Event) -> bool {
-    !matches!(event, Event::Lifted { .. } | Event::Expired { .. } | Event::Completed { .. })
+    !matches!(event, Event::Lifted { .. } | Event::Expired { .. })
 }
 
 proptest! {
@@ -24,15 +23,16 @@ proptest! {
         let mut now = START;
         for (pause, event) in before.into_iter().filter(|(_, event)| is_kept(event)) {
             now = Clock(now.0 + pause);
-            policy.step(&settings, &nobody, event, now);
+            policy.step(&settings, &facts(&event), event, now);
         }
         now = Clock(now.0 - back);
-        policy.step(&settings, &nobody, Event::Tick, now);
+        policy.step(&settings, &STRANGER, Event::Tick, now);
         let mut other = restarted(&policy, &settings, now);
         for (pause, event) in after {
             now = Clock(now.0 + pause);
-            let expected = policy.step(&settings, &nobody, event, now);
-            prop_assert_eq!(other.step(&settings, &nobody, event, now), expected, "{:?}", event);
+            let facts = facts(&event);
+            let expected = policy.step(&settings, &facts, event, now);
+            prop_assert_eq!(other.step(&settings, &facts, event, now), expected, "{:?}", event);
         }
     }
 
@@ -50,13 +50,13 @@ proptest! {
             until: Clock(*until),
             reason: BlockReason::Proven,
         });
-        let both = Policy::restore(&settings, history, running.clone(), now);
-        let blocks = Policy::restore(&settings, [], running, now);
+        let both = Policy::restore(&settings, history, running.clone(), [], now);
+        let blocks = Policy::restore(&settings, [], running, [], now);
         for mut policy in [both, blocks] {
             for block in policy.running() {
                 prop_assert!(block.until <= now.after(settings.longest), "{:?}", block);
             }
-            policy.step(&settings, &nobody, Event::Tick, now.after(settings.longest));
+            policy.step(&settings, &STRANGER, Event::Tick, now.after(settings.longest));
             prop_assert_eq!(policy.running().count(), 0);
         }
     }
@@ -68,8 +68,8 @@ fn a_block_whose_end_was_kept_before_it_was_removed_counts_once() {
     let until = START.after(10 * MINUTE);
     let block = RunningBlock { source: scanner, since: START, until, reason: BlockReason::Proven };
     let past = KeptEnd { source: scanner, ended: until, times: 1 };
-    let mut policy = Policy::restore(&settings, [past], [block], until);
-    assert_eq!(policy.step(&settings, &nobody, Event::Tick, until), []);
+    let mut policy = Policy::restore(&settings, [past], [block], [], until);
+    assert_eq!(policy.step(&settings, &STRANGER, Event::Tick, until), []);
     assert_eq!(policy.history().collect::<Vec<_>>(), [past]);
 }
 

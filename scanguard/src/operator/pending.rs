@@ -1,0 +1,275 @@
+//! Blocks that the policy does not make without a person: questions that wait for him, and what he answered.
+//!
+//! A question that nobody answers ends by itself, in the source's favour. So does one about a source that comes onto the allowlist.
+
+use std::collections::HashMap;
+use std::sync::PoisonError;
+use std::time::{Duration, SystemTime};
+
+use scanguard_common::source::SourceKey;
+use scanguard_common::verdict::{Origin, Scope};
+use tracing::{error, info};
+
+use super::desk::{Desk, SharedStore};
+use super::error::OperatorError;
+use super::kept::{milliseconds, moment};
+use super::why::Remembered;
+use crate::api::{
+    BlockAdd, MOST_WHYS, PendingApprove, PendingApproved, PendingDenied, PendingDeny, PendingEntry, PendingList,
+    SCHEMA_VERSION, timestamp,
+};
+use crate::policy::{BlockReason, Doubt};
+use crate::safety::Facts;
+use crate::store::{KeptDecoy, KeptDenial, KeptQuestion};
+
+/// Questions at once; of more of them those that would end first are dropped.
+const MOST_QUESTIONS: usize = 1000;
+/// For so long after a person said no he is not asked again about the same source.
+const DENIED_FOR: Duration = Duration::from_secs(7 * 86_400);
+
+/// A block that waits for a person.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Question {
+    /// From which ports.
+    pub scope: Scope,
+    /// Why it is not done without him.
+    pub doubt: Doubt,
+    /// How many people beside the scanner that is taken to harm.
+    pub people: u32,
+    /// How long it would last.
+    pub lasts: Duration,
+    /// Ports of the decoys that are proof.
+    pub ports: Vec<u16>,
+    /// Since when it waits.
+    pub since: SystemTime,
+    /// Until when.
+    pub expires: SystemTime,
+}
+
+/// What waits, and what was denied.
+#[derive(Debug, Default)]
+pub(super) struct Questions {
+    open: HashMap<SourceKey, Question>,
+    /// Until when nobody is asked again.
+    denied: HashMap<SourceKey, SystemTime>,
+}
+
+impl Questions {
+    /// What an earlier daemon left.
+    pub(super) fn load(store: Option<&SharedStore>, now: SystemTime) -> Self {
+        let Some(store) = store else { return Self::default() };
+        let store = store.lock().unwrap_or_else(PoisonError::into_inner);
+        let questions = store.load_questions().unwrap_or_else(|error| {
+            error!(%error, "the questions that waited for a person are lost");
+            Vec::new()
+        });
+        let denials = store.load_denials().unwrap_or_else(|error| {
+            error!(%error, "what a person denied is lost: he may be asked again");
+            Vec::new()
+        });
+        let open = questions.into_iter().filter_map(|kept| {
+            let KeptQuestion { source, scope, doubt, people, lasts, ports, since, expires } = kept;
+            let question = Question {
+                scope: if scope == Scope::All.label() { Scope::All } else { Scope::Private },
+                doubt: Doubt::from_label(&doubt)?,
+                people,
+                lasts: Duration::from_millis(lasts),
+                ports,
+                since: moment(since),
+                expires: moment(expires),
+            };
+            (question.expires > now).then_some((source, question))
+        });
+        let denied = denials.into_iter().map(|KeptDenial { source, until }| (source, moment(until)));
+        Self { open: open.collect(), denied: denied.filter(|(_, until)| *until > now).collect() }
+    }
+}
+
+impl Desk {
+    /// Puts a question, unless it waits already. True when it is new.
+    pub fn ask(&mut self, source: SourceKey, question: Question) -> bool {
+        if self.questions.open.contains_key(&source) {
+            return false;
+        }
+        if self.questions.open.len() >= MOST_QUESTIONS {
+            let first =
+                self.questions.open.iter().min_by_key(|(source, question)| (question.expires, source.0.bytes()));
+            if let Some(first) = first.map(|(source, _)| *source) {
+                self.questions.open.remove(&first);
+                self.keep(|store| store.remove_questions(&[first]));
+            }
+        }
+        let Question { scope, doubt, people, lasts, ports, since, expires } = question.clone();
+        let kept = KeptQuestion {
+            source,
+            scope: scope.label().to_owned(),
+            doubt: doubt.label().to_owned(),
+            people,
+            lasts: u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX),
+            ports,
+            since: milliseconds(since),
+            expires: milliseconds(expires),
+        };
+        self.keep(|store| store.save_question(&kept));
+        self.questions.open.insert(source, question);
+        true
+    }
+
+    /// How many questions wait.
+    #[must_use]
+    pub fn pending(&self) -> usize {
+        self.questions.open.len()
+    }
+
+    /// Whether a person said lately that a source is not to be blocked.
+    #[must_use]
+    pub fn is_denied(&self, source: &SourceKey, now: SystemTime) -> bool {
+        self.questions.denied.get(source).is_some_and(|until| *until > now)
+    }
+
+    /// The question about a source.
+    pub(super) fn question(&self, source: &SourceKey) -> Option<&Question> {
+        self.questions.open.get(source)
+    }
+
+    /// Those of whom [`Self::pending_list`] tells all that is known.
+    #[must_use]
+    pub fn pending_sources(&self) -> Vec<SourceKey> {
+        let mut sources: Vec<SourceKey> = self.questions.open.keys().copied().collect();
+        sources.sort_by_key(|source| (self.questions.open[source].since, source.0.bytes()));
+        sources
+    }
+
+    /// All that waits, with what is known of each: `remembered` has what the daemon remembers of the first of
+    /// [`Self::pending_sources`].
+    ///
+    /// # Errors
+    /// When the kernel part cannot be read.
+    pub fn pending_list(&self, remembered: Vec<Remembered>) -> Result<PendingList, OperatorError> {
+        let mut remembered = remembered.into_iter();
+        let mut entries = Vec::new();
+        for (place, source) in self.pending_sources().into_iter().enumerate() {
+            let Question { scope, doubt, people, lasts, ports, since, expires } = self.questions.open[&source].clone();
+            let name = self.named(source);
+            let known = remembered.next().unwrap_or_default();
+            let why = if place < MOST_WHYS { Some(Box::new(self.why(&name, known)?)) } else { None };
+            entries.push(PendingEntry {
+                source: name,
+                scope: scope.label().to_owned(),
+                reason: BlockReason::Harm.label().to_owned(),
+                doubt: doubt.label().to_owned(),
+                sentence: doubt.sentence().to_owned(),
+                people,
+                ports,
+                lasts_s: lasts.as_secs(),
+                since: timestamp(since),
+                expires: timestamp(expires),
+                why,
+            });
+        }
+        Ok(PendingList { schema_version: SCHEMA_VERSION, entries })
+    }
+
+    /// Blocks a source that waits, as an operator's block, by the same safety rules. In force in the kernel when this returns.
+    ///
+    /// # Errors
+    /// When it does not wait, a rule forbids it, or the kernel part cannot be written.
+    pub fn pending_approve(
+        &mut self,
+        wanted: &PendingApprove,
+        facts: &Facts,
+        now: SystemTime,
+    ) -> Result<PendingApproved, OperatorError> {
+        let PendingApprove { address, for_s, force, logged_in_from } = wanted;
+        let source = self.source_named(address)?;
+        let name = self.named(source);
+        let Some(question) = self.questions.open.get(&source) else {
+            return Err(OperatorError::NotFound(format!(
+                "{name} does not wait for anybody: `scanguard pending list` shows what does, `scanguard block add` blocks without"
+            )));
+        };
+        let block = BlockAdd {
+            prefix: name,
+            scope: question.scope.label().to_owned(),
+            hard: false,
+            for_s: for_s.or(Some(question.lasts.as_secs())),
+            reason: Some("proof of harm, approved".to_owned()),
+            force: *force,
+            logged_in_from: logged_in_from.clone(),
+        };
+        let added = self.block_add(&block, facts, now)?;
+        self.close(&[source]);
+        Ok(PendingApproved { schema_version: SCHEMA_VERSION, entry: added.entry })
+    }
+
+    /// Leaves sources as they are.
+    ///
+    /// # Errors
+    /// When a text is no source: then nothing is denied.
+    pub fn pending_deny(&mut self, wanted: &PendingDeny, now: SystemTime) -> Result<PendingDenied, OperatorError> {
+        let named = wanted.addresses.iter().map(|text| Ok((text, self.source_named(text)?)));
+        let named: Vec<(&String, SourceKey)> = named.collect::<Result<_, OperatorError>>()?;
+        let until = now + DENIED_FOR;
+        let mut answer =
+            PendingDenied { schema_version: SCHEMA_VERSION, until: timestamp(until), ..PendingDenied::default() };
+        for (text, source) in named {
+            if !self.questions.open.contains_key(&source) {
+                answer.missing.push(text.clone());
+                continue;
+            }
+            self.close(&[source]);
+            self.questions.denied.insert(source, until);
+            let denial = KeptDenial { source, until: milliseconds(until) };
+            self.keep(|store| store.save_denial(&denial, milliseconds(now)));
+            answer.denied.push(self.named(source));
+        }
+        if !answer.denied.is_empty() {
+            info!(sources = answer.denied.join(" "), "an operator denies blocks that waited for him");
+        }
+        Ok(answer)
+    }
+
+    /// Ends questions whose time is over, and those that are settled: by the allowlist, or by a block of an operator.
+    pub(super) fn expire_questions(&mut self, now: SystemTime) {
+        self.questions.denied.retain(|_, until| *until > now);
+        let is_settled = |source: &SourceKey| {
+            let prefix = self.prefix_of(source);
+            let by_operator = self.blocks.covering(prefix).any(|(_, block)| block.origin == Origin::Operator);
+            by_operator || self.allow.meets(prefix)
+        };
+        let open = &self.questions.open;
+        let settled: Vec<SourceKey> = open.keys().filter(|source| is_settled(source)).copied().collect();
+        let over = open.iter().filter(|(_, question)| question.expires <= now).map(|(source, _)| *source);
+        let over: Vec<SourceKey> = over.filter(|source| !settled.contains(source)).collect();
+        if !over.is_empty() {
+            let names: Vec<String> = over.iter().map(|source| self.named(*source)).collect();
+            info!(sources = names.join(" "), "nobody said whether to block them from public ports: they are not");
+        }
+        self.close(&[settled, over].concat());
+    }
+
+    fn close(&mut self, sources: &[SourceKey]) {
+        if sources.is_empty() {
+            return;
+        }
+        for source in sources {
+            self.questions.open.remove(source);
+        }
+        self.keep(|store| store.remove_questions(sources));
+    }
+
+    /// Completed decoys that an earlier daemon kept.
+    #[must_use]
+    pub fn decoys(&self) -> Vec<KeptDecoy> {
+        let Some(store) = &self.store else { return Vec::new() };
+        store.lock().unwrap_or_else(PoisonError::into_inner).load_decoys().unwrap_or_else(|error| {
+            error!(%error, "which decoys were completed is lost");
+            Vec::new()
+        })
+    }
+
+    /// Keeps completed decoys that may become proof.
+    pub fn keep_decoys(&mut self, decoys: &[KeptDecoy]) {
+        self.keep(|store| store.save_decoys(decoys));
+    }
+}

@@ -1,0 +1,64 @@
+//! What is known of a source when a block is decided on, for the policy.
+
+use std::time::SystemTime;
+
+use ipnetwork::IpNetwork;
+use scanguard_common::source::SourceKey;
+use tracing::warn;
+
+use super::desk::Desk;
+use super::people::seconds;
+use crate::kernel::clock;
+use crate::policy::Facts;
+use crate::policy::harm::CUSTOMER_DAYS;
+use crate::prefix_map::Prefix;
+
+impl Desk {
+    /// What is known of a source, but for whether proxies are in front of this host. What cannot be read counts in its favour.
+    #[must_use]
+    pub fn facts_of(&self, source: &SourceKey, shared: &[IpNetwork], now: SystemTime) -> Facts {
+        let person = self.acquainted(source);
+        let prefix = self.prefix_of(source);
+        Facts {
+            allowed: self.spares(source),
+            eligible: self.is_eligible(source),
+            is_customer: self.is_customer(source, now),
+            sessions: person.public.sessions.saturating_add(person.restricted.sessions),
+            days: person.days_known(seconds(now)),
+            shared: shared.iter().any(|network| Prefix::from(*network).covers(&prefix)),
+            fronted: false,
+            denied: self.is_denied(source, now),
+        }
+    }
+
+    fn is_eligible(&self, source: &SourceKey) -> bool {
+        let rules = self.tables.config().score;
+        let record = self.tables.readings().source(source).unwrap_or_else(|error| {
+            warn!(%error, "the score of a proven scanner cannot be read: it counts as low");
+            None
+        });
+        record.is_some_and(|record| record.score_at(&rules, clock::monotonic_coarse_ns()) >= rules.cap)
+    }
+
+    /// Whether it had a session with data on a public port lately that began before its first probe: one that ended, by what is known of it, or
+    /// one that goes on. Both count only if nothing was held against the source when they began.
+    fn is_customer(&self, source: &SourceKey, now: SystemTime) -> bool {
+        const DAY: u64 = 86_400;
+        let worked = self.acquainted(source).public;
+        if worked.sessions > 0 && worked.last.saturating_add(CUSTOMER_DAYS * DAY) >= seconds(now) {
+            return true;
+        }
+        let readings = self.tables.readings();
+        match (readings.sessions_of(source), readings.live_sessions()) {
+            (Ok(counted), Ok(live)) => {
+                // Those that ended since it was last looked.
+                let ended = counted.is_some_and(|record| record.public.worked > 0);
+                ended || live.iter().any(|live| live.source == *source && live.restricted == 0 && live.clean != 0)
+            }
+            (Err(error), _) | (_, Err(error)) => {
+                warn!(%error, "the sessions of a proven scanner cannot be read: it counts as a customer");
+                true
+            }
+        }
+    }
+}
