@@ -115,9 +115,18 @@ fn any_pause() -> impl Strategy<Value = u64> {
     ]
 }
 
+/// Decoys that a source completes one after the other, most often as many as are proof.
+fn any_burst() -> impl Strategy<Value = Vec<(u64, Event)>> {
+    (any_pause(), any_source(), 1_u16..5, 3_u16..6).prop_map(|(pause, source, first, count)| {
+        let completed = (first..first + count).map(|port| (100, Event::Completed { source, port }));
+        [(pause, Event::Tick)].into_iter().chain(completed).collect()
+    })
+}
+
 /// Events and how long after the one before each comes.
 fn any_story() -> impl Strategy<Value = Vec<(u64, Event)>> {
-    prop::collection::vec((any_pause(), any_event()), 1..120)
+    let one = (any_pause(), any_event()).prop_map(|event| vec![event]);
+    prop::collection::vec(prop_oneof![8 => one, 1 => any_burst()], 1..100).prop_map(|parts| parts.concat())
 }
 
 /// Settings whose budgets are small enough to be met.

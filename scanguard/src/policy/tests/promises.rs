@@ -223,7 +223,7 @@ fn stories_meet_every_block_question_and_deferral_that_small_settings_can() {
     use proptest::strategy::ValueTree as _;
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     let (mut met, mut asked, mut blocked) = (HashSet::new(), HashSet::new(), HashSet::new());
-    for _ in 0..1000 {
+    for _ in 0..300 {
         let settings = any_settings().new_tree(&mut runner).expect("settings").current();
         let story = any_story().new_tree(&mut runner).expect("a story").current();
         for action in play(&settings, &story).into_iter().flat_map(|(_, _, actions)| actions) {
