@@ -7,7 +7,7 @@ use prometheus::Histogram;
 use prometheus::core::Collector as _;
 use scanguard::metrics::families::Families;
 use scanguard::metrics::sample::Sample;
-use scanguard::policy::{BlockReason, Deferral, Ending};
+use scanguard::policy::{BlockReason, Deferral, Doubt, Ending};
 use scanguard_common::challenge::ChallengeResult;
 use scanguard_common::contact::Outcome;
 use scanguard_common::reason::Reason;
@@ -49,7 +49,8 @@ fn the_reference_of_metrics_is_that_of_the_program() {
     let made = with_part(&made, "outcomes", &table(["outcome", "means"], outcomes));
     let results = ChallengeResult::ALL.iter().map(|result| (code(result.label()), result.sentence().to_owned()));
     let made = with_part(&made, "challenges", &table(["result", "means"], results));
-    let decisions = blocks.into_iter().chain(ends).chain(deferrals);
+    let questions = Doubt::ALL.map(|doubt| (format!("`ask`, `{}`", doubt.label()), doubt.sentence().to_owned()));
+    let decisions = blocks.into_iter().chain(questions).chain(ends).chain(deferrals);
     let made = with_part(&made, "decisions", &table(["action, reason", "means"], decisions));
     if std::env::var_os("SCANGUARD_UPDATE_DOCS").is_some() {
         std::fs::write(&path, &made).expect("docs/metrics.md can be written");

@@ -234,11 +234,10 @@ fn proven(why: &Why) -> String {
     match why.proof.as_slice() {
         [] => "It is not proven that the address is real, so it is never blocked for this.".to_owned(),
         [first, ..] => {
-            let mut ports: Vec<u16> = why.proof.iter().map(|proof| proof.port).collect();
-            ports.sort_unstable();
-            ports.dedup();
-            match why.proof.iter().nth(PORTS - 1).filter(|_| ports.len() >= PORTS) {
-                Some(fourth) => format!("It was proven at {} that it is really there, and scans.", fourth.time),
+            let mut ports = std::collections::HashSet::new();
+            let deciding = why.proof.iter().find(|proof| ports.insert(proof.port) && ports.len() == PORTS);
+            match deciding {
+                Some(deciding) => format!("It was proven at {} that it is really there, and scans.", deciding.time),
                 None => format!(
                     "A decoy that it completed at {} shows that the address is real, but {} of {PORTS} distinct ports prove no \
                      scan: it is not blocked.",
