@@ -141,6 +141,7 @@ labelled! {
     Limit = 5, "limit", "It was not sent: enough of them were, to whomever.";
     Unanswerable = 6, "unanswerable", "It was not sent: the frame is one that a stack would not answer, or not for this host.";
     NotRefused = 7, "not_refused", "It was not sent: this host's stack was not lately seen refusing anything at this address.";
+    Customer = 8, "customer", "It was not sent: the source worked on a public port before, and its browser or balancer may ask for this port by no will of its own.";
 }
 
 /// A time slot of cookies, in nanoseconds: one is good for this slot and the next.

@@ -53,6 +53,7 @@ pub mod record;
 pub mod score;
 pub mod session;
 pub mod source;
+pub mod steer;
 pub mod storm;
 pub mod tables;
 pub mod verdict;

@@ -130,6 +130,14 @@ impl<'a> SessionCell<'a> {
         }
     }
 
+    /// Whether there was work on a public port. (That began before anything was held against the source, or it would not be work.)
+    #[inline(always)]
+    #[must_use]
+    pub fn has_worked(self) -> bool {
+        // SAFETY: as in `begin`.
+        unsafe { (&raw const (*self.tally(false)).worked).read_volatile() != 0 }
+    }
+
     /// Whether work on a public port may lower the score now; that is one time less from then on.
     #[inline(always)]
     #[must_use]

@@ -15,6 +15,7 @@ use scanguard_common::packet::reply::REPLY_BYTES;
 use scanguard_common::reason::Mode;
 use scanguard_common::record::{Backup, SourceRecord};
 use scanguard_common::source::{KeyRules, SourceKey};
+use scanguard_common::tables::Tables as _;
 use scanguard_common::verdict::{Known, Verdict};
 use zerocopy::{Immutable, IntoBytes};
 
@@ -214,6 +215,19 @@ impl Twin {
     pub fn set_refused(&mut self, address: std::net::IpAddr, now_ns: u64) {
         self.kernel.set_refused(address.into(), now_ns).expect("a refusal");
         self.model.set_refused(address.into(), now_ns);
+    }
+
+    /// A source worked on a public port, in both.
+    ///
+    /// # Panics
+    /// When the kernel refuses.
+    pub fn work(&mut self, source: SourceKey) {
+        let now_ns = self.config.virtual_now_ns;
+        let sessions = self.model.new_sessions(&source).expect("a record");
+        sessions.begin(false, now_ns);
+        sessions.work(false, now_ns);
+        let record = self.model.session(&source).expect("a record");
+        self.kernel.set_sessions(&record).expect("a record");
     }
 
     /// The proofs since the last call, which must be the same.

@@ -3,7 +3,7 @@
 //!
 //! Needs root; run by `cargo xtask test`.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use etherparse::{PacketBuilder, SlicedPacket, TcpHeaderSlice, TcpOptionElement, TransportSlice, VlanId};
 use rand::rngs::SmallRng;
@@ -22,6 +22,8 @@ const OURS: [u8; 6] = [2, 0, 0, 0, 0, 2];
 const NIC: Nic = Nic { mac: OURS, generic: 0, tagged_only: 0 };
 const RESTRICTED: u16 = 22;
 const CANARY: u16 = 23;
+const FROM4: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 66);
+const FROM6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x606, 0, 0, 0, 0, 0x66);
 const ISN: u32 = 0xfedc_ba98;
 
 /// Makes something of a frame that no stack answers.
@@ -56,7 +58,7 @@ impl Peer {
         let Self { version, tags, options } = self;
         let ethernet = PacketBuilder::ethernet2([2, 0, 0, 0, 0, 1], OURS);
         let vlan = |number| VlanId::try_new(number).expect("a number of a VLAN");
-        let (from4, from6) = ([203, 0, 113, 66], [0x20, 1, 0xd, 0xb8, 6, 6, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x66]);
+        let (from4, from6) = (FROM4.octets(), FROM6.octets());
         let ip = match (tags, version) {
             (0, 4) => ethernet.ipv4(from4, HOST4, 64),
             (0, _) => ethernet.ipv6(from6, HOST6, 64),
@@ -79,6 +81,10 @@ impl Peer {
 
     fn syn(self, port: u16) -> Vec<u8> {
         self.frame(Sent { port, flags: SYN, sequence: ISN, acknowledged: 0 })
+    }
+
+    fn address(self) -> IpAddr {
+        if self.version == 4 { FROM4.into() } else { FROM6.into() }
     }
 
     fn host(self) -> IpAddr {
@@ -219,6 +225,26 @@ fn who_completes_a_decoy_is_told_of_and_reset() {
         let proofs = twin.take_proofs();
         assert_eq!(proofs.iter().map(|proof| proof.port).collect::<Vec<_>>(), [7], "{peer:?}");
         twin.assert_equal("decoy");
+    }
+}
+
+#[test]
+fn who_has_worked_here_completes_no_decoy_that_a_page_or_a_dead_backend_led_him_to() {
+    const UNSTEERABLE: u16 = 7;
+    const STEERABLE: [u16; 2] = [8, 10];
+    for peer in Peer::all() {
+        let mut twin = twin(ChallengeMode::On);
+        accuse(&mut twin, peer);
+        assert_eq!(met(&mut twin, peer, STEERABLE[0]).0, XDP_TX, "{peer:?}: a stranger gets a decoy");
+        let source = twin.rules().source_of(peer.address().into(), peer.version).expect("a source");
+        twin.work(source);
+        assert_eq!(met(&mut twin, peer, STEERABLE[1]), (XDP_DROP, None), "{peer:?}");
+        assert_eq!(count(&twin, ChallengeKind::Decoy, ChallengeResult::Customer), 1, "{peer:?}");
+        for port in [UNSTEERABLE, CANARY] {
+            assert_eq!(met(&mut twin, peer, port).0, XDP_TX, "{peer:?} asks for {port}");
+        }
+        assert_eq!(met(&mut twin, peer, RESTRICTED).0, XDP_PASS, "{peer:?} gets through");
+        twin.assert_equal("work");
     }
 }
 

@@ -77,6 +77,16 @@ fn a_page_that_steers_a_customers_browser_costs_him_no_public_port() {
 }
 
 #[test]
+fn a_balancer_that_asks_after_dead_backends_is_not_blocked_nor_led_to_think_them_alive() {
+    for variant in variants(&play("balancer")) {
+        assert!(variant.verdicts.iter().all(|verdict| verdict.level == "conceal"), "{variant}");
+        let balanced = variant.special.balanced.expect("a balancer");
+        assert_eq!((balanced.backends, balanced.requests, balanced.up), (10, 0, 0), "{variant}");
+        assert_eq!(variant.special.decoys_completed, Some(0), "{variant}");
+    }
+}
+
+#[test]
 fn a_scanner_behind_a_shared_address_costs_those_who_share_it_no_public_port() {
     let report = play("nat-shared");
     assert!(report.verdicts.iter().all(|verdict| verdict.scope.as_deref() != Some("all")), "{report}");

@@ -34,6 +34,9 @@ pub(crate) fn demo(root: &Path) -> Result<ExitCode> {
 pub(crate) fn scenario(root: &Path, name: &str, defender: &str, json: Option<&Path>) -> Result<ExitCode> {
     let rights = Rights::find();
     build::build(root, Profile::Release)?;
+    if name == "balancer" && rights != Rights::None {
+        tools::unpack(tools::HAPROXY, root, rights)?;
+    }
     play(root, rights, tools::of_scenario(name), |lab| {
         match name {
             "list" => lab.arg("list"),

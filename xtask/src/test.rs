@@ -24,7 +24,8 @@ pub(crate) fn test(root: &Path, full: bool) -> Result<ExitCode> {
     }
     tools::install(tools::LAB, rights)?;
     tools::install(tools::TESTS, rights)?;
-    let prometheus = tools::prometheus(root, rights)?;
+    let prometheus = tools::unpack(tools::PROMETHEUS, root, rights)?;
+    tools::unpack(tools::HAPROXY, root, rights)?;
     // The programs that those tests drive, in the same profile.
     build::build(root, Profile::Dev)?;
     let mut cargo = build::cargo(root);

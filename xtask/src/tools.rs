@@ -52,8 +52,25 @@ pub(crate) fn of_scenario(name: &str) -> &'static [Tool] {
 /// What benches stand beside: without it they say that it is missing.
 pub(crate) const BENCH: &[Tool] = &[tool("xdp-filter", "xdp-tools")];
 
-/// What the tests run besides. Prometheus is unpacked below `target/` and not installed: its package would start a service.
-const UNPACKED: Tool = tool("prometheus", "prometheus");
+/// Programs whose package would start a service: they are unpacked below `target/` and not installed, with what they need and a machine may lack.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Unpacked {
+    /// A program of it by which it is found.
+    program: &'static str,
+    /// Its folder in the package.
+    folder: &'static str,
+    packages: &'static [&'static str],
+}
+
+/// Reads the metrics, in the tests.
+pub(crate) const PROMETHEUS: Unpacked = Unpacked { program: "promtool", folder: "usr/bin", packages: &["prometheus"] };
+
+/// A load balancer of the lab.
+pub(crate) const HAPROXY: Unpacked = Unpacked {
+    program: "haproxy",
+    folder: "usr/sbin",
+    packages: &["haproxy", "liblua5.3-0", "libopentracing-c-wrapper0", "libopentracing1"],
+};
 
 /// Where programs are that `PATH` of an ordinary user leaves out.
 const SYSTEM_FOLDERS: [&str; 3] = ["/usr/sbin", "/sbin", "/usr/local/sbin"];
@@ -84,32 +101,33 @@ pub(crate) fn install(tools: &[Tool], rights: Rights) -> Result<()> {
     step::run("installing again", &mut install()).with_context(|| by_hand)
 }
 
-/// Unpacks Prometheus below `target/tools` unless it is there or installed; returns the folder of its programs.
-pub(crate) fn prometheus(root: &Path, rights: Rights) -> Result<PathBuf> {
-    if let Some(folder) = find("promtool").and_then(|file| file.parent().map(Path::to_path_buf)) {
+/// Unpacks it below `target/tools` unless it is there or installed; returns the folder of its programs.
+pub(crate) fn unpack(tool: Unpacked, root: &Path, rights: Rights) -> Result<PathBuf> {
+    let Unpacked { program, folder, packages } = tool;
+    if let Some(folder) = find(program).and_then(|file| file.parent().map(Path::to_path_buf)) {
         return Ok(folder);
     }
-    let folder = root.join("target/tools");
-    let programs = folder.join("usr/bin");
-    if programs.join("promtool").is_file() {
+    let tools = root.join("target/tools");
+    let programs = tools.join(folder);
+    if programs.join(program).is_file() {
         return Ok(programs);
     }
-    println!("==> unpacking Prometheus below {} (download 30 MB, disk 150 MB)", folder.display());
+    println!("==> unpacking {} below {}", packages.join(", "), tools.display());
     let fetched = root.join("target/tools.packages");
     fs::create_dir_all(&fetched).context("cannot make a folder for packages")?;
     let download = || {
         let mut apt = Command::new("apt-get");
-        apt.args(["-o", "APT::Sandbox::User=root", "-q", "download", UNPACKED.package]).current_dir(&fetched);
+        apt.args(["-o", "APT::Sandbox::User=root", "-q", "download"]).args(packages).current_dir(&fetched);
         apt.stdin(Stdio::null()).stdout(Stdio::null()).status().is_ok_and(|status| status.success())
     };
     if !download() {
         refresh_lists(rights)?;
         if !download() {
-            bail!("cannot get Prometheus: install `prometheus` and `promtool` with your package manager");
+            bail!("cannot get {program}: install {} with your package manager", packages[0]);
         }
     }
     for entry in fs::read_dir(&fetched).context("cannot list the packages")? {
-        step::run("unpacking", Command::new("dpkg-deb").arg("-x").arg(entry?.path()).arg(&folder))?;
+        step::run("unpacking", Command::new("dpkg-deb").arg("-x").arg(entry?.path()).arg(&tools))?;
     }
     fs::remove_dir_all(&fetched).context("cannot remove the packages")?;
     Ok(programs)

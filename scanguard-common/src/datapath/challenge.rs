@@ -15,6 +15,8 @@ use crate::flow::Flow;
 use crate::packet::reply::ReplyKind;
 use crate::packet::tcp_flags;
 use crate::reason::{Mode, Reason};
+use crate::session::SessionCell;
+use crate::steer::is_beyond_browsers;
 use crate::tables::{Socket, Tables};
 
 /// Challenges a SYN to a hidden port, or lets it pass if its stack met the challenge. Where it may not be answered it is just hidden.
@@ -42,6 +44,10 @@ pub(super) fn challenge<T: Tables>(case: &mut Case, tables: &T) -> Ruling {
         }
         if case.class == PortClass::Restricted {
             return Ruling::pass(Reason::Retried);
+        }
+        if is_innocent(case, tables) {
+            count(kind, ChallengeResult::Customer, tables);
+            return hide;
         }
     }
     let Some(record) = tables.challenged(&case.source).or_else(|| tables.new_challenged(&case.source)) else {
@@ -155,6 +161,15 @@ fn may_answer<T: Tables>(case: &Case, config: &KernelConfig, tables: &T) -> bool
         count(ChallengeKind::Retry, ChallengeResult::NotRefused, tables);
     }
     is_refusing
+}
+
+/// Whether somebody who has worked here may ask for this closed port by no will of his own: a page can steer his browser to it, or he is a balancer
+/// that looks after a backend which is long gone, and a decoy would make it look alive. A decoy there would prove nothing against him.
+#[inline(always)]
+fn is_innocent<T: Tables>(case: &Case, tables: &T) -> bool {
+    case.class == PortClass::Closed
+        && !is_beyond_browsers(case.port)
+        && tables.sessions(&case.source).is_some_and(SessionCell::has_worked)
 }
 
 #[inline(always)]

@@ -118,6 +118,7 @@ pub(super) struct Written {
     pub(super) sources: HashMap<MapData, AddressBytes, RecordBytes>,
     pub(super) suspects: HashMap<MapData, AddressBytes, BackupBytes>,
     pub(super) refused: HashMap<MapData, AddressBytes, u64>,
+    pub(super) sessions: HashMap<MapData, AddressBytes, SessionBytes>,
     pub(super) nics: HashMap<MapData, u32, NicBytes>,
 }
 
@@ -194,6 +195,7 @@ pub(super) fn take(maps: &mut impl Maps) -> Result<(Written, Counted), KernelErr
     let (ports, ports_map) = typed(maps, "PORTS")?;
     let (nics, nics_map) = whole_map(maps, "NICS")?;
     let sources_again = HashMap::try_from(copy(&sources_map)?).map_err(map_error("SOURCES"))?;
+    let sessions_again = HashMap::try_from(copy(&sessions_map)?).map_err(map_error("SESSIONS"))?;
     let written = Written {
         config: one(maps, "CONFIG")?,
         ports,
@@ -207,6 +209,7 @@ pub(super) fn take(maps: &mut impl Maps) -> Result<(Written, Counted), KernelErr
         sources,
         suspects,
         refused,
+        sessions,
         nics,
     };
     let counted = Counted {
@@ -233,7 +236,7 @@ pub(super) fn take(maps: &mut impl Maps) -> Result<(Written, Counted), KernelErr
         networks,
         counters: one(maps, "COUNTERS")?,
         state: one(maps, "STATE")?,
-        sessions,
+        sessions: sessions_again,
     };
     Ok((written, counted))
 }

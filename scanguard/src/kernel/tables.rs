@@ -9,6 +9,7 @@ use scanguard_common::challenge::Nic;
 use scanguard_common::class::{PORT_ENTRIES, PortEntry, Protocol, port_index};
 use scanguard_common::config::KernelConfig;
 use scanguard_common::opened::Endpoint;
+use scanguard_common::session::SessionRecord;
 use scanguard_common::verdict::Allowance;
 
 use super::clock;
@@ -16,8 +17,8 @@ use super::decided::Decided;
 use super::decisions::lpm_key;
 use super::error::KernelError;
 use super::maps::{
-    self, ConfigBytes, EndpointBytes, MAX_OWN_ADDRESSES, MAX_PROTECTED, Maps, NicBytes, OURS, Written, deleted,
-    from_bytes, map_error, to_bytes,
+    self, ConfigBytes, EndpointBytes, MAX_OWN_ADDRESSES, MAX_PROTECTED, Maps, NicBytes, OURS, SessionBytes, Written,
+    deleted, from_bytes, map_error, to_bytes,
 };
 use super::pins::Pins;
 use super::readings::Readings;
@@ -245,6 +246,15 @@ impl Tables {
     /// When the map cannot be written.
     pub fn set_refused(&mut self, address: Address, now_ns: u64) -> Result<(), KernelError> {
         self.written.refused.insert(address.bytes(), now_ns, 0).map_err(map_error("REFUSED"))
+    }
+
+    /// Replaces what is counted of a source's sessions.
+    ///
+    /// # Errors
+    /// When the map cannot be written.
+    pub fn set_sessions(&mut self, record: &SessionRecord) -> Result<(), KernelError> {
+        let (source, record) = (record.source.0.bytes(), to_bytes::<_, SessionBytes>(record));
+        self.written.sessions.insert(source, record, 0).map_err(map_error("SESSIONS"))
     }
 
     /// Replaces the key of cookies that is not in use now.

@@ -4,22 +4,9 @@
 //! steer a customer's browser to closed ports, and it completes decoys with his real stack. But browsers refuse to connect to the ports of
 //! the Fetch standard's list, so that whoever completes a decoy on one of them is no browser.
 
+use scanguard_common::steer::is_beyond_browsers;
+
 use super::Facts;
-
-/// The Fetch standard's bad ports (<https://fetch.spec.whatwg.org/#port-blocking>), without those of mail and SIP: mail programs and phones
-/// ask for these by themselves, and so prove nothing. Sorted.
-const BAD_PORTS: &[u16] = &[
-    1, 7, 9, 11, 13, 15, 17, 19, 20, 21, 22, 23, 37, 42, 43, 53, 69, 77, 79, 87, 95, 101, 102, 103, 104, 111, 113, 115,
-    117, 119, 123, 135, 137, 139, 161, 179, 389, 427, 512, 513, 514, 515, 526, 530, 531, 532, 540, 548, 554, 556, 563,
-    601, 636, 989, 990, 1719, 1720, 1723, 2049, 3659, 4045, 6000, 6566, 6665, 6666, 6667, 6668, 6669, 6679, 6697,
-    10080,
-];
-
-/// Whether no browser can be steered to this port.
-#[must_use]
-pub fn is_beyond_browsers(port: u16) -> bool {
-    BAD_PORTS.binary_search(&port).is_ok()
-}
 
 /// A session on a public port this long ago still makes a customer of its source, in days.
 pub const CUSTOMER_DAYS: u64 = 30;
@@ -64,8 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lists_are_sorted_and_without_mail_web_and_sip() {
-        assert!(BAD_PORTS.is_sorted());
+    fn what_customers_programs_ask_for_by_themselves_is_within_the_reach_of_browsers() {
         for port in [25, 80, 109, 110, 143, 443, 465, 587, 993, 995, 4190, 5060, 5061, 8080, 8443] {
             assert!(!is_beyond_browsers(port), "{port}");
         }

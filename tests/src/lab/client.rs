@@ -33,7 +33,8 @@ pub(super) fn exchange(stream: &mut TcpStream) -> Result<()> {
         answer.extend_from_slice(&buffer[..count]);
         if let Some(head) = answer.windows(4).position(|window| window == b"\r\n\r\n") {
             let text = String::from_utf8_lossy(&answer[..head]);
-            let length = text.lines().find_map(|line| line.strip_prefix("Content-Length: ")).context("no length")?;
+            let field = |line: &'_ str| line.to_ascii_lowercase().strip_prefix("content-length: ").map(str::to_owned);
+            let length = text.lines().find_map(field).context("no length")?;
             if answer.len() >= head + 4 + length.trim().parse::<usize>()? {
                 return Ok(());
             }

@@ -52,6 +52,8 @@ pub struct Special {
     pub decoys_completed: Option<u64>,
     /// What a page made a browser do.
     pub steered: Option<Steered>,
+    /// What a load balancer made of backends that are gone.
+    pub balanced: Option<Balanced>,
     /// What was sent to somebody in whose name others sent.
     pub reflect: Option<Reflect>,
 }
@@ -65,6 +67,19 @@ pub struct Steered {
     pub connected: u64,
     /// Of these, how many are on the list of ports that the Fetch standard forbids browsers.
     pub forbidden_connected: u64,
+}
+
+/// What a load balancer made of backends that are gone.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Balanced {
+    /// How many there were.
+    pub backends: u64,
+    /// Checks of them, on the edge's link.
+    pub checks: u64,
+    /// Requests of customers that it sent to one of them, as it says.
+    pub requests: u64,
+    /// How many of them it took for alive in the end, as it says.
+    pub up: u64,
 }
 
 /// What was sent to a victim, counted on the edge's link. Bytes are those of IP packets.
@@ -295,7 +310,7 @@ const DECISION_TARGET_MS: u64 = 5;
 
 impl fmt::Display for Special {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { decision_ms, restricted_after_ms, decoys_completed, steered, reflect } = self;
+        let Self { decision_ms, restricted_after_ms, decoys_completed, steered, balanced, reflect } = self;
         let mut line = |name: &str, value: String| writeln!(formatter, "  {name:<38}{value:>8}");
         if let Some(took) = decision_ms {
             line("from deciding ACK to block", format!("{took:.2} ms (target {DECISION_TARGET_MS} ms)"))?;
@@ -310,6 +325,12 @@ impl fmt::Display for Special {
             line("ports the page told the browser", told.to_string())?;
             line("  connected to", connected.to_string())?;
             line("  of them forbidden to browsers", forbidden_connected.to_string())?;
+        }
+        if let Some(Balanced { backends, checks, requests, up }) = balanced {
+            line("dead backends of the balancer", backends.to_string())?;
+            line("  checks of them", checks.to_string())?;
+            line("  requests sent to them", requests.to_string())?;
+            line("  taken for alive", up.to_string())?;
         }
         if let Some(reflect) = reflect {
             let Reflect { packets_in, bytes_in, packets_out, bytes_out, .. } = reflect;

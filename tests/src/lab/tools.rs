@@ -27,6 +27,8 @@ pub enum Tool {
     Dropbear,
     /// Makes keys for both.
     Dropbearkey,
+    /// A load balancer; its package would start a service, so it may be unpacked only.
+    Haproxy,
     /// Packet crafter.
     Hping3,
     /// Configures links.
@@ -53,6 +55,7 @@ impl Tool {
             Self::Dbclient => ("dbclient", "dropbear-bin"),
             Self::Dropbear => ("dropbear", "dropbear-bin"),
             Self::Dropbearkey => ("dropbearkey", "dropbear-bin"),
+            Self::Haproxy => ("haproxy", "haproxy"),
             Self::Hping3 => ("hping3", "hping3"),
             Self::Ip => ("ip", "iproute2"),
             Self::Masscan => ("masscan", "masscan"),
@@ -70,9 +73,11 @@ impl Tool {
     pub fn path(self) -> Result<PathBuf, CannotRun> {
         let (program, package) = self.names();
         let path = env::var_os("PATH").unwrap_or_default();
-        // Some of them are in sbin, which an ordinary user's PATH leaves out.
+        // Some of them are in sbin, which an ordinary user's PATH leaves out, or only unpacked.
+        let unpacked = unpacked().map(|folder| folder.join("usr/sbin"));
         env::split_paths(&path)
             .chain(["/usr/sbin".into(), "/sbin".into()])
+            .chain(unpacked)
             .map(|folder| folder.join(program))
             .find(|file| file.is_file())
             .ok_or(CannotRun::MissingTool { program, package })
@@ -83,7 +88,12 @@ impl Tool {
     /// # Errors
     /// As [`Self::path`].
     pub fn command(self, host: &Netns) -> Result<Command, CannotRun> {
-        Ok(host.command(self.path()?))
+        let path = self.path()?;
+        let mut command = host.command(&path);
+        if let Some(folder) = unpacked().filter(|folder| path.starts_with(folder)) {
+            command.env("LD_LIBRARY_PATH", folder.join("usr/lib").join(format!("{}-linux-gnu", env::consts::ARCH)));
+        }
+        Ok(command)
     }
 
     /// Runs it inside `host` to its end, whatever it exits with.
@@ -100,4 +110,11 @@ impl Tool {
         command.args(arguments);
         Running::start(command)?.wait(limit)
     }
+}
+
+/// Where `cargo xtask` unpacks packages that are not to be installed: below the folder that this program was built in.
+fn unpacked() -> Option<PathBuf> {
+    let program = env::current_exe().ok()?;
+    let target = program.ancestors().find(|folder| folder.file_name().is_some_and(|name| name == "target"))?;
+    Some(target.join("tools"))
 }

@@ -1,6 +1,7 @@
 //! Named runs that can be compared. A new one is a file here, or a constant in the file of its family, and a line in
 //! [`ALL`].
 
+mod balancer;
 mod containers;
 mod customers_only;
 mod framing;
@@ -58,6 +59,7 @@ pub const ALL: &[Scenario] = &[
     framing::FRAMING,
     framing::MISTAKE,
     steering::SCENARIO,
+    balancer::SCENARIO,
     proof::DECOYS,
     proof::NAT_SHARED,
     proof::GUESS,
