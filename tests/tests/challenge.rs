@@ -230,17 +230,17 @@ fn who_completes_a_decoy_is_told_of_and_reset() {
 
 #[test]
 fn who_has_worked_here_completes_no_decoy_that_a_page_or_a_dead_backend_led_him_to() {
-    const UNSTEERABLE: u16 = 7;
-    const STEERABLE: [u16; 2] = [8, 10];
+    const BEYOND_BROWSERS: u16 = 7;
+    const ORDINARY: [u16; 2] = [8, 10];
     for peer in Peer::all() {
         let mut twin = twin(ChallengeMode::On);
         accuse(&mut twin, peer);
-        assert_eq!(met(&mut twin, peer, STEERABLE[0]).0, XDP_TX, "{peer:?}: a stranger gets a decoy");
+        assert_eq!(met(&mut twin, peer, ORDINARY[0]).0, XDP_TX, "{peer:?}: a stranger gets a decoy");
         let source = twin.rules().source_of(peer.address().into(), peer.version).expect("a source");
         twin.work(source);
-        assert_eq!(met(&mut twin, peer, STEERABLE[1]), (XDP_DROP, None), "{peer:?}");
+        assert_eq!(met(&mut twin, peer, ORDINARY[1]), (XDP_DROP, None), "{peer:?}");
         assert_eq!(count(&twin, ChallengeKind::Decoy, ChallengeResult::Customer), 1, "{peer:?}");
-        for port in [UNSTEERABLE, CANARY] {
+        for port in [BEYOND_BROWSERS, CANARY] {
             assert_eq!(met(&mut twin, peer, port).0, XDP_TX, "{peer:?} asks for {port}");
         }
         assert_eq!(met(&mut twin, peer, RESTRICTED).0, XDP_PASS, "{peer:?} gets through");

@@ -4,7 +4,7 @@
 //! steer a customer's browser to closed ports, and it completes decoys with his real stack. But browsers refuse to connect to the ports of
 //! the Fetch standard's list, so that whoever completes a decoy on one of them is no browser.
 
-use scanguard_common::steer::is_beyond_browsers;
+pub use scanguard_common::steer::is_beyond_browsers;
 
 use super::Facts;
 
