@@ -168,12 +168,13 @@ pub trait Tables {
 
     /// Tells userspace of a proof, which no noise may crowd out; false when that ring buffer is full.
     #[inline(always)]
-    fn prove(&self, _event: &Event) -> bool {
+    fn prove(&self, _event: impl FnOnce() -> Event) -> bool {
         true
     }
 
-    /// Tells userspace; false when the ring buffer is full.
-    fn emit(&self, event: &Event) -> bool;
+    /// Tells userspace of an event, which is made when there is room for it, and in its place: in the kernel it would take too much of the
+    /// stack. False when there is none.
+    fn emit(&self, event: impl FnOnce() -> Event) -> bool;
 }
 
 /// What a socket lookup finds.

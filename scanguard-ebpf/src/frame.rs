@@ -153,10 +153,9 @@ impl FarFrame<'_> {
     #[inline(always)]
     fn gather(context: &impl Buffers) -> Option<Self> {
         let length = context.length();
-        let gathered = if length > HEADER_BYTES { HEADER_BYTES } else { length };
-        if gathered == 0 {
-            return None; // Says to the verifier that no read is empty.
-        }
+        // From 1 to `HEADER_BYTES`, in a way that every verifier follows: before Linux 6.8 it learns nothing from `length != 0`
+        // (d028f87517d6), and an empty read is refused. There is no empty frame; the helper would refuse to read it.
+        let gathered = opaque(length.wrapping_sub(1)).min(HEADER_BYTES - 1) + 1;
         let scratch = headers::scratch()?;
         // SAFETY: the scratch memory has `HEADER_BYTES` bytes and is this CPU's own.
         let copied = unsafe { context.copy(scratch.cast(), gathered as u32) };
@@ -168,6 +167,9 @@ impl FarFrame<'_> {
 impl Packet for FarFrame<'_> {
     #[inline(always)]
     fn view<const N: usize>(&self, offset: usize) -> Option<&[u8; N]> {
+        // Compared as it is and used as it is: LLVM would compare the sum, from which the verifier learns nothing of the offset before
+        // Linux 6.10 (98d7ca374ba4).
+        let offset = opaque(offset);
         if offset > HEADER_BYTES - N || offset + N > self.gathered {
             return None;
         }
@@ -181,18 +183,18 @@ impl Packet for FarFrame<'_> {
     }
 }
 
-/// The same pointer, of which LLVM knows nothing. The context's fields are 32 bits wide in the source and the verifier puts
+/// The same number, of which LLVM knows nothing. It is for pointers most of all: the context's fields are 32 bits wide in the source and the verifier puts
 /// 64-bit pointers in their place; LLVM, knowing only the source, would keep the lower half when it runs out of registers.
 #[inline(always)]
-fn opaque(pointer: usize) -> usize {
+fn opaque(number: usize) -> usize {
     #[cfg(target_arch = "bpf")]
     {
-        let mut pointer = pointer;
+        let mut number = number;
         // SAFETY: a move of a register to itself. (An empty block would leave two lines of source for one instruction, which
         // the kernel refuses.)
-        unsafe { core::arch::asm!("{0} = {0}", inout(reg) pointer, options(pure, nomem, nostack, preserves_flags)) };
-        pointer
+        unsafe { core::arch::asm!("{0} = {0}", inout(reg) number, options(pure, nomem, nostack, preserves_flags)) };
+        number
     }
     #[cfg(not(target_arch = "bpf"))]
-    pointer
+    number
 }

@@ -250,12 +250,12 @@ impl<H: Hook> Tables for KernelTables<'_, H> {
     }
 
     #[inline(always)]
-    fn prove(&self, event: &Event) -> bool {
+    fn prove(&self, event: impl FnOnce() -> Event) -> bool {
         challenged::prove(event)
     }
 
     #[inline(always)]
-    fn emit(&self, event: &Event) -> bool {
+    fn emit(&self, event: impl FnOnce() -> Event) -> bool {
         events::emit(event)
     }
 }

@@ -263,7 +263,7 @@ fn weigh<T: Tables>(case: &mut Case, config: &KernelConfig, record: SourceCell<'
 
 /// Tells userspace of a packet; what it cannot be told is counted.
 #[inline(always)]
-pub(super) fn tell<T: Tables>(event: &Event, tables: &T) {
+pub(super) fn tell<T: Tables>(event: impl FnOnce() -> Event, tables: &T) {
     if !tables.emit(event) {
         tables.count(CounterIndex::loss(Loss::Events), 0);
     }

@@ -107,7 +107,7 @@ pub(super) fn complete<T: Tables>(case: &mut Case, tables: &T) -> Ruling {
     }
     count(ChallengeKind::Decoy, ChallengeResult::Met, tables);
     if record.take_proof(case.now_ns) {
-        prove(&case.event(EventKind::Completed), tables);
+        prove(|| case.event(EventKind::Completed), tables);
     }
     let may_reset = config.challenge.reply == 0 && record.take_reset(case.now_ns);
     if may_reset && tables.state().is_some_and(|state| state.take_answer(case.now_ns)) {
@@ -178,7 +178,7 @@ fn count<T: Tables>(kind: ChallengeKind, result: ChallengeResult, tables: &T) {
 }
 
 #[cfg_attr(target_arch = "bpf", inline(never))]
-fn prove<T: Tables>(event: &Event, tables: &T) {
+fn prove<T: Tables>(event: impl FnOnce() -> Event, tables: &T) {
     if !tables.prove(event) {
         tables.count(CounterIndex::loss(Loss::Proofs), 0);
     }

@@ -35,7 +35,7 @@ pub(super) fn is_closed<T: Tables>(case: &mut Case, tables: &T) -> bool {
         Socket::Connected => false,
         Socket::Listening => {
             tables.open(&endpoint, now_ns);
-            tell(&case.event(EventKind::Opened), tables);
+            tell(|| case.event(EventKind::Opened), tables);
             false
         }
     }

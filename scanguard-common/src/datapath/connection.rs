@@ -107,7 +107,7 @@ fn tell_session<T: Tables>(
     tables: &T,
 ) {
     let class = if live.restricted != 0 { PortClass::Restricted } else { PortClass::Public };
-    let event = Event {
+    let event = || Event {
         time_ns: now_ns,
         source: live.source,
         destination: connection.local,
@@ -123,5 +123,5 @@ fn tell_session<T: Tables>(
         bytes_in,
         bytes_out,
     };
-    tell(&event, tables);
+    tell(event, tables);
 }

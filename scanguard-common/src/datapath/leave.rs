@@ -128,7 +128,7 @@ fn see_open<T: Tables>(case: &mut Case, endpoint: &Endpoint, is_answered: bool, 
     }
     if since_ns >= config.opened_ns && !is_service {
         let kind = if case.is_protected { EventKind::OpenedElsewhere } else { EventKind::Opened };
-        tell(&case.event(kind), tables);
+        tell(|| case.event(kind), tables);
     }
 }
 
@@ -158,7 +158,7 @@ fn tell_answer<T: Tables>(case: &Case, tables: &T) -> bool {
         return false;
     }
     if record.may_tell(case.now_ns) {
-        tell(&case.event(EventKind::Answered), tables);
+        tell(|| case.event(EventKind::Answered), tables);
     }
     true
 }

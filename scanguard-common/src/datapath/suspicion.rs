@@ -8,7 +8,7 @@ use super::ruling::Ruling;
 use crate::class::PortClass;
 use crate::contact::{ContactBit, Outcome};
 use crate::counter::CounterIndex;
-use crate::event::{Answer, EventKind};
+use crate::event::{Answer, Event, EventKind};
 use crate::opened::{Asked, Endpoint, Question};
 use crate::reason::Reason;
 use crate::record::SourceCell;
@@ -62,10 +62,7 @@ fn waits_for_answer(case: &Case) -> bool {
 
 #[cfg_attr(target_arch = "bpf", inline(never))]
 fn tell_contact<T: Tables>(case: &Case, score: u32, tables: &T) {
-    let mut event = case.event(EventKind::Contact);
-    event.points = case.points;
-    event.score = score;
-    tell(&event, tables);
+    tell(|| Event { points: case.points, score, ..case.event(EventKind::Contact) }, tables);
 }
 
 /// The score reached the threshold: makes the source a suspect, unless it is exempt or nobody watches over it.
@@ -81,12 +78,9 @@ fn accuse<T: Tables>(case: &Case, record: SourceCell<'_>, score: u32, tables: &T
     }
     if record.suspect(&config.conceal, config.census.allow_generation, case.outcome as u8, now_ns) {
         tables.back_up(&case.source, &record.backup());
-        let mut event = case.event(EventKind::Suspect);
-        event.score = score;
-        tell(&event, tables);
+        tell(|| Event { score, ..case.event(EventKind::Suspect) }, tables);
         if tables.state().is_some_and(|state| state.count_suspect(&config.storm, now_ns)) {
-            event.kind = EventKind::Storm as u8;
-            tell(&event, tables);
+            tell(|| Event { score, ..case.event(EventKind::Storm) }, tables);
         }
     }
     true
@@ -116,10 +110,7 @@ pub(super) fn accuse_network<T: Tables>(case: &Case, tables: &T) {
         return;
     }
     if record.suspect(&config.conceal, 0, case.outcome as u8, now_ns) {
-        let mut event = case.event(EventKind::PrefixSuspect);
-        event.source = network;
-        event.score = score;
-        tell(&event, tables);
+        tell(|| Event { source: network, score, ..case.event(EventKind::PrefixSuspect) }, tables);
     } else {
         let _ = record.prolong(&config.conceal, now_ns);
     }

@@ -527,13 +527,13 @@ impl Tables for MemoryTables {
         self.set_refused(*address, now_ns);
     }
 
-    fn prove(&self, event: &Event) -> bool {
-        self.proofs.borrow_mut().push(*event);
+    fn prove(&self, event: impl FnOnce() -> Event) -> bool {
+        self.proofs.borrow_mut().push(event());
         true
     }
 
-    fn emit(&self, event: &Event) -> bool {
-        self.events.borrow_mut().push(*event);
+    fn emit(&self, event: impl FnOnce() -> Event) -> bool {
+        self.events.borrow_mut().push(event());
         true
     }
 }

@@ -65,7 +65,8 @@ const _: () = assert!(size_of::<Reply>() == 24, "no padding");
 /// the same host) the TCP checksum is that of the pseudo-header alone (`CHECKSUM_PARTIAL` of Linux).
 #[inline(always)]
 pub fn examine<P: Packet>(frame: &P, parsed: &Parsed, nic: &Nic, reply: &mut Reply) -> bool {
-    *reply = Reply::default();
+    // Not all of it: what is read is written below, and to write zeros is a call that costs stack.
+    reply.kind = ReplyKind::None;
     if parsed.shape as u8 != Shape::Tcp as u8 || (parsed.vlan_tags == 0 && nic.tagged_only != 0) {
         return false;
     }

@@ -12,6 +12,11 @@ static EVENTS: RingBuf<Event, DEFAULT_BYTES> = RingBuf::new();
 
 /// Tells userspace; false when the ring is full.
 #[inline(always)]
-pub(crate) fn emit(event: &Event) -> bool {
-    EVENTS.output(event, 0).is_ok()
+pub(crate) fn emit(event: impl FnOnce() -> Event) -> bool {
+    // Made where it will be read, and not before: on the stack there is no room for it. (Before Linux 6.13 there are 512 bytes for a
+    // function and all its callers together.)
+    let Some(mut place) = EVENTS.reserve(0) else { return false };
+    place.write(event());
+    place.submit(0);
+    true
 }

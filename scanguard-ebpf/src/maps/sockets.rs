@@ -23,12 +23,18 @@ const LISTEN: u32 = 10;
 /// The network namespace of the interface.
 const CURRENT_NETNS: u64 = u64::MAX;
 
-/// The socket that a segment or a datagram would reach. A function of its own, for its stack.
-#[inline(never)]
+/// The socket that a segment or a datagram would reach.
+#[inline(always)]
 pub(crate) fn find(context: &XdpContext, packet: &Parsed, protocol: Protocol) -> Socket {
     if is_virtual() {
         return Socket::from_u32(find_virtual(packet, protocol));
     }
+    find_real(context, packet, protocol)
+}
+
+/// A function of its own, for its stack.
+#[inline(never)]
+fn find_real(context: &XdpContext, packet: &Parsed, protocol: Protocol) -> Socket {
     let (mut tuple, size) = tuple(packet);
     let tuple: *mut bpf_sock_tuple = tuple.as_mut_ptr().cast();
     let context = context.ctx.cast();
@@ -60,15 +66,17 @@ unsafe fn release(socket: *mut bpf_sock, is_listening: impl Fn(u32) -> bool) -> 
     }
 }
 
-#[inline(always)]
+/// As [`find_real`].
+#[inline(never)]
 fn find_virtual(packet: &Parsed, protocol: Protocol) -> u32 {
-    let flow = Flow::of(packet, protocol);
+    let mut flow = Flow::of(packet, protocol);
     // SAFETY: only tests write to it, and not while a frame is judged.
     unsafe {
-        if let Some(socket) = VIRTUAL_SOCKETS.get(flow) {
+        if let Some(socket) = VIRTUAL_SOCKETS.get(&flow) {
             return *socket;
         }
-        VIRTUAL_SOCKETS.get(flow.to_listener()).map_or(0, |socket| *socket)
+        flow = flow.to_listener();
+        VIRTUAL_SOCKETS.get(&flow).map_or(0, |socket| *socket)
     }
 }
 
@@ -77,7 +85,7 @@ const TUPLE_WORDS: usize = 9;
 
 /// `struct bpf_sock_tuple` (of `include/uapi/linux/bpf.h`) and its size in bytes, as words in memory. All of them are set for
 /// IPv4 too: where a union leaves some out, LLVM merges the two cases with whatever is in the registers, and the verifier
-/// refuses that.
+/// refuses that. They are not set to zero, because that would be a call of `memset`, whose frame no stack has room for before Linux 6.13.
 #[inline(always)]
 fn tuple(packet: &Parsed) -> ([u32; TUPLE_WORDS], u32) {
     let ports = {
@@ -85,7 +93,9 @@ fn tuple(packet: &Parsed) -> ([u32; TUPLE_WORDS], u32) {
         if cfg!(target_endian = "little") { from | to << 16 } else { from << 16 | to }
     };
     if packet.version == 4 {
-        return ([packet.source.last_word(), packet.destination.last_word(), ports, 0, 0, 0, 0, 0, 0], 12);
+        let mut words = [ports; TUPLE_WORDS];
+        (words[0], words[1]) = (packet.source.last_word(), packet.destination.last_word());
+        return (words, 12);
     }
     let ([a, b, c, d], [e, f, g, h]) = (halves(packet.source), halves(packet.destination));
     ([a, b, c, d, e, f, g, h, ports], 36)

@@ -205,8 +205,8 @@ impl Tables for ReplayTables {
         self.memory.state()
     }
 
-    fn emit(&self, event: &Event) -> bool {
-        self.events.borrow_mut().push(*event);
+    fn emit(&self, event: impl FnOnce() -> Event) -> bool {
+        self.events.borrow_mut().push(event());
         true
     }
 }
