@@ -9,6 +9,7 @@ mod rights;
 mod step;
 mod test;
 mod tools;
+mod vm;
 
 use std::env;
 use std::path::PathBuf;
@@ -69,6 +70,11 @@ enum Verb {
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
     },
+    /// Run what needs the kernel on Debian's 6.1 and 6.12 in qemu, and on this machine's own (long: emulated where KVM is not)
+    #[command(
+        after_help = "Examples:\n  cargo xtask vm-test --json out.json\n  cargo xtask vm-test --kernel 6.1 --suite 'lab syn'"
+    )]
+    VmTest(vm::Options),
     /// Play one scenario of the laboratory and report what passed the wire
     #[command(after_help = "Examples:\n  cargo xtask lab syn\n  cargo xtask lab syn --defender none --json out.json")]
     Lab {
@@ -108,6 +114,7 @@ fn run() -> Result<ExitCode> {
         Verb::Demo => lab::demo(&root),
         Verb::Bench { name, json } => lab::bench(&root, &name, json.as_deref()),
         Verb::Eval { labels, json } => lab::eval(&root, labels, json.as_deref()),
+        Verb::VmTest(options) => vm::test(&root, &options),
         Verb::Lab { scenario, defender, json } => lab::scenario(&root, &scenario, &defender, json.as_deref()),
     }
 }

@@ -52,6 +52,9 @@ pub(crate) fn of_scenario(name: &str) -> &'static [Tool] {
 /// What benches stand beside: without it they say that it is missing.
 pub(crate) const BENCH: &[Tool] = &[tool("xdp-filter", "xdp-tools")];
 
+/// What other kernels are tried in.
+pub(crate) const MACHINES: &[Tool] = &[tool("qemu-system-x86_64", "qemu-system-x86")];
+
 /// Programs whose package would start a service: they are unpacked below `target/` and not installed, with what they need and a machine may lack.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Unpacked {
@@ -112,8 +115,18 @@ pub(crate) fn unpack(tool: Unpacked, root: &Path, rights: Rights) -> Result<Path
     if programs.join(program).is_file() {
         return Ok(programs);
     }
-    println!("==> unpacking {} below {}", packages.join(", "), tools.display());
-    let fetched = root.join("target/tools.packages");
+    unpack_into(packages, &tools, &packages.join(", "), rights)?;
+    Ok(programs)
+}
+
+/// Unpacks Debian packages into a folder, without installing them, unless that was done before.
+pub(crate) fn unpack_into(packages: &[&str], folder: &Path, what: &str, rights: Rights) -> Result<()> {
+    let done = folder.join(format!(".{}.unpacked", packages.join("+")));
+    if done.is_file() {
+        return Ok(());
+    }
+    println!("==> unpacking {what} below {}", folder.display());
+    let fetched = folder.join(".packages");
     fs::create_dir_all(&fetched).context("cannot make a folder for packages")?;
     let download = || {
         let mut apt = Command::new("apt-get");
@@ -123,17 +136,18 @@ pub(crate) fn unpack(tool: Unpacked, root: &Path, rights: Rights) -> Result<Path
     if !download() {
         refresh_lists(rights)?;
         if !download() {
-            bail!("cannot get {program}: install {} with your package manager", packages[0]);
+            bail!("cannot get {what}: install {} with your package manager", packages[0]);
         }
     }
     for entry in fs::read_dir(&fetched).context("cannot list the packages")? {
-        step::run("unpacking", Command::new("dpkg-deb").arg("-x").arg(entry?.path()).arg(&tools))?;
+        step::run("unpacking", Command::new("dpkg-deb").arg("-x").arg(entry?.path()).arg(folder))?;
     }
     fs::remove_dir_all(&fetched).context("cannot remove the packages")?;
-    Ok(programs)
+    fs::write(&done, "").context("cannot note that it is unpacked")
 }
 
-fn refresh_lists(rights: Rights) -> Result<()> {
+/// Refreshes apt's lists of packages.
+pub(crate) fn refresh_lists(rights: Rights) -> Result<()> {
     let mut update = rights.command("apt-get");
     step::run("refreshing apt's lists", update.args(["update", "-q"]).stdin(Stdio::null()).stdout(Stdio::null()))
 }
