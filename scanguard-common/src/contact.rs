@@ -115,7 +115,8 @@ impl ContactBit {
 /// The port that stands for a service family: mail clients discover their servers by trying, browsers try both schemes
 /// and the alternative ports, telephones both transports.
 #[inline(always)]
-const fn family(port: u16) -> u16 {
+#[must_use]
+pub const fn family(port: u16) -> u16 {
     match port {
         25 | 110 | 143 | 465 | 587 | 993 | 995 => 25,
         80 | 443 | 8080 | 8443 => 80,

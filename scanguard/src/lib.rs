@@ -25,6 +25,7 @@ pub mod daemon;
 pub mod duration;
 pub mod exit;
 pub mod http;
+pub mod incidents;
 pub mod kernel;
 pub mod known;
 pub mod logins;

@@ -45,6 +45,8 @@ fn exit_codes_and_streams_are_as_documented() {
         (&["confirm", "--socket", "none.sock"], 3, false, true),
         (&["why", "192.0.2.1", "--socket", "none.sock"], 3, false, true),
         (&["explain", "nobody", "--socket", "none.sock"], 2, false, true),
+        (&["incidents", "list", "--state", "half"], 2, false, true),
+        (&["incidents", "show", "first", "--socket", "none.sock"], 2, false, true),
         (&["config", "reload", "--socket", "none.sock"], 3, false, true),
         (&["config", "default"], 0, true, false),
         (&["config", "check", "good.toml"], 0, true, false),

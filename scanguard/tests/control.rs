@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Result, bail};
 use scanguard::api::{
-    Packets, Reloaded, SCHEMA_VERSION, SessionsWatch, Source, SourceList, SourceOrder, SourcesQuery, Status,
-    VerdictCounts,
+    Incident, IncidentList, IncidentsQuery, Packets, Reloaded, SCHEMA_VERSION, SessionsWatch, Source, SourceList,
+    SourceOrder, SourcesQuery, Status, VerdictCounts,
 };
 use scanguard::control::client::{AskError, Client};
 use scanguard::control::server::{Answers, router};
@@ -73,6 +73,14 @@ impl Answers for MadeUp {
         };
         let as_of = "2026-03-01T10:00:00.000Z".into();
         Ok(SourceList { schema_version: SCHEMA_VERSION, as_of, total: limit as u64, sources: vec![source; limit] })
+    }
+
+    async fn incidents(&self, _: IncidentsQuery) -> Result<IncidentList> {
+        bail!("cannot read the file")
+    }
+
+    async fn incident(&self, _: u64) -> Result<Option<Incident>> {
+        bail!("cannot read the file")
     }
 
     async fn operate<W: Wish>(&self, _wish: W) -> Result<W::Answer, OperatorError> {

@@ -4,6 +4,7 @@
 
 mod allow;
 mod block;
+mod incidents;
 mod mode;
 mod pending;
 mod reload;
@@ -20,6 +21,10 @@ pub use allow::{
     AllowAdd, AllowAdded, AllowEntry, AllowList, AllowRemove, AllowRemoved, AllowTest, MOST_ENTRIES, NewAllow,
 };
 pub use block::{BlockAdd, BlockAdded, BlockEntry, BlockList, BlockRemove, BlockRemoved};
+pub use incidents::{
+    Incident, IncidentAnswer, IncidentDeed, IncidentList, IncidentPort, IncidentSessions, IncidentSource,
+    IncidentState, IncidentSummary, IncidentTotals, IncidentsQuery,
+};
 pub use mode::{ModeSet, ModeState};
 pub use pending::{MOST_WHYS, PendingApprove, PendingApproved, PendingDenied, PendingDeny, PendingEntry, PendingList};
 pub use reload::{Change, Reloaded};

@@ -34,6 +34,9 @@ pub struct Why {
     /// Whether a block of it waits for a person.
     #[serde(default)]
     pub pending: Option<WhyPending>,
+    /// The numbers of the incidents that it is or was in, the latest first: `scanguard incidents show` tells them.
+    #[serde(default)]
+    pub incidents: Vec<u64>,
     /// What it was answered while it was a suspect, oldest first: what the daemon still remembers.
     pub answered: Vec<WhyAnswered>,
     /// Its TCP sessions, as far as the kernel still counts them; one entry for each kind of port.

@@ -7,6 +7,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use super::Global;
 use super::output::tell;
+use crate::api::{Incident, IncidentList, IncidentsQuery};
 use crate::config::file::{LoadError, Loaded, load};
 use crate::config::{Config, DEFAULT_SOCKET};
 use crate::control::client::{AskError, Client};
@@ -15,7 +16,8 @@ use crate::exit::{ExitStatus, Failure, OrExit as _};
 use crate::kernel::KernelError;
 use crate::operator::offline::{self, Offline};
 use crate::operator::wish::{Around, Needs, Wish};
-use crate::operator::{OperatorError, facts};
+use crate::operator::{OperatorError, facts, incidents};
+use crate::store::{Store, StoreError};
 
 /// Answers questions, by whoever can.
 pub(super) struct Backend {
@@ -75,6 +77,46 @@ impl Backend {
                 Ok(None) => Err(no_answer(error)),
                 Err(failure) => Err(unusable(failure, error)),
             },
+            result => result.map_err(no_answer),
+        }
+    }
+
+    /// The latest incidents: of the daemon, or without one of what it kept.
+    pub(super) fn incidents(&self, query: IncidentsQuery) -> Result<IncidentList, Failure> {
+        self.kept(
+            async |client| client.incidents(query).await,
+            |store, config| incidents::list(Some(store), &[], &query, &config.key_rules(), SystemTime::now()),
+        )
+    }
+
+    /// All of an incident, likewise.
+    pub(super) fn incident(&self, id: u64) -> Result<Incident, Failure> {
+        let found = self.kept(
+            async |client| client.incident(id).await.map(Some),
+            |store, config| incidents::show(Some(store), None, id, &config.key_rules()),
+        )?;
+        found.ok_or_else(|| refusal(incidents::missing(id)))
+    }
+
+    /// What the daemon answers, or without one what its file of state says.
+    fn kept<T>(
+        &self,
+        question: impl AsyncFnOnce(&Client) -> Result<T, AskError>,
+        read: impl FnOnce(&Store, &Config) -> Result<T, StoreError>,
+    ) -> Result<T, Failure> {
+        let Seat::Daemon(client) = &self.seat else { unreachable!("nothing was asked before") };
+        match self.runtime.block_on(question(client)) {
+            Err(error @ AskError::NoDaemon { .. }) => {
+                let config = self.offline_config(&error)?;
+                // A file that may not be looked at is none.
+                if !config.state.try_exists().unwrap_or(false) {
+                    return Err(no_answer(error));
+                }
+                let read = Store::open(&config.state).and_then(|store| read(&store, config));
+                let answer = read.map_err(|found| unusable(Failure::new(ExitStatus::Failed, found), error))?;
+                tell("no daemon runs: this is what the last one kept");
+                Ok(answer)
+            }
             result => result.map_err(no_answer),
         }
     }
@@ -189,6 +231,14 @@ mod tests {
             anyhow::bail!("it is ill")
         }
 
+        async fn incidents(&self, _: IncidentsQuery) -> anyhow::Result<IncidentList> {
+            anyhow::bail!("it is ill")
+        }
+
+        async fn incident(&self, _: u64) -> anyhow::Result<Option<Incident>> {
+            Ok(None)
+        }
+
         async fn operate<W: Wish>(&self, wish: W) -> Result<W::Answer, OperatorError> {
             let asked = serde_json::to_value(&wish).expect("JSON");
             if W::PATH == AllowAdd::PATH && asked["entries"].is_array() {
@@ -226,6 +276,10 @@ mod tests {
             let backend = Backend::new(global).expect("a backend");
             let failure = backend.ask(async |client| client.reload().await).expect_err("a wrong file");
             assert_eq!(failure.status, ExitStatus::Usage);
+            assert_eq!(
+                backend.incident(7).expect_err("none").to_string(),
+                "there is no incident 7: `scanguard incidents list` shows which there are"
+            );
             assert_eq!(backend.status().expect_err("an ill daemon").status, ExitStatus::Failed);
         });
     }

@@ -6,6 +6,7 @@ mod block;
 mod completions;
 mod config;
 mod detach;
+mod incidents;
 mod man;
 mod mode;
 mod output;
@@ -49,6 +50,7 @@ Examples:
   sudo scanguard why 203.0.113.66             what is done about it, and on what evidence
   sudo scanguard allow add 198.51.100.0/24    never act on these
   sudo scanguard ban 203.0.113.66 --for 7d    block this one
+  sudo scanguard incidents list               scans as a person thinks of them
   sudo scanguard mode enforce --confirm 5m    drop packets; 5 minutes, unless confirmed
   scanguard replay traffic.pcap               what it would have done to captured traffic
   scanguard config default                    a configuration file with every key explained
@@ -87,6 +89,7 @@ enum Verb {
     /// Lift blocks: the same as `block remove`
     Unban(block::Remove),
     Pending(pending::Pending),
+    Incidents(incidents::Incidents),
     Mode(mode::ModeVerb),
     Confirm(mode::ConfirmVerb),
     Replay(replay::ReplayVerb),
@@ -130,6 +133,7 @@ fn execute(global: &Global, verb: Verb) -> Result<ExitStatus, Failure> {
         Verb::Ban(verb) => verb.execute(global, output),
         Verb::Unban(verb) => verb.execute(global, output),
         Verb::Pending(verb) => verb.execute(global, output),
+        Verb::Incidents(verb) => verb.execute(global, output),
         Verb::Mode(verb) => verb.execute(global, output),
         Verb::Confirm(verb) => verb.execute(global, output),
         Verb::Replay(verb) => verb.execute(global, output),
@@ -166,7 +170,8 @@ mod tests {
         command.build();
         let mut help = command.render_long_help().to_string();
         let verbs = "run, status, sources, sources list, why, allow, allow add, allow remove, allow list, allow test, \
-                     allow import, allow export, block, block add, block remove, block list, ban, unban, pending, pending list, pending approve, pending deny, mode, confirm, replay, \
+                     allow import, allow export, block, block add, block remove, block list, ban, unban, pending, pending list, pending approve, pending deny, \
+                     incidents, incidents list, incidents show, mode, confirm, replay, \
                      config, config reload, detach, completions, man";
         for path in verbs.split(", ") {
             let path: Vec<&str> = path.split(' ').collect();

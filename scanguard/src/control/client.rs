@@ -13,8 +13,8 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-use super::{RELOAD, SOURCES, STATUS};
-use crate::api::{Refusal, Reloaded, SourceList, SourcesQuery, Status};
+use super::{INCIDENTS, RELOAD, SOURCES, STATUS};
+use crate::api::{Incident, IncidentList, IncidentsQuery, Refusal, Reloaded, SourceList, SourcesQuery, Status};
 use crate::operator::OperatorError;
 use crate::operator::wish::{Kind, Wish};
 
@@ -88,6 +88,23 @@ impl Client {
         let sort =
             clap::ValueEnum::to_possible_value(&sort).map(|value| value.get_name().to_owned()).unwrap_or_default();
         self.get(&format!("{SOURCES}?sort={sort}&limit={limit}")).await
+    }
+
+    /// The latest incidents.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn incidents(&self, query: IncidentsQuery) -> Result<IncidentList, AskError> {
+        let query = serde_urlencoded::to_string(query).map_err(|error| self.garbled(error))?;
+        self.get(&format!("{INCIDENTS}?{query}")).await
+    }
+
+    /// All of an incident.
+    ///
+    /// # Errors
+    /// When there is no answer, or no such incident.
+    pub async fn incident(&self, id: u64) -> Result<Incident, AskError> {
+        self.get(&format!("{INCIDENTS}/{id}")).await
     }
 
     /// Asks for something to be done.

@@ -10,6 +10,7 @@
 //! |---|---|
 //! | `GET /v1/status` | [`crate::api::Status`] |
 //! | `GET /v1/sources?sort=&limit=` | [`crate::api::SourceList`] |
+//! | `GET /v1/incidents?since_s=&state=&limit=`, `GET /v1/incidents/{id}` | [`crate::api::IncidentList`], [`crate::api::Incident`] |
 //! | `GET /v1/allow`, `GET /v1/allow/test?address=` | [`crate::api::AllowList`], [`crate::api::AllowTest`] |
 //! | `POST /v1/allow`, `POST /v1/allow/remove` | [`crate::api::AllowAdded`], [`crate::api::AllowRemoved`] |
 //! | `GET /v1/block` | [`crate::api::BlockList`] |
@@ -32,5 +33,7 @@ mod tests;
 pub const STATUS: &str = "/v1/status";
 /// Path of the route that answers [`crate::api::SourceList`].
 pub const SOURCES: &str = "/v1/sources";
+/// Path of the route that answers [`crate::api::IncidentList`]; below it is one for each incident.
+pub const INCIDENTS: &str = "/v1/incidents";
 /// Path of the route that answers [`crate::api::Reloaded`].
 pub const RELOAD: &str = "/v1/config/reload";

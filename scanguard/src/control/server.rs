@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 use axum::body::{Body, Bytes};
-use axum::extract::rejection::{JsonRejection, QueryRejection};
-use axum::extract::{DefaultBodyLimit, Query, State};
+use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
+use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodRouter, get, post};
@@ -16,15 +16,15 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tracing::info;
 
-use super::{RELOAD, SOURCES, STATUS};
+use super::{INCIDENTS, RELOAD, SOURCES, STATUS};
 use crate::api::{
-    Address, AllowAdd, AllowList, AllowRemove, AllowTest, BlockAdd, BlockList, BlockRemove, Confirm, ModeSet,
-    ModeState, Nothing, PendingApprove, PendingDeny, PendingList, Refusal, RefusalCode, Reloaded, SourceList,
-    SourcesQuery, Status, Why,
+    Address, AllowAdd, AllowList, AllowRemove, AllowTest, BlockAdd, BlockList, BlockRemove, Confirm, Incident,
+    IncidentList, IncidentsQuery, ModeSet, ModeState, Nothing, PendingApprove, PendingDeny, PendingList, Refusal,
+    RefusalCode, Reloaded, SourceList, SourcesQuery, Status, Why,
 };
 use crate::http::Peer;
-use crate::operator::OperatorError;
 use crate::operator::wish::Wish;
+use crate::operator::{OperatorError, incidents as told};
 
 /// Lists of at most this many sources (some 250 bytes each) are not counted as long ones.
 const SHORT_LIST: usize = 1000;
@@ -40,6 +40,10 @@ pub trait Answers: Send + Sync + 'static {
     fn status(&self) -> impl Future<Output = Result<Status>> + Send;
     /// What was counted per source.
     fn sources(&self, query: SourcesQuery) -> impl Future<Output = Result<SourceList>> + Send;
+    /// The latest incidents.
+    fn incidents(&self, query: IncidentsQuery) -> impl Future<Output = Result<IncidentList>> + Send;
+    /// All of an incident, if there is such a one.
+    fn incident(&self, id: u64) -> impl Future<Output = Result<Option<Incident>>> + Send;
     /// Does what an operator asks for.
     fn operate<W: Wish>(&self, wish: W) -> impl Future<Output = Result<W::Answer, OperatorError>> + Send;
     /// Reads the configuration anew.
@@ -65,6 +69,8 @@ pub fn router<A: Answers>(answers: Arc<A>) -> Router {
     Router::new()
         .route(STATUS, get(status::<A>))
         .route(SOURCES, get(sources::<A>))
+        .route(INCIDENTS, get(incidents::<A>))
+        .route(&format!("{INCIDENTS}/{{id}}"), get(incident::<A>))
         .route(
             AllowAdd::PATH,
             read::<A, Nothing<AllowList>>().merge(change::<A, AllowAdd>()).layer(DefaultBodyLimit::max(LIST_BYTES)),
@@ -122,6 +128,30 @@ async fn sources<A: Answers>(
             ([(header::CONTENT_TYPE, "application/json")], body).into_response()
         }
         Err(error) => failed(&error),
+    }
+}
+
+async fn incidents<A: Answers>(
+    State(control): State<Control<A>>,
+    query: Result<Query<IncidentsQuery>, QueryRejection>,
+) -> Response {
+    match query {
+        Ok(Query(query)) => match control.answers.incidents(query).await {
+            Ok(list) => Json(list).into_response(),
+            Err(error) => failed(&error),
+        },
+        Err(rejection) => refuse(StatusCode::BAD_REQUEST, RefusalCode::Usage, rejection.body_text()),
+    }
+}
+
+async fn incident<A: Answers>(State(control): State<Control<A>>, id: Result<Path<u64>, PathRejection>) -> Response {
+    match id {
+        Ok(Path(id)) => match control.answers.incident(id).await {
+            Ok(Some(incident)) => Json(incident).into_response(),
+            Ok(None) => answer::<()>(Err(told::missing(id))),
+            Err(error) => failed(&error),
+        },
+        Err(rejection) => refuse(StatusCode::BAD_REQUEST, RefusalCode::Usage, rejection.body_text()),
     }
 }
 

@@ -12,7 +12,9 @@ use tokio::net::UnixStream;
 use super::client::{AskError, Client};
 use super::server::{Answers, router};
 use super::socket::{SocketFile, claim};
-use crate::api::{MOST_ENTRIES, ModeSet, Reloaded, SourceList, SourcesQuery, Status};
+use crate::api::{
+    Incident, IncidentList, IncidentsQuery, MOST_ENTRIES, ModeSet, Reloaded, SourceList, SourcesQuery, Status,
+};
 use crate::http;
 use crate::operator::OperatorError;
 use crate::operator::wish::Wish;
@@ -31,6 +33,14 @@ impl Answers for MadeUp {
     /// Long lists take for ever.
     async fn sources(&self, _: SourcesQuery) -> anyhow::Result<SourceList> {
         pending().await
+    }
+
+    async fn incidents(&self, query: IncidentsQuery) -> anyhow::Result<IncidentList> {
+        Ok(IncidentList { total: query.limit as u64 + query.since_s.unwrap_or(0), ..IncidentList::default() })
+    }
+
+    async fn incident(&self, id: u64) -> anyhow::Result<Option<Incident>> {
+        Ok((id == 7).then(Incident::default))
     }
 
     async fn operate<W: Wish>(&self, wish: W) -> Result<W::Answer, OperatorError> {
@@ -141,6 +151,21 @@ async fn what_is_read_arrives_as_it_was_asked() {
         let (status, answer) = served.get(request).await;
         assert_eq!(status, 403, "{request}: {answer}");
         assert_eq!(served.asked(), [(path, wish)]);
+    }
+}
+
+#[tokio::test]
+async fn incidents_are_listed_as_asked_for_and_told_one_by_one() {
+    let served = serve(refused);
+    let client = Client::new(&served.socket);
+    let query = IncidentsQuery { since_s: Some(60), limit: 3, ..IncidentsQuery::default() };
+    assert_eq!(client.incidents(query).await.expect("a list").total, 63);
+    assert_eq!(client.incident(7).await.expect("an incident"), Incident::default());
+    let error = client.incident(8).await.expect_err("there is none");
+    assert!(matches!(&error, AskError::Refused(OperatorError::NotFound(_))), "{error}");
+    for path in ["/v1/incidents?limit=x", "/v1/incidents?state=half", "/v1/incidents?colour=red", "/v1/incidents/x"] {
+        let (status, answer) = served.get(path).await;
+        assert!(status == 400 && answer.contains("\"usage\""), "{path}: {status} {answer}");
     }
 }
 

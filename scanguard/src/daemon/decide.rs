@@ -8,6 +8,7 @@ use scanguard_common::source::SourceKey;
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
+use super::incidents::Recorder;
 use super::live::Live;
 use crate::config::Blocks;
 use crate::duration;
@@ -49,6 +50,7 @@ pub(super) struct Decider {
     shared: Vec<IpNetwork>,
     told: mpsc::Receiver<Told>,
     informant: Informant,
+    recorder: Recorder,
     live: Live,
     /// Whether decoys were completed that are not kept yet, and when they were last.
     decoys_unkept: bool,
@@ -57,7 +59,7 @@ pub(super) struct Decider {
 
 impl Decider {
     /// Takes up where an earlier daemon left.
-    pub(super) fn start(desk: &Desk, settings: Blocks, shared: Vec<IpNetwork>, live: Live) -> Self {
+    pub(super) fn start(desk: &Desk, settings: Blocks, shared: Vec<IpNetwork>, recorder: Recorder, live: Live) -> Self {
         let (sender, told) = mpsc::channel(QUEUE);
         let history = desk.recurrences().into_iter().filter_map(|KeptRecurrence { source, ended, times }| {
             Some(KeptEnd { source: desk.source_named(&source).ok()?, ended: Clock(ended), times })
@@ -78,6 +80,7 @@ impl Decider {
             shared,
             told,
             informant: Informant(sender),
+            recorder,
             live,
             decoys_unkept: false,
             decoys_kept: None,
@@ -124,6 +127,7 @@ impl Decider {
         let mut changed = false;
         for action in actions {
             self.live.decided(action.labels());
+            self.recorder.note_action(&action);
             match action {
                 Action::Block { source, scope, lasts, reason, .. } => {
                     let Some(until) = now.checked_add(lasts) else { continue };

@@ -12,6 +12,7 @@ use tokio::sync::mpsc;
 use tracing::{debug, error, info, warn};
 
 use super::decide::Informant;
+use super::incidents::Recorder;
 use super::memory::Memory;
 use super::ports::{Sighting, Sightings};
 use crate::kernel::EventStream;
@@ -26,6 +27,7 @@ pub(super) struct Hearers {
     pub(super) sightings: Sightings,
     pub(super) memory: Memory,
     pub(super) informant: Informant,
+    pub(super) recorder: Recorder,
     /// Sources that may have worked on a restricted port.
     pub(super) workers: mpsc::Sender<SourceKey>,
     /// The score of a block, which a new configuration may change.
@@ -53,7 +55,8 @@ pub(super) async fn drain(mut events: EventStream, hearers: Arc<Hearers>) {
 }
 
 fn tell(event: &Event, hearers: &Hearers) {
-    let Hearers { keys, sightings, memory, informant, workers, cap } = hearers;
+    let Hearers { keys, sightings, memory, informant, recorder, workers, cap } = hearers;
+    recorder.note(event);
     let asked = ContactKind::from_u8(event.asked).map_or("unknown", ContactKind::label);
     let outcome = Outcome::from_u8(event.outcome).map_or("unknown", Outcome::label);
     let score = f64::from(event.score) / f64::from(scanguard_common::score::UNITS_PER_NAT);

@@ -8,6 +8,7 @@
 //! | `interfaces` | keeps the program on the interfaces that are to be guarded |
 //! | `jobs` | hands work to the one task that owns the operator's desk |
 //! | `decide` | carries the policy out |
+//! | `incidents` | feeds, tells and keeps incidents |
 //! | `reload` | reads the configuration anew |
 //! | `signals` | what signals ask for |
 //! | `live` | what changes while it runs, for the listeners to show |
@@ -27,6 +28,7 @@ mod census;
 mod decide;
 mod events;
 mod health;
+mod incidents;
 mod interfaces;
 mod jobs;
 mod keeper;

@@ -8,6 +8,7 @@ use std::time::{Instant, SystemTime};
 use anyhow::Context as _;
 
 use super::census::Census;
+use super::incidents::Recorder;
 use super::interfaces::Guarded;
 use super::live::{Live, State};
 use super::memory::Memory;
@@ -72,6 +73,7 @@ pub fn offline_status(config: &Config) -> Result<Option<Status>, Failure> {
             live,
             jobs: None,
             memory: Memory::default(),
+            recorder: Recorder::start(None, desk.read_tables().config().keys),
             forwards: Arc::new(AtomicBool::new(NetSettings::read().is_ok_and(|settings| settings.forwards))),
             kept: true,
             started: Instant::now(),

@@ -17,6 +17,7 @@ use super::addresses::OwnAddresses;
 use super::census::Census;
 use super::decide::Decider;
 use super::events::Hearers;
+use super::incidents::Recorder;
 use super::interfaces::Interfaces;
 use super::jobs::{Hands, Job, Jobs};
 use super::live::{Live, State};
@@ -110,6 +111,7 @@ struct Daemon {
     desk: Desk,
     program: Program,
     decider: Decider,
+    recorder: Recorder,
     ports: PortWatch,
     addresses: OwnAddresses,
     interfaces: Interfaces,
@@ -177,7 +179,9 @@ async fn daemon(config: Config, options: Options) -> Result<(), Failure> {
         fronted: None,
         decisions: std::collections::BTreeMap::new(),
     })?;
-    let decider = Decider::start(&desk, config.blocks, config.sources.shared.clone(), live.clone());
+    let recorder = block_in_place(|| Recorder::start(desk.store(), config.key_rules()));
+    let shared = config.sources.shared.clone();
+    let decider = Decider::start(&desk, config.blocks, shared, recorder.clone(), live.clone());
     let (memory, cap) = (Memory::default(), Arc::new(AtomicU32::new(config.score.rules().cap)));
     let (ask, jobs) = Jobs::new();
     let (workers, worked) = mpsc::channel(WORKED);
@@ -186,6 +190,7 @@ async fn daemon(config: Config, options: Options) -> Result<(), Failure> {
         live: live.clone(),
         jobs: Some(ask),
         memory: memory.clone(),
+        recorder: recorder.clone(),
         forwards: ports.forwards(),
         kept: config.keep,
         started: Instant::now(),
@@ -198,12 +203,14 @@ async fn daemon(config: Config, options: Options) -> Result<(), Failure> {
         sightings: ports.sightings(),
         memory,
         informant: decider.informant(),
+        recorder: recorder.clone(),
         workers,
         cap: Arc::clone(&cap),
     });
     let mut tasks = JoinSet::new();
     tasks.spawn(named("events", events::drain(events, Arc::clone(&hearers))));
     tasks.spawn(named("proofs", events::drain(proofs, hearers)));
+    tasks.spawn(named("incidents", recorder.clone().run()));
     tasks.spawn(named("control", serve_control(control_listener, Arc::clone(&view))));
     if let Some(listener) = metrics_listener {
         tasks.spawn(named("metrics", http::serve(listener, metrics::server::router(view))));
@@ -217,6 +224,7 @@ async fn daemon(config: Config, options: Options) -> Result<(), Failure> {
         desk,
         program,
         decider,
+        recorder,
         ports,
         addresses,
         interfaces,
@@ -387,8 +395,9 @@ impl Daemon {
 
     async fn stop(mut self) {
         self.meet_all(); // What was counted since, before it goes.
-        let Self { mut tasks, desk, program, ports, config, socket_file, .. } = self;
+        let Self { mut tasks, recorder, desk, program, ports, config, socket_file, .. } = self;
         tasks.shutdown().await;
+        block_in_place(|| recorder.tick()); // What was heard last.
         drop(desk);
         program.leave();
         ports.stop().await;

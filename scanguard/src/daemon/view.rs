@@ -1,8 +1,8 @@
 //! What the listeners show, from counters, census and interfaces.
 
 use std::cmp::Reverse;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Result, anyhow};
@@ -16,20 +16,21 @@ use scanguard_common::verdict::Scope;
 
 use super::census::{Census, Snapshot};
 use super::health::{Facts, warnings};
+use super::incidents::Recorder;
 use super::interfaces::Guarded;
 use super::jobs::{Hands, Jobs};
 use super::live::Live;
 use super::memory::Memory;
 use crate::api::{
-    BlockEntry, Interface, MOST_WHYS, MapFill, Packets, Reloaded, SCHEMA_VERSION, Source, SourceList, SourceOrder,
-    SourcesQuery, Status, VerdictCounts, Warning, timestamp,
+    BlockEntry, Incident, IncidentList, IncidentsQuery, Interface, MOST_WHYS, MapFill, Packets, Reloaded,
+    SCHEMA_VERSION, Source, SourceList, SourceOrder, SourcesQuery, Status, VerdictCounts, Warning, timestamp,
 };
 use crate::control::server::Answers;
 use crate::kernel::{Counters, MapUse, Readings, clock, link};
 use crate::metrics::sample::Sample;
 use crate::metrics::server::Sampler;
 use crate::operator::wish::{Around, Needs, Wish};
-use crate::operator::{Desk, OperatorError, Remembered, facts};
+use crate::operator::{Desk, OperatorError, Remembered, facts, incidents};
 
 /// How long a scrape waits for the table of sources to be read anew before it takes the last reading.
 const SCRAPE_PATIENCE: Duration = Duration::from_millis(50);
@@ -40,6 +41,8 @@ pub(super) struct View {
     /// The way to the desk; none without a daemon.
     pub(super) jobs: Option<Jobs>,
     pub(super) memory: Memory,
+    /// None without a daemon.
+    pub(super) recorder: Recorder,
     /// Whether this host forwards packets for others.
     pub(super) forwards: Arc<AtomicBool>,
     /// Whether the kernel part goes on without a daemon.
@@ -176,12 +179,32 @@ impl Answers for View {
         Ok(list.await?)
     }
 
+    async fn incidents(&self, query: IncidentsQuery) -> Result<IncidentList> {
+        let recorder = self.recorder.clone();
+        let list = tokio::task::spawn_blocking(move || {
+            let open = recorder.open();
+            let store = recorder.store().map(|store| store.lock().unwrap_or_else(PoisonError::into_inner));
+            incidents::list(store.as_deref(), &open, &query, recorder.keys(), SystemTime::now())
+        });
+        Ok(list.await??)
+    }
+
+    async fn incident(&self, id: u64) -> Result<Option<Incident>> {
+        let recorder = self.recorder.clone();
+        let found = tokio::task::spawn_blocking(move || {
+            let open = recorder.record(id);
+            let store = recorder.store().map(|store| store.lock().unwrap_or_else(PoisonError::into_inner));
+            incidents::show(store.as_deref(), open, id, recorder.keys())
+        });
+        Ok(found.await??)
+    }
+
     async fn operate<W: Wish>(&self, wish: W) -> Result<W::Answer, OperatorError> {
         let Some(jobs) = &self.jobs else {
             return Err(OperatorError::Failed(anyhow!("no daemon runs")));
         };
         let mut around = self.around(&wish).await;
-        let memory = self.memory.clone();
+        let (memory, recorder) = (self.memory.clone(), self.recorder.clone());
         jobs.ask(move |Hands { desk, decider }| {
             let remembered = |desk: &Desk, source: &SourceKey| Remembered {
                 evidence: memory.of(source),
@@ -189,6 +212,7 @@ impl Answers for View {
                 proof: memory.proofs_of(source),
                 is_watched: true,
                 policy: decider.explain(desk, source),
+                incident: recorder.of_source(source),
             };
             match (W::NEEDS, wish.address()) {
                 (Needs::Memory, Some(address)) => {
@@ -218,8 +242,13 @@ impl Sampler for View {
         let counters = self.counters().await?;
         let snapshot = self.census.take_within(SCRAPE_PATIENCE).await?;
         let interfaces = self.interfaces().await;
+        let recorder = self.recorder.clone();
+        let incidents = tokio::task::spawn_blocking(move || recorder.tally()).await?;
         let state = self.live.read().clone();
         Ok(Sample {
+            incidents: incidents.opened,
+            incidents_open: incidents.open,
+            incident_events_lost: incidents.lost,
             decisions: state.decisions.into_iter().collect(),
             decision_seconds: Some(self.live.decision_seconds()),
             drift: state.drift,

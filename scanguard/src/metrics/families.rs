@@ -62,6 +62,7 @@ fn read(sample: &Sample) -> Vec<MetricFamily> {
         ..
     } = sample;
     let Sample { decisions, decision_seconds, drift, repairs, breaker_open, pending, .. } = sample;
+    let Sample { incidents, incidents_open, .. } = sample;
     let verdict_labels = || {
         verdicts.iter().map(|(level, reason, mode, count)| {
             (vec![("level", level.label()), ("reason", reason.label()), ("mode", mode.label())], count)
@@ -99,7 +100,11 @@ fn read(sample: &Sample) -> Vec<MetricFamily> {
         counter(
             "events_lost_total",
             "Events that found the ring buffer full. Counters lose nothing by it.",
-            [(vec![("ring", "events")], *events_lost), (vec![("ring", "proofs")], *proofs_lost)],
+            [
+                (vec![("ring", "events")], *events_lost),
+                (vec![("ring", "proofs")], *proofs_lost),
+                (vec![("ring", "incidents")], sample.incident_events_lost),
+            ],
         ),
         counter(
             "challenges_total",
@@ -142,6 +147,12 @@ fn read(sample: &Sample) -> Vec<MetricFamily> {
             "What the policy decided, by action and reason.",
             decisions.iter().map(|((action, reason), count)| (vec![("action", *action), ("reason", *reason)], *count)),
         ),
+        counter(
+            "incidents_total",
+            "Incidents that opened since the daemon started, by kind.",
+            incidents.iter().map(|(kind, count)| (vec![("kind", kind.label())], *count)),
+        ),
+        gauge("incidents_open", "Incidents that are open.", [(Vec::new(), *incidents_open)]),
         gauge(
             "enforcement_drift",
             "Entries of the kernel's tables that differed from what they should be when last compared.",

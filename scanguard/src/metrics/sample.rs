@@ -11,6 +11,7 @@ use scanguard_common::reason::{Level, Mode, Reason};
 use scanguard_common::verdict::Scope;
 
 use crate::api::{Interface, MapFill};
+use crate::incidents::Kind;
 use crate::kernel::Counters;
 
 /// The numbers of one moment.
@@ -47,6 +48,12 @@ pub struct Sample {
     pub breaker_open: bool,
     /// Blocks that wait for a person.
     pub pending: u64,
+    /// Incidents opened since the daemon started, by kind.
+    pub incidents: Vec<(Kind, u64)>,
+    /// Incidents that are open.
+    pub incidents_open: u64,
+    /// Events that came too fast to be heard of by incidents.
+    pub incident_events_lost: u64,
     /// How long ago the daemon told the kernel part that it lives.
     pub heartbeat: Duration,
     /// How full the tables are.
@@ -108,6 +115,9 @@ impl Default for Sample {
             repairs: Vec::new(),
             breaker_open: false,
             pending: 0,
+            incidents: Vec::new(),
+            incidents_open: 0,
+            incident_events_lost: 0,
             heartbeat: Duration::ZERO,
             maps: Vec::new(),
             interfaces: Vec::new(),

@@ -163,6 +163,12 @@ impl Desk {
         desk
     }
 
+    /// The store, for others who keep something in it.
+    #[must_use]
+    pub fn store(&self) -> Option<SharedStore> {
+        self.store.clone()
+    }
+
     /// The maps, for those who keep other parts of them true.
     pub fn tables(&mut self) -> &mut Tables {
         &mut self.tables

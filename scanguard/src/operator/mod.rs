@@ -6,6 +6,7 @@
 //! | `allow`, `block`, `mode`, `pending`, `why` | what can be asked |
 //! | [`wish`] | the same as types: route, question, answer |
 //! | `standing` | what is known of a source when a block is decided on |
+//! | [`incidents`] | scans as a person thinks of them |
 //! | `expiry` | what ends by itself |
 //! | `kept` | reads and writes the store |
 //! | [`facts`] | what must be known of the host before something is blocked |
@@ -18,6 +19,7 @@ mod desk;
 pub mod error;
 mod expiry;
 pub mod facts;
+pub mod incidents;
 mod kept;
 mod mode;
 pub mod offline;

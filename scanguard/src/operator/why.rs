@@ -1,5 +1,6 @@
 //! Everything behind what is done about a source: the answer to "why?".
 
+use std::sync::PoisonError;
 use std::time::SystemTime;
 
 use scanguard_common::class::PortClass;
@@ -9,10 +10,12 @@ use scanguard_common::record::SourceRecord;
 use scanguard_common::score::{ScoreRules, UNITS_PER_NAT};
 use scanguard_common::session::SessionRecord;
 use scanguard_common::source::{KeyRules, SourceKey};
+use tracing::warn;
 
 use super::block::entry;
 use super::desk::Desk;
 use super::error::OperatorError;
+use super::incidents;
 use super::people::seconds;
 use crate::api::{
     Evidence, SCHEMA_VERSION, Why, WhyAllow, WhyAnswered, WhyKnown, WhyPending, WhyProof, WhyScore, WhySessions,
@@ -33,6 +36,8 @@ pub struct Remembered {
     pub answered: Vec<WhyAnswered>,
     /// What proves that it is really there, oldest first.
     pub proof: Vec<WhyProof>,
+    /// The open incident that it is in.
+    pub incident: Option<u64>,
     /// Whether there is a daemon to remember.
     pub is_watched: bool,
     /// What the policy says of it: a sentence each.
@@ -92,6 +97,7 @@ impl Desk {
             evidence_forgotten: failures.saturating_sub(counted),
             allow: WhyAllow { matched: allow.is_some(), entry: allow },
             known: self.why_known(&source, now_ns),
+            incidents: self.incidents_of(&source, remembered.incident),
             proof: remembered.proof,
             pending: self.question(&source).map(|question| WhyPending {
                 scope: question.scope.label().to_owned(),
@@ -123,6 +129,15 @@ impl Desk {
         }
         why.next_step = next_step(&why, self.mode.mode, remembered.is_watched);
         Ok(why)
+    }
+
+    /// The numbers of its incidents. Without the store it is the open one.
+    fn incidents_of(&self, source: &SourceKey, open: Option<u64>) -> Vec<u64> {
+        let store = self.store.as_ref().map(|store| store.lock().unwrap_or_else(PoisonError::into_inner));
+        incidents::of_source(store.as_deref(), open, source).unwrap_or_else(|error| {
+            warn!(%error, "incidents of before cannot be read");
+            open.into_iter().collect()
+        })
     }
 
     fn why_known(&self, source: &SourceKey, now_ns: u64) -> WhyKnown {

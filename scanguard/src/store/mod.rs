@@ -6,6 +6,7 @@
 //! | `opened` | ports that were open, and when last |
 //! | `decisions` | what was decided about sources: the allowlist, blocks, the mode |
 //! | `questions` | what waits for a person, and decoys that may become proof |
+//! | `incidents` | scans as a person thinks of them |
 //! | `people` | who has worked here, and what answered without a socket here |
 //! | `facts` | single facts by name |
 //! | `error` | why there is no memory |
@@ -15,6 +16,7 @@
 mod decisions;
 mod error;
 mod facts;
+mod incidents;
 mod opened;
 mod people;
 mod questions;
@@ -31,6 +33,7 @@ use rusqlite::{Connection, OpenFlags};
 pub use decisions::{KeptAllow, KeptBlock, KeptMode, KeptRecurrence};
 pub use error::StoreError;
 use error::sqlite;
+pub use incidents::IncidentQuery;
 pub use opened::Opened;
 pub use questions::{KeptDecoy, KeptDenial, KeptQuestion};
 

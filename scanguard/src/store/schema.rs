@@ -94,6 +94,76 @@ const STEPS: &[&str] = &[
         PRIMARY KEY (source, port)
     ) STRICT, WITHOUT ROWID;
 ",
+    "
+    -- Times are Unix time in milliseconds; protocols, outcomes, answers and classes are numbers of the enums of scanguard-common.
+    CREATE TABLE incident (
+        id INTEGER NOT NULL PRIMARY KEY CHECK (id > 0),
+        cause TEXT NOT NULL,
+        subject BLOB CHECK (length(subject) = 16), -- the source or network; none of a campaign
+        first INTEGER NOT NULL CHECK (first >= 0),
+        last INTEGER NOT NULL CHECK (last >= 0),
+        opened INTEGER NOT NULL CHECK (opened >= 0),
+        closed INTEGER CHECK (closed >= 0), -- none while it is open
+        part_of INTEGER, -- the incident that it turned out to be a part of
+        sources INTEGER NOT NULL,
+        contacts INTEGER NOT NULL,
+        failures INTEGER NOT NULL,
+        before_suspicion INTEGER NOT NULL,
+        answers INTEGER NOT NULL,
+        decoys INTEGER NOT NULL,
+        sessions INTEGER NOT NULL,
+        worked INTEGER NOT NULL,
+        ports_unlisted INTEGER NOT NULL,
+        events_lost INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE incident_source (
+        incident INTEGER NOT NULL,
+        source BLOB NOT NULL CHECK (length(source) = 16),
+        contacts INTEGER NOT NULL,
+        failures INTEGER NOT NULL,
+        first INTEGER NOT NULL,
+        last INTEGER NOT NULL,
+        PRIMARY KEY (incident, source)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX incident_by_source ON incident_source (source, incident);
+    CREATE TABLE incident_port (
+        incident INTEGER NOT NULL,
+        asked INTEGER NOT NULL,
+        port INTEGER NOT NULL CHECK (port BETWEEN 0 AND 65535),
+        outcome INTEGER NOT NULL,
+        contacts INTEGER NOT NULL,
+        PRIMARY KEY (incident, asked, port, outcome)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE incident_answer (
+        incident INTEGER NOT NULL,
+        asked INTEGER NOT NULL,
+        port INTEGER NOT NULL CHECK (port BETWEEN 0 AND 65535),
+        answer INTEGER NOT NULL,
+        answers INTEGER NOT NULL,
+        PRIMARY KEY (incident, asked, port, answer)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE incident_session (
+        incident INTEGER NOT NULL,
+        class INTEGER NOT NULL,
+        port INTEGER NOT NULL CHECK (port BETWEEN 0 AND 65535),
+        sessions INTEGER NOT NULL,
+        ended INTEGER NOT NULL,
+        worked INTEGER NOT NULL,
+        bytes_in INTEGER NOT NULL,
+        bytes_out INTEGER NOT NULL,
+        PRIMARY KEY (incident, class, port)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE incident_deed (
+        incident INTEGER NOT NULL,
+        action TEXT NOT NULL, -- conceal, or an action of the policy
+        scope TEXT NOT NULL, -- of a block, else empty
+        reason TEXT NOT NULL,
+        times INTEGER NOT NULL CHECK (times > 0),
+        first INTEGER NOT NULL,
+        last INTEGER NOT NULL,
+        PRIMARY KEY (incident, action, scope, reason)
+    ) STRICT, WITHOUT ROWID;
+",
 ];
 
 /// The newest version.

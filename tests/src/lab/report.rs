@@ -54,6 +54,8 @@ pub struct Special {
     pub steered: Option<Steered>,
     /// What a load balancer made of backends that are gone.
     pub balanced: Option<Balanced>,
+    /// What incidents the defender told of.
+    pub incidents: Option<Incidents>,
     /// What was sent to somebody in whose name others sent.
     pub reflect: Option<Reflect>,
 }
@@ -80,6 +82,21 @@ pub struct Balanced {
     pub requests: u64,
     /// How many of them it took for alive in the end, as it says.
     pub up: u64,
+}
+
+/// What incidents the defender told of.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Incidents {
+    /// How many there are, parts of others left out.
+    pub listed: u64,
+    /// Of these, campaigns.
+    pub campaigns: u64,
+    /// Sources in all of them.
+    pub sources: u64,
+    /// First contacts in all of them.
+    pub contacts: u64,
+    /// Lines in the log that say that one opens.
+    pub alarms: u64,
 }
 
 /// What was sent to a victim, counted on the edge's link. Bytes are those of IP packets.
@@ -310,7 +327,7 @@ const DECISION_TARGET_MS: u64 = 5;
 
 impl fmt::Display for Special {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { decision_ms, restricted_after_ms, decoys_completed, steered, balanced, reflect } = self;
+        let Self { decision_ms, restricted_after_ms, decoys_completed, steered, balanced, incidents, reflect } = self;
         let mut line = |name: &str, value: String| writeln!(formatter, "  {name:<38}{value:>8}");
         if let Some(took) = decision_ms {
             line("from deciding ACK to block", format!("{took:.2} ms (target {DECISION_TARGET_MS} ms)"))?;
@@ -331,6 +348,12 @@ impl fmt::Display for Special {
             line("  checks of them", checks.to_string())?;
             line("  requests sent to them", requests.to_string())?;
             line("  taken for alive", up.to_string())?;
+        }
+        if let Some(Incidents { listed, campaigns, sources, contacts, alarms }) = incidents {
+            line("incidents", format!("{listed} ({campaigns} campaigns)"))?;
+            line("  sources in them", sources.to_string())?;
+            line("  contacts", contacts.to_string())?;
+            line("  alarms", alarms.to_string())?;
         }
         if let Some(reflect) = reflect {
             let Reflect { packets_in, bytes_in, packets_out, bytes_out, .. } = reflect;

@@ -3,6 +3,7 @@
 mod allow;
 mod block;
 mod human;
+mod incidents;
 mod mode;
 mod pending;
 mod reload;
@@ -16,6 +17,7 @@ use anstyle::{AnsiColor, Style};
 
 pub use allow::{allow_added, allow_list, allow_removed, allow_test};
 pub use block::{block_added, block_removed, blocks};
+pub use incidents::{incident, incidents};
 pub use mode::{confirmed, mode, mode_changed};
 pub use pending::{approved, denied, pending};
 pub use reload::reloaded;

@@ -51,6 +51,8 @@ fn write(why: &Why, paint: Paint, text: &mut String) -> fmt::Result {
         allow.entry.as_ref().map_or_else(|| "It is not on it.".to_owned(), |entry| format!("By {}.", by(entry)));
     section(text, "Allowlist", &[on_the_list], paint)?;
     let proof: Vec<String> = why.proof.iter().map(proof_line).collect();
+    let incidents: Vec<String> =
+        why.incidents.iter().map(|id| format!("Incident {id}: `scanguard incidents show {id}`.")).collect();
     let answered: Vec<String> = why.answered.iter().map(answered).collect();
     let sessions: Vec<String> = why.sessions.iter().map(sessions).chain(known(&why.known)).collect();
     for (heading, lines) in [
@@ -58,6 +60,7 @@ fn write(why: &Why, paint: Paint, text: &mut String) -> fmt::Result {
         ("Proof that the address is real", &proof),
         ("What it was answered as a suspect", &answered),
         ("Sessions", &sessions),
+        ("Incidents", &incidents),
     ] {
         section(text, heading, lines, paint)?;
     }
@@ -215,6 +218,7 @@ mod tests {
             score: WhyScore { value: 4.6, conceal_at: 4.5, block_at: 9.0, step: 1.5, half_life_s: 600 },
             evidence: vec![evidence(443, 0.0, 0.0), evidence(23, 1.5, 1.5), evidence(8080, 1.5, 3.0)],
             evidence_forgotten: 1,
+            incidents: vec![12, 7],
             attempts: 1_004,
             contacts: 4,
             first_seen: Some("2026-03-01T12:00:00.000Z".into()),

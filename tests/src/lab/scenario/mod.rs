@@ -2,6 +2,7 @@
 //! [`ALL`].
 
 mod balancer;
+mod botnet;
 mod containers;
 mod customers_only;
 mod framing;
@@ -64,6 +65,7 @@ pub const ALL: &[Scenario] = &[
     proof::NAT_SHARED,
     proof::GUESS,
     proof::FLOOD,
+    botnet::SCENARIO,
     framing_admin::SCENARIO,
     udp_peers::SCENARIO,
     tfo::SCENARIO,

@@ -160,7 +160,7 @@ fn metric(daemon: &Daemon, name: &str) -> Result<f64> {
 }
 
 /// What an earlier daemon kept is gone, blocks for instance: the folder is this sandbox's own.
-fn forget() -> Result<()> {
+pub(super) fn forget() -> Result<()> {
     let folder = Path::new(DEFAULT_STATE).parent().context("a folder")?;
     if folder.exists() {
         fs::remove_dir_all(folder).with_context(|| format!("cannot empty {}", folder.display()))?;

@@ -1,0 +1,200 @@
+//! `GET /v1/incidents`, `GET /v1/incidents/{id}`: scans as a person thinks of them. Times are RFC 3339, UTC.
+
+use serde::{Deserialize, Serialize};
+
+/// Which incidents are asked for.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct IncidentsQuery {
+    /// Only those of which something was heard within so many seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since_s: Option<u64>,
+    /// Only those in this state.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<IncidentState>,
+    /// How many, the latest; 0 for all.
+    pub limit: usize,
+}
+
+impl Default for IncidentsQuery {
+    fn default() -> Self {
+        Self { since_s: None, state: None, limit: 20 }
+    }
+}
+
+/// Whether it goes on.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum IncidentState {
+    /// Something was heard of it within the last hour.
+    #[default]
+    Open,
+    /// It is over.
+    Closed,
+}
+
+/// The latest incidents.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct IncidentList {
+    /// [`super::SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// When this was asked.
+    pub as_of: String,
+    /// Incidents that are as asked for; more than are listed when the list was limited.
+    pub total: u64,
+    /// The latest first. Those that turned out to be a part of another one are not listed.
+    pub incidents: Vec<IncidentSummary>,
+}
+
+/// An incident in brief.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct IncidentSummary {
+    /// Its number: higher ones opened later.
+    pub id: u64,
+    /// `source`, `network` or `campaign`.
+    pub kind: String,
+    /// Why it is one: `suspect`, `network`, `neighbours`, `ports`, `canary`, `rush` or `storm`.
+    pub cause: String,
+    /// The source or the network whose doing it is; none of a campaign.
+    pub subject: Option<String>,
+    /// Whether it goes on.
+    pub state: IncidentState,
+    /// The first contact in it.
+    pub first_seen: String,
+    /// The latest of what it is made of.
+    pub last_seen: String,
+    /// When it was opened.
+    pub opened_at: String,
+    /// When it was closed.
+    pub closed_at: Option<String>,
+    /// The incident that it turned out to be a part of.
+    pub part_of: Option<u64>,
+    /// The ports asked for most, as `23/tcp`.
+    pub most_asked: Vec<String>,
+    /// Sums.
+    pub totals: IncidentTotals,
+}
+
+/// Sums over all of an incident, what is not listed included.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct IncidentTotals {
+    /// Sources.
+    pub sources: u64,
+    /// First contacts, whatever came of them.
+    pub contacts: u64,
+    /// Of these, those that count against their source.
+    pub failures: u64,
+    /// Of these, those before their source was a suspect: they were answered like anybody's.
+    pub before_suspicion: u64,
+    /// Answers of this host to suspects.
+    pub answers: u64,
+    /// Decoys that were completed.
+    pub decoys_completed: u64,
+    /// TCP sessions, as far as they are told: all of suspects, and of others those on restricted ports.
+    pub sessions: u64,
+    /// Of these, those that ended and had data both ways.
+    pub worked: u64,
+    /// Events of anybody that were lost while it was open: at most so much is missing.
+    pub events_lost: u64,
+}
+
+/// All that is known of an incident.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Incident {
+    /// [`super::SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// In brief.
+    #[serde(flatten)]
+    pub summary: IncidentSummary,
+    /// Its sources, those with most contacts first.
+    pub sources: Vec<IncidentSource>,
+    /// Sources that are counted and not listed.
+    pub sources_unlisted: u64,
+    /// What was asked for, and what came of it; the most asked first.
+    pub ports: Vec<IncidentPort>,
+    /// Contacts with ports that are not listed.
+    pub ports_unlisted: u64,
+    /// What this host answered while they were suspects.
+    pub answered: Vec<IncidentAnswer>,
+    /// TCP sessions of its sources: was anything touched?
+    pub sessions: Vec<IncidentSessions>,
+    /// What was done, or deliberately not, in the order in which it first was.
+    pub done: Vec<IncidentDeed>,
+}
+
+/// One source in an incident.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct IncidentSource {
+    /// An IPv4 address or an IPv6 prefix.
+    pub source: String,
+    /// First contacts.
+    pub contacts: u64,
+    /// Of these, those that count against it.
+    pub failures: u64,
+    /// The first of them.
+    pub first_seen: String,
+    /// The latest of them.
+    pub last_seen: String,
+}
+
+/// One port that was asked for, and what came of it.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct IncidentPort {
+    /// `tcp`, `udp`, `icmp`, …: what was asked with.
+    pub proto: String,
+    /// The port; the number of a protocol where one was asked for; else 0.
+    pub port: u16,
+    /// What came of it.
+    pub outcome: String,
+    /// First contacts.
+    pub contacts: u64,
+}
+
+/// One kind of answer to suspects.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct IncidentAnswer {
+    /// `tcp`, `udp` or `icmp`.
+    pub proto: String,
+    /// The port that answered; 0 for an echo.
+    pub port: u16,
+    /// `open`, `datagram`, `refused` or `unreachable`.
+    pub answer: String,
+    /// How often.
+    pub answers: u64,
+}
+
+/// Sessions on one port.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct IncidentSessions {
+    /// `public` or `restricted`.
+    pub ports: String,
+    /// The port.
+    pub port: u16,
+    /// Begun.
+    pub sessions: u64,
+    /// Ended.
+    pub ended: u64,
+    /// Ended with data both ways.
+    pub worked: u64,
+    /// Bytes received in those that ended.
+    pub bytes_in: u64,
+    /// Bytes sent, and acknowledged, in those that ended.
+    pub bytes_out: u64,
+}
+
+/// Something that was done, or deliberately not.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct IncidentDeed {
+    /// `conceal` or `storm`, or an action of the policy as in `scanguard_decisions_total`. In mode observe nothing is dropped for it.
+    pub action: String,
+    /// Of a block, or the question whether to: `private` or `all`.
+    pub scope: Option<String>,
+    /// Why, for programs.
+    pub reason: String,
+    /// How often.
+    pub times: u64,
+    /// First.
+    pub first: String,
+    /// Last.
+    pub last: String,
+}
