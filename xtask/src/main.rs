@@ -61,6 +61,21 @@ enum Verb {
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
     },
+    /// Play two days of customers, scanners and forgers through the kernel part's own code and the policy, in seconds; needs no root
+    #[command(
+        after_help = "Examples:\n  cargo xtask simulate\n  cargo xtask simulate --seed 7 --block-all --json out.json"
+    )]
+    Simulate {
+        /// The same seed gives the same days
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Let it block from public ports without a person
+        #[arg(long)]
+        block_all: bool,
+        /// Write the report as JSON here (`-` for standard output)
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
     /// Score it on labelled captures, beside the published thresholds of others; needs no root
     Eval {
         /// The labels, with the captures beside them [default: labels.toml in the folder that SCANGUARD_TRACES names]
@@ -113,6 +128,7 @@ fn run() -> Result<ExitCode> {
         Verb::Test { full } => test::test(&root, full),
         Verb::Demo => lab::demo(&root),
         Verb::Bench { name, json } => lab::bench(&root, &name, json.as_deref()),
+        Verb::Simulate { seed, block_all, json } => lab::simulate(&root, seed, block_all, json.as_deref()),
         Verb::Eval { labels, json } => lab::eval(&root, labels, json.as_deref()),
         Verb::VmTest(options) => vm::test(&root, &options),
         Verb::Lab { scenario, defender, json } => lab::scenario(&root, &scenario, &defender, json.as_deref()),
