@@ -249,13 +249,13 @@ impl Actor {
     fn act(&mut self, host: &mut Host, random: &mut SmallRng) -> Result<Deed> {
         match self.kind {
             Kind::RawScanner | Kind::Slow => self.scan(host, random, stack::probe),
-            Kind::Connecting | Kind::NatScanner => self.scan(host, random, stack::connect),
+            Kind::Connecting | Kind::NatScanner => self.scan(host, random, stack::knock),
             Kind::CustomerTurned if self.place == 0 && self.tally.public == 0 => {
                 // He looks at a page first.
                 let did = self.visit(host, random)?;
                 Ok(Deed { next_ns: Some(host.now_ns + 10 * MINUTE_NS), did })
             }
-            Kind::CustomerTurned => self.scan(host, random, stack::connect),
+            Kind::CustomerTurned => self.scan(host, random, stack::knock),
             Kind::Returning => self.come_back(host, random),
             Kind::Forger => self.forge(host, random),
             Kind::Steered if self.tally.public > 0 && self.place < self.ports.len() => {

@@ -18,6 +18,7 @@ use scanguard_common::event::{Event, EventKind};
 use scanguard_common::flow::Flow;
 use scanguard_common::host::{Frame, MemoryTables};
 use scanguard_common::packet::reply::REPLY_BYTES;
+use scanguard_common::session::END_OF_STREAM;
 use scanguard_common::source::SourceKey;
 use scanguard_common::tables::Socket;
 use scanguard_common::verdict::{Known, Origin, Verdict};
@@ -256,14 +257,15 @@ impl Host {
         }
     }
 
-    /// The stack got the SYN of somebody who goes on: he works on an open port, for as long as a page takes.
-    pub(super) fn stack_answers(&mut self, attempt: &Attempt) -> Outcome {
+    /// The stack got the SYN of somebody who goes on, and asks for a page where the port is open, or closes at once.
+    pub(super) fn stack_answers(&mut self, attempt: &Attempt, speaks: bool) -> Outcome {
         let outcome = self.refuses_or_accepts(attempt);
         if outcome == Outcome::Connected {
             self.cookies += 1;
             let connection = self.connection(attempt);
             connection::begin(&connection, &self.tables);
-            connection::end(&connection, 400, 20_000, &self.tables);
+            let [bytes_in, bytes_out] = if speaks { [400, 20_000] } else { [END_OF_STREAM; 2] };
+            connection::end(&connection, bytes_in, bytes_out, &self.tables);
             self.met.insert(source(attempt.from));
             if RESTRICTED.contains(&attempt.port) {
                 self.meet(); // Who works there is known at once.

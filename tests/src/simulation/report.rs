@@ -63,10 +63,11 @@ impl Kind {
         )
     }
 
-    /// Whether it connects to closed ports on its own behalf, so that it can be proven.
+    /// Whether it connects to closed ports from an address that is no customer's, so that it can be proven. (Who has worked on a public port is
+    /// shown decoys on ports alone to which no page can lead him.)
     #[must_use]
     pub const fn is_provable(self) -> bool {
-        matches!(self, Self::Connecting | Self::Returning | Self::NatScanner | Self::CustomerTurned)
+        matches!(self, Self::Connecting | Self::Returning)
     }
 
     const fn about(self) -> &'static str {

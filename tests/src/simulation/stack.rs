@@ -30,13 +30,23 @@ pub(super) struct Attempt {
     pub(super) isn: u32,
 }
 
-/// A real stack connects: it resets what it did not ask for, sends its SYN again, and acknowledges what fits.
+/// Somebody's program connects and says something.
 pub(super) fn connect(host: &mut Host, attempt: &Attempt) -> Result<Outcome> {
+    open(host, attempt, true)
+}
+
+/// A scanner connects and says nothing, as nmap -sT does.
+pub(super) fn knock(host: &mut Host, attempt: &Attempt) -> Result<Outcome> {
+    open(host, attempt, false)
+}
+
+/// A real stack connects: it resets what it did not ask for, sends its SYN again, and acknowledges what fits.
+fn open(host: &mut Host, attempt: &Attempt, speaks: bool) -> Result<Outcome> {
     // Linux tries three times within the patience of people (`tcp_syn_retries` gives more, seconds apart).
     const TRIES: u32 = 3;
     for _ in 0..TRIES {
         match host.receive(&syn(attempt)?)? {
-            (Action::Pass, _) => return Ok(host.stack_answers(attempt)),
+            (Action::Pass, _) => return Ok(host.stack_answers(attempt, speaks)),
             (Action::Drop, _) => {}
             (Action::Answer, answer) => {
                 let (sequence, acknowledged) = numbers(&answer)?;
