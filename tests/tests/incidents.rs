@@ -8,13 +8,15 @@ use std::time::{Duration, Instant};
 use scanguard_common::reason::Mode;
 use scanguard_tests::binary_beside_tests;
 use scanguard_tests::lab::defender::{Daemon, Defender};
-use scanguard_tests::lab::plan::{PUBLIC, SCANNER};
+use scanguard_tests::lab::plan::{EDGE, PUBLIC, SCANNER};
 use scanguard_tests::lab::report::{Incidents, Report};
 use scanguard_tests::lab::scenario::{Scenario, nmap_syn};
 use scanguard_tests::lab::services::Service;
+use scanguard_tests::lab::tools::Tool;
 use scanguard_tests::lab::{Lab, Setup, sandbox};
 use serde_json::Value;
 
+const LIMIT: Duration = Duration::from_secs(20);
 const CONFIG: &str = "mode = \"enforce\"\n";
 
 #[test]
@@ -48,7 +50,7 @@ fn json(daemon: &Daemon, arguments: &[&str]) -> Value {
 
 /// The one incident that there is, whole, once it is told and satisfies a condition.
 fn the_incident(daemon: &Daemon, condition: impl Fn(&Value) -> bool) -> Value {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + LIMIT;
     loop {
         let list = json(daemon, &["incidents", "list"]);
         let incidents = list["incidents"].as_array().expect("a list");
@@ -77,7 +79,12 @@ fn a_scan_is_one_incident_with_its_ports_and_answers_and_outlives_the_daemon() {
     let _services = Service::all(&lab.edge, &[]).expect("services");
     let daemon = Daemon::start(&lab.edge, &binary_beside_tests(), CONFIG).expect("the daemon");
     nmap_syn(&lab.scanner).expect("a scan");
-    let incident = the_incident(&daemon, |incident| with_outcome(incident, "closed").len() > 150);
+    let page = format!("http://{EDGE}/");
+    let arguments = ["--disable", "-sS", "--interface", &SCANNER.to_string(), &page];
+    Tool::Curl.run(&lab.scanner, arguments, LIMIT).expect("curl").success("curl").expect("public ports are open to it");
+    let incident = the_incident(&daemon, |incident| {
+        with_outcome(incident, "closed").len() > 150 && incident["sources"][0]["last_session"].is_string()
+    });
     assert_eq!((&incident["kind"], &incident["state"]), (&"source".into(), &"open".into()), "{incident}");
     assert_eq!(incident["subject"], SCANNER.to_string(), "{incident}");
     assert_eq!(incident["sources"][0]["source"], SCANNER.to_string(), "{incident}");
@@ -95,6 +102,8 @@ fn a_scan_is_one_incident_with_its_ports_and_answers_and_outlives_the_daemon() {
         .filter_map(|answer| answer["port"].as_u64())
         .collect();
     assert_eq!(open, PUBLIC.map(u64::from), "what was answered: {incident}");
+    assert_eq!(totals["sources_with_sessions"], 1, "{incident}");
+    assert_eq!(incident["sessions"][0]["ports"], "public", "{incident}");
     assert_eq!(incident["done"][0]["action"], "conceal", "{incident}");
     assert_eq!(daemon.log().matches("an incident opens").count(), 1, "{}", daemon.log());
     let metrics = daemon.metrics().expect("metrics");

@@ -94,6 +94,8 @@ pub struct IncidentTotals {
     pub sessions: u64,
     /// Of these, those that ended and had data both ways.
     pub worked: u64,
+    /// Sources listed that had a TCP session of whatever kind after their first contact.
+    pub sources_with_sessions: u64,
     /// Events of anybody that were lost while it was open: at most so much is missing.
     pub events_lost: u64,
 }
@@ -135,6 +137,8 @@ pub struct IncidentSource {
     pub first_seen: String,
     /// The latest of them.
     pub last_seen: String,
+    /// When its latest TCP session of whatever kind began, if that was after its first contact here.
+    pub last_session: Option<String>,
 }
 
 /// One port that was asked for, and what came of it.

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use scanguard_common::event::Event;
+use scanguard_common::session::SessionRecord;
 use scanguard_common::source::{KeyRules, SourceKey};
 use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval};
@@ -106,6 +107,18 @@ impl Recorder {
         };
         let deed = Deed { action: name.into(), scope: scope.into(), reason: reason.into() };
         self.push(Heard::Done { source, deed }, clock::monotonic_coarse_ns());
+    }
+
+    /// Takes note of who had sessions, as the kernel part counts them.
+    pub(super) fn meet(&self, records: &[SessionRecord]) {
+        let mut desk = self.hear();
+        let now = Now::read();
+        for record in records {
+            let last_ns = record.public.last_ns.max(record.restricted.last_ns);
+            if last_ns > 0 {
+                desk.incidents.hear(&Heard::Met { source: record.source }, now.moment(last_ns));
+            }
+        }
     }
 
     fn push(&self, heard: Heard, time_ns: u64) {

@@ -328,6 +328,7 @@ impl Daemon {
             match self.desk.read_tables().readings().sessions() {
                 Ok(records) => {
                     self.desk.meet(&records, now);
+                    self.recorder.meet(&records);
                     self.live.change(|state| state.fronted = known::fronted(&records));
                 }
                 Err(error) => warn!(%error, "cannot read who had sessions"),

@@ -190,8 +190,12 @@ impl Answers for View {
     }
 
     async fn incident(&self, id: u64) -> Result<Option<Incident>> {
-        let recorder = self.recorder.clone();
+        let (recorder, readings) = (self.recorder.clone(), self.readings.clone());
         let found = tokio::task::spawn_blocking(move || {
+            // What is told of sessions otherwise is up to a minute old.
+            let sources = recorder.record(id).map(|record| record.sources).unwrap_or_default();
+            let met = sources.iter().filter_map(|(source, _)| readings.sessions_of(source).ok().flatten());
+            recorder.meet(&met.collect::<Vec<_>>());
             let open = recorder.record(id);
             let store = recorder.store().map(|store| store.lock().unwrap_or_else(PoisonError::into_inner));
             incidents::show(store.as_deref(), open, id, recorder.keys())

@@ -71,6 +71,7 @@ impl Actor {
                 failures: self.untold.failures + u64::from(counts),
                 first,
                 last: self.untold.last.max(at.wall),
+                session: 0,
             };
         }
         self.marks.push(mark);

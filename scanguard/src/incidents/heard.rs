@@ -79,6 +79,11 @@ pub enum Heard {
         /// Bytes sent, and acknowledged.
         bytes_out: u64,
     },
+    /// A source is known to have had a session of whatever kind that began then.
+    Met {
+        /// Who.
+        source: SourceKey,
+    },
     /// A source completed a decoy.
     Completed {
         /// Who.

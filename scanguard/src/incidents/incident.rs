@@ -100,6 +100,8 @@ pub struct Totals {
     pub sessions: u64,
     /// Of these, those with data both ways.
     pub worked: u64,
+    /// Sources listed that had a TCP session of whatever kind after their first contact.
+    pub with_sessions: u64,
     /// Contacts with ports that found no room in the list.
     pub ports_unlisted: u64,
     /// Events of anybody that were lost while it was open.
@@ -132,11 +134,13 @@ pub struct SourceTally {
     pub first: u64,
     /// The latest of them.
     pub last: u64,
+    /// When its latest TCP session of whatever kind began, if that was after the first of them; else 0.
+    pub session: u64,
 }
 
 impl SourceTally {
     fn add(&mut self, other: &Self) {
-        let Self { contacts, failures, first, last } = *other;
+        let Self { contacts, failures, first, last, session } = *other;
         if self.contacts == 0 {
             self.first = first;
         }
@@ -144,6 +148,7 @@ impl SourceTally {
         self.failures += failures;
         self.first = self.first.min(first);
         self.last = self.last.max(last);
+        self.session = self.session.max(session);
     }
 }
 
@@ -372,7 +377,8 @@ impl Incident {
             Some(contacts) => *contacts += 1,
             None => self.totals.ports_unlisted += 1,
         }
-        self.tally(source, &SourceTally { contacts: 1, failures: counts.into(), first: at.wall, last: at.wall });
+        let (failures, wall) = (counts.into(), at.wall);
+        self.tally(source, &SourceTally { contacts: 1, failures, first: wall, last: wall, session: 0 });
     }
 
     /// Adds contacts of which it is not known any more what they asked for.
@@ -399,6 +405,21 @@ impl Incident {
         let key = AnswerKey { asked: asked as u8, port, answer: answer as u8 };
         if let Some(answers) = self.answers.change(&key, MOST_LINES) {
             *answers += 1;
+        }
+    }
+
+    /// Takes note that a source had a session that began then. Whatever it is, it does not keep the incident open.
+    pub(super) fn met(&mut self, source: SourceKey, at: Moment) {
+        let key = Listed::from(source);
+        let Some(tally) = self.sources.get(&key).filter(|tally| tally.contacts > 0 && tally.first < at.wall) else {
+            return;
+        };
+        if tally.session < at.wall {
+            (self.totals.with_sessions, self.changed) =
+                (self.totals.with_sessions + u64::from(tally.session == 0), true);
+            if let Some(tally) = self.sources.change(&key, MOST_SOURCES) {
+                tally.session = at.wall;
+            }
         }
     }
 
@@ -473,6 +494,8 @@ impl Incident {
             self.done_times(deed, tally);
         }
         for (source, tally) in part.sources.iter() {
+            let counted = self.sources.get(source).is_some_and(|known| known.session > 0);
+            self.totals.with_sessions += u64::from(tally.session > 0 && !counted && self.sources.contains(source));
             self.tally((*source).into(), tally);
         }
     }

@@ -40,6 +40,10 @@ impl<K: Clone + Ord, V: Clone + Default> Rows<K, V> {
         self.rows.insert(key, Row { value, changed: false });
     }
 
+    pub(super) fn get(&self, key: &K) -> Option<&V> {
+        self.rows.get(key).map(|row| &row.value)
+    }
+
     pub(super) fn contains(&self, key: &K) -> bool {
         self.rows.contains_key(key)
     }

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use scanguard_common::class::PortClass;
 use scanguard_common::contact::ContactKind;
 use scanguard_common::event::Answer;
+use scanguard_common::source::KeyRules;
 
 use super::*;
 
@@ -196,6 +197,28 @@ fn five_hundred_sources_with_three_probes_each_are_one_incident() {
     world.pass(QUIET + 2000);
     assert!(world.kept[&opened.id].head.closed.is_some());
     assert_eq!(world.opened().len(), 1);
+}
+
+#[test]
+fn what_a_bot_touched_afterwards_is_told() {
+    let mut world = World::default();
+    for number in 0..100 {
+        let source = far(number);
+        world.hear(&Heard::Met { source });
+        world.hear_all(&scan(source, &[23, 2323, 5555]));
+    }
+    world.pass(2000);
+    assert_eq!(world.whole()[0].head.totals.with_sessions, 0, "what was before is no matter");
+    for _ in 0..2 {
+        world.hear(&Heard::Met { source: far(7) });
+        world.hear(&Heard::Met { source: far(700) });
+    }
+    let met = after(world.now - 1).wall;
+    world.pass(2000);
+    let record = world.whole()[0];
+    assert_eq!(record.head.totals.with_sessions, 1);
+    let touched: Vec<_> = record.sources.iter().filter(|(_, tally)| tally.session > 0).collect();
+    assert_eq!(touched.iter().map(|(source, tally)| (*source, tally.session)).collect::<Vec<_>>(), [(far(7), met)]);
 }
 
 #[test]
@@ -412,6 +435,7 @@ fn any_heard() -> impl Strategy<Value = Heard> {
         3 => any_source().prop_map(|source| Heard::Answered { source, asked: ContactKind::Tcp, port: 80, answer: Answer::Open }),
         3 => any_source().prop_map(|source| Heard::Session { source, class: PortClass::Public, port: 80 }),
         3 => any_source().prop_map(|source| Heard::SessionEnd { source, class: PortClass::Public, port: 80, bytes_in: 9, bytes_out: 9 }),
+        8 => any_source().prop_map(|source| Heard::Met { source }),
         2 => any_source().prop_map(|source| Heard::Completed { source, port: 4 }),
         3 => any_source().prop_map(|source| Heard::Done { source, deed: deed("defer", "unproven") }),
     ]
@@ -478,6 +502,8 @@ proptest! {
             prop_assert_eq!(sources(|tally| tally.contacts), totals.contacts);
             prop_assert_eq!(sources(|tally| tally.failures), totals.failures);
             prop_assert_eq!(record.sources.len() as u64, totals.sources);
+            let with_sessions = record.sources.iter().filter(|(_, tally)| tally.session > 0).count() as u64;
+            prop_assert_eq!(with_sessions, totals.with_sessions);
             prop_assert!(totals.before_suspicion <= totals.failures && totals.failures <= totals.contacts);
             prop_assert_eq!(record.answers.iter().map(|(_, answers)| answers).sum::<u64>(), totals.answers);
             prop_assert_eq!(record.sessions.iter().map(|(_, tally)| tally.sessions).sum::<u64>(), totals.sessions);

@@ -42,6 +42,7 @@ pub fn summary(head: &Head, ports: &[(PortKey, u64)], keys: &KeyRules) -> Incide
             decoys_completed: totals.decoys,
             sessions: totals.sessions,
             worked: totals.worked,
+            sources_with_sessions: totals.with_sessions,
             events_lost: totals.events_lost,
         },
     }
@@ -68,6 +69,7 @@ pub fn incident(record: &Record, keys: &KeyRules) -> Incident {
                 failures: tally.failures,
                 first_seen: time(tally.first),
                 last_seen: time(tally.last),
+                last_session: (tally.session > 0).then(|| time(tally.session)),
             })
             .collect(),
         sources_unlisted: head.totals.sources.saturating_sub(sources.len() as u64),

@@ -24,7 +24,7 @@ pub struct IncidentQuery {
 }
 
 const HEAD: &str = "id, cause, subject, first, last, opened, closed, part_of, sources, contacts, failures, before_suspicion, \
-                    answers, decoys, sessions, worked, ports_unlisted, events_lost";
+                    answers, decoys, sessions, worked, with_sessions, ports_unlisted, events_lost";
 
 impl Store {
     /// Keeps incidents: sums and rows take the place of those that are kept already, the rest stays. All or nothing.
@@ -118,7 +118,7 @@ impl Store {
         Ok(Record {
             head,
             sources: self.rows_of(
-                "SELECT source, contacts, failures, first, last FROM incident_source WHERE incident = ?1 ORDER BY source",
+                "SELECT source, contacts, failures, first, last, session FROM incident_source WHERE incident = ?1 ORDER BY source",
                 id,
                 |row| {
                     let tally = SourceTally {
@@ -126,6 +126,7 @@ impl Store {
                         failures: row.get(2)?,
                         first: row.get(3)?,
                         last: row.get(4)?,
+                        session: row.get(5)?,
                     };
                     Ok((SourceKey(address(row, 0)?), tally))
                 },
@@ -202,7 +203,7 @@ impl<'t> Statements<'t> {
         };
         Ok(Self {
             head: row("incident", HEAD)?,
-            source: row("incident_source", "incident, source, contacts, failures, first, last")?,
+            source: row("incident_source", "incident, source, contacts, failures, first, last, session")?,
             port: row("incident_port", "incident, asked, port, outcome, contacts")?,
             answer: row("incident_answer", "incident, asked, port, answer, answers")?,
             session: row("incident_session", "incident, class, port, sessions, ended, worked, bytes_in, bytes_out")?,
@@ -231,11 +232,12 @@ impl<'t> Statements<'t> {
             totals.decoys,
             totals.sessions,
             totals.worked,
+            totals.with_sessions,
             totals.ports_unlisted,
             totals.events_lost,
         ])?;
-        for (source, SourceTally { contacts, failures, first, last }) in sources {
-            self.source.execute((id, source.0.bytes(), contacts, failures, first, last))?;
+        for (source, SourceTally { contacts, failures, first, last, session }) in sources {
+            self.source.execute((id, source.0.bytes(), contacts, failures, first, last, session))?;
         }
         for (PortKey { asked, port, outcome }, contacts) in ports {
             self.port.execute((id, asked, port, outcome, contacts))?;
@@ -275,8 +277,9 @@ fn head(row: &Row<'_>) -> rusqlite::Result<Head> {
             decoys: row.get(13)?,
             sessions: row.get(14)?,
             worked: row.get(15)?,
-            ports_unlisted: row.get(16)?,
-            events_lost: row.get(17)?,
+            with_sessions: row.get(16)?,
+            ports_unlisted: row.get(17)?,
+            events_lost: row.get(18)?,
         },
     })
 }
@@ -296,7 +299,7 @@ mod tests {
     }
 
     fn record(id: u64, last: u64) -> Record {
-        let tally = SourceTally { contacts: 3, failures: 2, first: 1, last };
+        let tally = SourceTally { contacts: 3, failures: 2, first: 1, last, session: 4 };
         Record {
             head: Head {
                 id,
@@ -307,7 +310,14 @@ mod tests {
                 opened: 2,
                 closed: None,
                 part_of: None,
-                totals: Totals { sources: 1, contacts: 3, failures: 2, events_lost: 7, ..Totals::default() },
+                totals: Totals {
+                    sources: 1,
+                    contacts: 3,
+                    failures: 2,
+                    with_sessions: 1,
+                    events_lost: 7,
+                    ..Totals::default()
+                },
             },
             sources: vec![(source(1), tally)],
             ports: vec![

@@ -113,6 +113,7 @@ const STEPS: &[&str] = &[
         decoys INTEGER NOT NULL,
         sessions INTEGER NOT NULL,
         worked INTEGER NOT NULL,
+        with_sessions INTEGER NOT NULL,
         ports_unlisted INTEGER NOT NULL,
         events_lost INTEGER NOT NULL
     ) STRICT;
@@ -123,6 +124,7 @@ const STEPS: &[&str] = &[
         failures INTEGER NOT NULL,
         first INTEGER NOT NULL,
         last INTEGER NOT NULL,
+        session INTEGER NOT NULL, -- the latest that began after the first contact; 0 for none
         PRIMARY KEY (incident, source)
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX incident_by_source ON incident_source (source, incident);

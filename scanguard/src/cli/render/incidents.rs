@@ -135,6 +135,7 @@ fn write(incident: &Incident, paint: Paint, text: &mut String) -> fmt::Result {
         ("FAILED", Side::Right),
         ("FIRST", Side::Left),
         ("LAST", Side::Left),
+        ("SESSION AFTERWARDS", Side::Left),
     ];
     section(text, "Sources", columns, &rows, paint)?;
     if *sources_unlisted > 0 {
@@ -152,15 +153,20 @@ fn sums(totals: &IncidentTotals) -> Vec<String> {
         count(failures),
         count(before_suspicion)
     )];
-    let IncidentTotals { decoys_completed, sessions, worked, events_lost, .. } = *totals;
+    let IncidentTotals { decoys_completed, sessions, worked, sources_with_sessions, events_lost, .. } = *totals;
     if decoys_completed > 0 {
         lines.push(format!("{} completed.", counted(decoys_completed, "decoy was", "decoys were")));
     }
-    lines.push(if sessions == 0 {
-        "No session followed.".to_owned()
-    } else {
-        format!("{} followed, {} with data both ways.", counted(sessions, "session", "sessions"), count(worked))
-    });
+    if sources_with_sessions > 0 {
+        lines.push(format!("{} had a TCP session afterwards.", counted(sources_with_sessions, "source", "sources")));
+    }
+    if sessions > 0 {
+        let sessions = counted(sessions, "session", "sessions");
+        lines.push(format!("{sessions} of suspects or on restricted ports, {} with data both ways.", count(worked)));
+    }
+    if sources_with_sessions + sessions == 0 {
+        lines.push("No session followed.".to_owned());
+    }
     if events_lost > 0 {
         lines.push(format!("{} lost meanwhile: it may be larger.", counted(events_lost, "event was", "events were")));
     }
@@ -209,9 +215,10 @@ fn deed(deed: &IncidentDeed) -> [String; 5] {
     [action, reason.clone(), count(*times), moment(first), moment(last)]
 }
 
-fn source(source: &IncidentSource) -> [String; 5] {
-    let IncidentSource { source, contacts, failures, first_seen, last_seen } = source;
-    [source.clone(), count(*contacts), count(*failures), moment(first_seen), moment(last_seen)]
+fn source(source: &IncidentSource) -> [String; 6] {
+    let IncidentSource { source, contacts, failures, first_seen, last_seen, last_session } = source;
+    let session = last_session.as_deref().map_or_else(|| "-".to_owned(), moment);
+    [source.clone(), count(*contacts), count(*failures), moment(first_seen), moment(last_seen), session]
 }
 
 #[cfg(test)]
@@ -255,6 +262,7 @@ mod tests {
                     decoys_completed: 4,
                     sessions: 1,
                     worked: 1,
+                    sources_with_sessions: 1,
                     events_lost: 0,
                 },
             },
@@ -264,6 +272,7 @@ mod tests {
                 failures: 24,
                 first_seen: time(0),
                 last_seen: time(9),
+                last_session: Some(time(7)),
             }],
             sources_unlisted: 0,
             ports,
