@@ -97,6 +97,23 @@ fn a_balancer_that_asks_after_dead_backends_is_not_blocked_nor_led_to_think_them
 }
 
 #[test]
+fn nobody_gets_more_by_the_edge_than_was_sent_in_his_name_and_no_more_than_the_limits() {
+    // What of a burst may have piled up between the answers and the recording.
+    const PILED_UP: u64 = 10;
+    for variant in variants(&play("reflect")) {
+        let reflect = variant.special.reflect.expect("a victim");
+        assert!(reflect.answers > 0, "{variant}");
+        assert!(reflect.packets_out <= reflect.packets_in && reflect.bytes_out <= reflect.bytes_in, "{variant}");
+        assert!(reflect.burst_to_one <= 16 && reflect.burst_to_all <= 100 + PILED_UP, "{variant}");
+        // His stack resets what he did not ask for, his firewall drops it.
+        let shielded = reflect.victim_invalid.is_some();
+        assert_eq!(reflect.victim_resets == 0, shielded, "{variant}");
+        assert!(!shielded || reflect.victim_invalid >= Some(reflect.answers), "{variant}");
+        assert!(variant.verdicts.iter().all(|verdict| verdict.level == "conceal"), "{variant}");
+    }
+}
+
+#[test]
 fn a_scanner_behind_a_shared_address_costs_those_who_share_it_no_public_port() {
     let report = play("nat-shared");
     assert!(report.verdicts.iter().all(|verdict| verdict.scope.as_deref() != Some("all")), "{report}");

@@ -114,8 +114,10 @@ pub struct Reflect {
     pub answers: u64,
     /// Microseconds from the first forged packet to the last answer of scanguard.
     pub answers_us: u64,
-    /// The most of them that one victim got, where there are several.
-    pub most_to_one: u64,
+    /// The most of them that one victim got beyond 8 a second, the rate that one source may have.
+    pub burst_to_one: u64,
+    /// The most of them that went out beyond 1,000 a second, the rate that all sources together may have.
+    pub burst_to_all: u64,
     /// Resets with which the victim's own stack answered.
     pub victim_resets: u64,
     /// Packets that the victim's stateful firewall dropped as invalid, where he has one.
@@ -361,7 +363,8 @@ impl fmt::Display for Special {
             line("packets in the victim's name", format!("{packets_in} ({bytes_in} bytes)"))?;
             line("  packets to the victim", format!("{packets_out} ({bytes_out} bytes)"))?;
             line("  of these answers of scanguard", format!("{} in {seconds:.2} s", reflect.answers))?;
-            line("  most of them to one victim", reflect.most_to_one.to_string())?;
+            line("  burst to one victim beyond 8/s", reflect.burst_to_one.to_string())?;
+            line("  burst to all beyond 1,000/s", reflect.burst_to_all.to_string())?;
             line("  resets of his stack", reflect.victim_resets.to_string())?;
             if let Some(dropped) = reflect.victim_invalid {
                 line("  dropped by his firewall as invalid", dropped.to_string())?;

@@ -16,6 +16,7 @@ mod outgoing;
 mod p2p_noise;
 mod proof;
 mod raw;
+mod reflect;
 mod restart;
 mod steering;
 mod tfo;
@@ -63,6 +64,7 @@ pub const ALL: &[Scenario] = &[
     balancer::SCENARIO,
     proof::DECOYS,
     proof::NAT_SHARED,
+    reflect::SCENARIO,
     proof::GUESS,
     proof::FLOOD,
     botnet::SCENARIO,
