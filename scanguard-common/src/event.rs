@@ -106,7 +106,7 @@ impl EventKind {
 #[derive(Clone, Copy, Debug, Eq, FromBytes, Immutable, IntoBytes, KnownLayout, PartialEq)]
 #[repr(C)]
 pub struct Event {
-    /// When, in nanoseconds of `CLOCK_MONOTONIC_COARSE`.
+    /// When, in nanoseconds of `CLOCK_MONOTONIC_COARSE`; of a completed decoy, of `CLOCK_MONOTONIC`.
     pub time_ns: u64,
     /// Who.
     pub source: SourceKey,

@@ -1,7 +1,7 @@
 //! What time it is: coarse monotonic time, or the clock that a test or a replay holds in CONFIG.
 
 use aya_ebpf::Global;
-use aya_ebpf::helpers::bpf_ktime_get_coarse_ns;
+use aya_ebpf::helpers::{bpf_ktime_get_coarse_ns, bpf_ktime_get_ns};
 
 use crate::maps::config;
 
@@ -24,4 +24,14 @@ pub(crate) fn now_ns() -> u64 {
     }
     // SAFETY: the helper takes nothing and only returns a number (Linux 5.11).
     unsafe { bpf_ktime_get_coarse_ns() }
+}
+
+/// The same by the fine clock, which is never behind, for what is rare and timed: the coarse one may be a step late.
+#[inline(always)]
+pub(crate) fn precise_ns() -> u64 {
+    if is_virtual() {
+        return now_ns();
+    }
+    // SAFETY: as above.
+    unsafe { bpf_ktime_get_ns() }
 }

@@ -11,6 +11,8 @@ use scanguard_common::event::Event;
 use scanguard_common::flow::Flow;
 use scanguard_common::source::SourceKey;
 
+use crate::clock;
+
 #[btf_map]
 static CHALLENGED: LruHashMap<SourceKey, ChallengeRecord, 16_384> = LruHashMap::new();
 
@@ -92,7 +94,9 @@ pub(crate) fn nic(index: u32) -> Option<&'static Nic> {
 #[inline(always)]
 pub(crate) fn prove(event: impl FnOnce() -> Event) -> bool {
     let Some(mut place) = PROOFS.reserve(0) else { return false };
-    place.write(event());
+    let told = place.write(event());
+    // How long the decision takes is measured from here.
+    told.time_ns = clock::precise_ns();
     place.submit(0);
     true
 }

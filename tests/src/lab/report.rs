@@ -50,6 +50,8 @@ pub struct Special {
     pub restricted_after_ms: Option<u64>,
     /// Decoys that anybody completed, as the defender counted them; each is a step to proof.
     pub decoys_completed: Option<u64>,
+    /// Blocks of public ports that wait for a person.
+    pub pending: Option<u64>,
     /// What a page made a browser do.
     pub steered: Option<Steered>,
     /// What a load balancer made of backends that are gone.
@@ -329,7 +331,8 @@ const DECISION_TARGET_MS: u64 = 5;
 
 impl fmt::Display for Special {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { decision_ms, restricted_after_ms, decoys_completed, steered, balanced, incidents, reflect } = self;
+        let Self { decision_ms, restricted_after_ms, decoys_completed, pending, steered, balanced, incidents, reflect } =
+            self;
         let mut line = |name: &str, value: String| writeln!(formatter, "  {name:<38}{value:>8}");
         if let Some(took) = decision_ms {
             line("from deciding ACK to block", format!("{took:.2} ms (target {DECISION_TARGET_MS} ms)"))?;
@@ -339,6 +342,9 @@ impl fmt::Display for Special {
         }
         if let Some(completed) = decoys_completed {
             line("decoys completed by whomever", completed.to_string())?;
+        }
+        if let Some(pending) = pending {
+            line("blocks that wait for a person", pending.to_string())?;
         }
         if let Some(Steered { told, connected, forbidden_connected }) = steered {
             line("ports the page told the browser", told.to_string())?;

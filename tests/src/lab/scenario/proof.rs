@@ -142,6 +142,7 @@ pub(super) fn proving(setup: &Setup, name: &str, scan: impl FnOnce(&Lab) -> Resu
         .with_context(|| format!("the daemon says {:?}\n{}", why(daemon, SCANNER.into()), daemon.log()))?;
         special.decision_ms = Some(metric(daemon, "scanguard_decision_seconds_sum")? * 1e3);
         special.decoys_completed = Some(completed_decoys(daemon)?);
+        special.pending = Some(metric(daemon, "scanguard_pending")? as u64);
     }
     let report = stage.calm()?.close(setup)?.report(name, setup.defender);
     Ok(Report { special, ..report })
