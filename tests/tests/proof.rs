@@ -57,6 +57,17 @@ fn who_asks_for_banners_or_connects_is_blocked_from_private_ports_and_nobody_els
 }
 
 #[test]
+fn whoever_proves_to_be_no_browser_loses_public_ports_where_no_person_is_asked() {
+    for variant in variants(&play("proof-of-harm")) {
+        let [verdict] = &variant.verdicts[..] else { panic!("not one verdict: {variant}") };
+        assert_eq!((verdict.role, verdict.level.as_str()), (Role::Scanner, "block"), "{variant}");
+        assert_eq!(verdict.scope.as_deref(), Some("all"), "{variant}");
+        assert_eq!(verdict.reason.as_deref(), Some("harm"), "{variant}");
+        assert_eq!(variant.special.pending, Some(0), "{variant}");
+    }
+}
+
+#[test]
 fn nobody_in_whose_name_others_send_is_blocked() {
     for scenario in ["framing", "decoys", "guess", "flood"] {
         let report = play(scenario);

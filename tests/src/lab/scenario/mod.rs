@@ -58,6 +58,7 @@ pub const ALL: &[Scenario] = &[
     kill::SCENARIO,
     proof::RETURN,
     proof::BANNER_GRAB,
+    proof::HARM,
     framing::FRAMING,
     framing::MISTAKE,
     steering::SCENARIO,

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::proof::proving;
+use super::proof::{SCENE, proving};
 use super::{Scenario, rows, scan};
+use crate::lab::Lab;
 use crate::lab::netns::Netns;
 use crate::lab::plan::{EDGE, EDGE6, SCANNED, SCANNED_FEW, SCANNED_UDP};
 use crate::lab::process::Finished;
@@ -36,12 +37,7 @@ pub(super) const SLOW: Scenario = Scenario {
 pub(super) const CONNECT: Scenario = Scenario {
     name: "connect",
     about: "nmap -sT of 1,000 ports, with challenges",
-    play: |setup| {
-        proving(setup, "connect", |lab| {
-            let arguments = ["-sT", "-p", SCANNED, "--max-retries", "1", "--max-rtt-timeout", "100ms"];
-            nmap(&lab.scanner, &[&arguments[..], &AT_LEAST].concat(), &EDGE.to_string()).map(drop)
-        })
-    },
+    play: |setup| proving(setup, "connect", &SCENE, nmap_connect),
 };
 
 /// Segments that belong to no connection: filters that look for SYNs alone do not see them.
@@ -111,6 +107,12 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// When nmap is missing, fails or does not end.
 pub fn nmap_syn(scanner: &Netns) -> Result<(String, Finished)> {
     nmap(scanner, &[&AT_LEAST[..], &["-sS", "-p", SCANNED]].concat(), &EDGE.to_string())
+}
+
+/// The scan by whole connections.
+pub(super) fn nmap_connect(lab: &Lab) -> Result<()> {
+    let arguments = ["-sT", "-p", SCANNED, "--max-retries", "1", "--max-rtt-timeout", "100ms"];
+    nmap(&lab.scanner, &[&arguments[..], &AT_LEAST].concat(), &EDGE.to_string()).map(drop)
 }
 
 /// The command line as a person would type it, and what came of it.

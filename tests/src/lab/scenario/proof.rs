@@ -13,7 +13,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use scanguard::config::DEFAULT_STATE;
 
 use super::framing_admin::why;
-use super::nmap::{AT_LEAST, nmap};
+use super::nmap::{AT_LEAST, nmap, nmap_connect};
 use super::raw::masscan;
 use super::{Scenario, rows, scan};
 use crate::lab::Lab;
@@ -34,7 +34,7 @@ const PATIENCE: [&str; 4] = ["--max-retries", "1", "--max-rtt-timeout", "1s"];
 pub(super) const RETURN: Scenario = Scenario {
     name: "return",
     about: "nmap -sS of 40 ports, then -sV of what looked open, with challenges",
-    play: |setup| proving(setup, "return", come_back),
+    play: |setup| proving(setup, "return", &SCENE, come_back),
 };
 
 pub(super) const BANNER_GRAB: Scenario = Scenario {
@@ -42,10 +42,21 @@ pub(super) const BANNER_GRAB: Scenario = Scenario {
     about: "masscan --banners, and a grabber of banners over its kernel's TCP, with challenges",
     play: |setup| {
         rows(setup, "banner-grab", &["masscan --banners", "connections"], |setup, kind| {
-            proving(setup, kind, |lab| match kind {
+            proving(setup, kind, &SCENE, |lab| match kind {
                 "connections" => lab.scanner.run(|| grab(SCANNER.into()))?,
                 _ => masscan(lab, &["--banners", "--retries", "4", "-p", "1-40,80", &EDGE.to_string()]),
             })
+        })
+    },
+};
+
+pub(super) const HARM: Scenario = Scenario {
+    name: "proof-of-harm",
+    about: "the scans of `return` and `connect` where blocks of public ports need no person, with challenges",
+    play: |setup| {
+        let scene = Scene { config: "challenge = \"on\"\n[block]\nmax_auto_level = \"block all\"\n", ..SCENE };
+        rows(setup, "proof-of-harm", &["return", "connect"], |setup, kind| {
+            proving(setup, kind, &scene, |lab| if kind == "connect" { nmap_connect(lab) } else { come_back(lab) })
         })
     },
 };
@@ -130,9 +141,14 @@ pub(super) fn syn(from: Ipv4Addr, port: u16, number: u32) -> Forged {
 }
 
 /// A scan by somebody who is really there, until he is blocked.
-pub(super) fn proving(setup: &Setup, name: &str, scan: impl FnOnce(&Lab) -> Result<()>) -> Result<Report> {
+pub(super) fn proving(
+    setup: &Setup,
+    name: &str,
+    scene: &Scene,
+    scan: impl FnOnce(&Lab) -> Result<()>,
+) -> Result<Report> {
     forget()?;
-    let stage = Stage::set(setup, &SCENE)?;
+    let stage = Stage::set(setup, scene)?;
     scan(&stage.lab)?;
     let mut special = Special::default();
     if let Some(daemon) = stage.guard.daemon() {
