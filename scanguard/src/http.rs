@@ -1,5 +1,6 @@
 //! The small HTTP server that both listeners use: HTTP/1, one request a connection, everything bounded.
 
+use std::os::fd::AsRawFd as _;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -15,6 +16,7 @@ use hyper::body::{Bytes, Frame, SizeHint};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use nix::libc;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::Semaphore;
 use tokio::time::{Sleep, sleep, timeout};
@@ -34,10 +36,14 @@ const HEAD_BYTES: usize = 16 * 1024;
 const BODY_BYTES: usize = 64 * 1024;
 
 /// Who is at the other end, where that is known: of a Unix socket the kernel says so.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Peer {
     /// The user's number.
     pub uid: Option<u32>,
+    /// His group's number.
+    pub gid: Option<u32>,
+    /// Numbers of other groups that he is in.
+    pub groups: Arc<[u32]>,
     /// The process' number.
     pub pid: Option<i32>,
 }
@@ -53,7 +59,39 @@ impl Peered for UnixStream {
         let credentials = self.peer_cred().ok();
         Peer {
             uid: credentials.as_ref().map(|credentials| credentials.uid()),
+            gid: credentials.as_ref().map(|credentials| credentials.gid()),
+            groups: groups(self).into(),
             pid: credentials.as_ref().and_then(|credentials| credentials.pid()),
+        }
+    }
+}
+
+/// The groups of the other end beside its first, as the kernel recorded them when it connected (`SO_PEERGROUPS`, since Linux 4.13); none
+/// where it does not tell.
+fn groups(stream: &UnixStream) -> Vec<u32> {
+    /// As many as a process can be in (`NGROUPS_MAX`, include/uapi/linux/limits.h).
+    const MOST: usize = 65_536;
+    let mut groups = vec![0_u32; 64];
+    loop {
+        let mut length = (groups.len() * size_of::<u32>()) as libc::socklen_t;
+        // SAFETY: the buffer has `length` bytes and lives until the call returns; gid_t is an u32.
+        let result = unsafe {
+            libc::getsockopt(
+                stream.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_PEERGROUPS,
+                groups.as_mut_ptr().cast(),
+                &raw mut length,
+            )
+        };
+        let error = std::io::Error::last_os_error().raw_os_error();
+        match (result, error) {
+            (0, _) => {
+                groups.truncate(length as usize / size_of::<u32>());
+                return groups;
+            }
+            (_, Some(libc::ERANGE)) if groups.len() < MOST => groups.resize(groups.len() * 32, 0),
+            _ => return Vec::new(),
         }
     }
 }

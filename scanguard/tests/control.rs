@@ -6,15 +6,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::{Result, bail};
 use scanguard::api::{
-    Incident, IncidentList, IncidentsQuery, Packets, Reloaded, SCHEMA_VERSION, SessionsWatch, Source, SourceList,
-    SourceOrder, SourcesQuery, Status, VerdictCounts,
+    AuditList, AuditQuery, BlockHistory, HistoryQuery, Incident, IncidentList, IncidentsQuery, Packets, Reloaded,
+    SCHEMA_VERSION, SessionsWatch, Source, SourceList, SourceOrder, SourcesQuery, Status, VerdictCounts,
 };
 use scanguard::control::client::{AskError, Client};
 use scanguard::control::server::{Answers, router};
 use scanguard::control::socket::{SocketFile, claim};
 use scanguard::http;
-use scanguard::operator::OperatorError;
 use scanguard::operator::wish::Wish;
+use scanguard::operator::{Caller, OperatorError};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::UnixStream;
@@ -83,11 +83,19 @@ impl Answers for MadeUp {
         bail!("cannot read the file")
     }
 
-    async fn operate<W: Wish>(&self, _wish: W) -> Result<W::Answer, OperatorError> {
+    async fn operate<W: Wish>(&self, _wish: W, _caller: Caller) -> Result<W::Answer, OperatorError> {
         Err(OperatorError::Refused { rule: "own".into(), message: "it is our own".into() })
     }
 
-    async fn reload(&self) -> Result<Reloaded, OperatorError> {
+    async fn audit(&self, _query: AuditQuery) -> Result<AuditList, OperatorError> {
+        Err(OperatorError::NotFound("nothing was recorded".into()))
+    }
+
+    async fn history(&self, _query: HistoryQuery) -> Result<BlockHistory, OperatorError> {
+        Err(OperatorError::NotFound("nothing was recorded".into()))
+    }
+
+    async fn reload(&self, _caller: Caller) -> Result<Reloaded, OperatorError> {
         Err(OperatorError::Usage("line 1 is wrong".into()))
     }
 }
@@ -102,7 +110,7 @@ struct Served {
 fn serve() -> Served {
     let folder = tempfile::tempdir().expect("a folder");
     let socket = folder.path().join("control.sock");
-    let (listener, file) = claim(&socket).expect("a socket");
+    let (listener, file) = claim(&socket, None).expect("a socket");
     tokio::spawn(http::serve(listener, router(Arc::new(MadeUp { lists: AtomicUsize::new(0) }))));
     Served { socket, _file: file, _folder: folder }
 }

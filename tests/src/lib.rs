@@ -13,6 +13,7 @@ pub mod eval;
 pub mod frames;
 pub mod lab;
 pub mod rig;
+pub mod schema;
 pub mod simulation;
 pub mod twin;
 

@@ -2,7 +2,6 @@
 //!
 //! Needs root; run by `cargo xtask test`, which builds the programs first.
 
-use std::collections::BTreeMap;
 use std::mem::offset_of;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
@@ -12,61 +11,21 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use scanguard::known::{Acquaintance, Acquainted};
 use scanguard::store::Store;
 use scanguard_common::config::KernelConfig;
-use scanguard_common::layout::LAYOUT;
 use scanguard_common::reason::Mode;
 use scanguard_common::source::SourceKey;
 use scanguard_tests::binary_beside_tests;
 use scanguard_tests::lab::defender::Daemon;
-use scanguard_tests::lab::tools::Tool;
+use scanguard_tests::lab::pinned::{Entries, Pinned};
 use scanguard_tests::lab::{Lab, sandbox};
 use serde_json::{Value, json};
 
 const LIMIT: Duration = Duration::from_secs(30);
 const STATE: &str = "/var/lib/scanguard/state.db";
 
-type Entries = BTreeMap<Vec<u8>, Vec<u8>>;
-
-/// A pinned map in the hands of bpftool.
-struct Map<'l> {
-    lab: &'l Lab,
-    path: String,
-}
-
-impl<'l> Map<'l> {
-    fn named(lab: &'l Lab, name: &str) -> Self {
-        Self { lab, path: format!("/sys/fs/bpf/scanguard/v{LAYOUT}/maps/{name}") }
-    }
-
-    fn tool(&self, arguments: &[String]) -> String {
-        let arguments = ["-j".to_owned(), "map".to_owned()].into_iter().chain(arguments.iter().cloned());
-        let done = Tool::Bpftool.run(&self.lab.edge, arguments, LIMIT).expect("bpftool");
-        done.success("bpftool").expect("a change").stdout
-    }
-
-    fn entries(&self) -> Entries {
-        let dump = self.tool(&["dump", "pinned", &self.path].map(str::to_owned));
-        let dump: Vec<Value> = serde_json::from_str(&dump).expect("JSON");
-        let bytes = |value: &Value| -> Vec<u8> {
-            let bytes = value.as_array().into_iter().flatten().filter_map(Value::as_str);
-            bytes.map(|byte| u8::from_str_radix(byte.trim_start_matches("0x"), 16).expect("a byte")).collect()
-        };
-        dump.iter().map(|entry| (bytes(&entry["key"]), bytes(&entry["value"]))).collect()
-    }
-
-    fn update(&self, key: &[u8], value: &[u8]) {
-        let words = [&["update", "pinned", &self.path, "key", "hex"].map(str::to_owned)[..], &hex(key)].concat();
-        self.tool(&[&words[..], &["value", "hex"].map(str::to_owned), &hex(value)].concat());
-    }
-
-    fn delete(&self, key: &[u8]) {
-        self.tool(&[&["delete", "pinned", &self.path, "key", "hex"].map(str::to_owned)[..], &hex(key)].concat());
-    }
-}
-
 /// A table, and an entry of it that is to be altered.
-struct Altered<'l> {
+struct Altered {
     name: &'static str,
-    map: Map<'l>,
+    map: Pinned,
     /// What it should hold.
     right: Entries,
     key: Vec<u8>,
@@ -75,9 +34,9 @@ struct Altered<'l> {
     other: Vec<u8>,
 }
 
-impl<'l> Altered<'l> {
-    fn choose(name: &'static str, map: Map<'l>) -> Self {
-        let right = map.entries();
+impl Altered {
+    fn choose(name: &'static str, map: Pinned) -> Self {
+        let right = map.entries().expect("entries");
         let (key, value) = right.first_key_value().unwrap_or_else(|| panic!("{name} is empty"));
         let (key, value, mut other) = (key.clone(), value.clone(), key.clone());
         let last = other.len() - 1;
@@ -87,10 +46,6 @@ impl<'l> Altered<'l> {
         }
         Self { name, map, right, key, value, other }
     }
-}
-
-fn hex(bytes: &[u8]) -> Vec<String> {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
@@ -133,43 +88,48 @@ fn entries_that_somebody_else_deletes_alters_or_adds_are_put_right() {
     ask(&daemon, "/v1/block", &json!({"prefix": "203.0.113.10", "scope": "private", "for_s": 600}));
     ask(&daemon, "/v1/block", &json!({"prefix": "203.0.114.0/24", "scope": "all", "for_s": 600}));
     let drift = |daemon: &Daemon| daemon.ask("/v1/status", None).expect("an answer")["drift"].clone();
-    let altered: Vec<Altered<'_>> = ["VERDICTS", "PREFIX_VERDICTS", "ALLOW", "KNOWN", "OWN", "PROTECTED", "NICS"]
+    let altered: Vec<Altered> = ["VERDICTS", "PREFIX_VERDICTS", "ALLOW", "KNOWN", "OWN", "PROTECTED", "NICS"]
         .into_iter()
-        .map(|name| Altered::choose(name, Map::named(&lab, name)))
+        .map(|name| Altered::choose(name, Pinned::named(&lab.edge, name)))
         .collect();
     for (step, how) in (1..).zip(["delete", "change", "add"]) {
         for Altered { name, map, right, key, value, other } in &altered {
             match how {
-                "delete" => map.delete(key),
-                "change" => map.update(key, &value.iter().map(|byte| byte ^ 1).collect::<Vec<u8>>()),
-                _ => map.update(other, value),
+                "delete" => map.delete(key).expect("deleted"),
+                "change" => map.update(key, &value.iter().map(|byte| byte ^ 1).collect::<Vec<u8>>()).expect("changed"),
+                _ => map.update(other, value).expect("added"),
             }
             // Unless it was put right already.
-            assert!(map.entries() != *right || repairs(&daemon, name) == step, "{how} an entry of {name}");
+            assert!(
+                map.entries().expect("entries") != *right || repairs(&daemon, name) == step,
+                "{how} an entry of {name}"
+            );
         }
         for Altered { name, map, right, .. } in &altered {
-            wait_for(&format!("{name} to be right after somebody did {how} an entry"), || map.entries() == *right);
+            wait_for(&format!("{name} to be right after somebody did {how} an entry"), || {
+                map.entries().expect("entries") == *right
+            });
             wait_for("the repair to be counted", || repairs(&daemon, name) == step);
         }
     }
-    let ports = Map::named(&lab, "PORTS");
-    let right = ports.entries();
+    let ports = Pinned::named(&lab.edge, "PORTS");
+    let right = ports.entries().expect("entries");
     let (key, value) = right.iter().nth(80).expect("a port");
-    ports.update(key, &[value[0] ^ 1]);
-    wait_for("the class of a port to be right again", || ports.entries() == right);
+    ports.update(key, &[value[0] ^ 1]).expect("changed");
+    wait_for("the class of a port to be right again", || ports.entries().expect("entries") == right);
     assert_eq!(repairs(&daemon, "PORTS"), 1);
 
-    let settings = Map::named(&lab, "CONFIG");
+    let settings = Pinned::named(&lab.edge, "CONFIG");
     let mode = |value: &[u8]| {
         let place = offset_of!(KernelConfig, mode);
         u32::from_ne_bytes(value[place..place + 4].try_into().expect("four bytes"))
     };
-    let (key, mut value) = settings.entries().pop_first().expect("the settings");
+    let (key, mut value) = settings.entries().expect("entries").pop_first().expect("the settings");
     assert_eq!(mode(&value), Mode::Observe as u32);
     value[offset_of!(KernelConfig, mode)] = Mode::Enforce as u8;
-    settings.update(&key, &value);
+    settings.update(&key, &value).expect("changed");
     wait_for("the settings to be put right", || repairs(&daemon, "CONFIG") == 1);
-    assert_eq!(mode(&settings.entries()[&key]), Mode::Observe as u32);
+    assert_eq!(mode(&settings.entries().expect("entries")[&key]), Mode::Observe as u32);
 
     wait_for("nothing to be adrift", || drift(&daemon) == 0);
     let status = daemon.ask("/v1/status", None).expect("an answer");

@@ -49,6 +49,19 @@ pub(crate) fn scenario(root: &Path, name: &str, defender: &str, json: Option<&Pa
     })
 }
 
+/// The daemon killed again and again.
+pub(crate) fn chaos(root: &Path, kills: u32, seed: u64, json: Option<&Path>) -> Result<ExitCode> {
+    let rights = Rights::find();
+    build::build(root, Profile::Release)?;
+    play(root, rights, &[], |lab| {
+        lab.args(["chaos", "--kills", &kills.to_string(), "--seed", &seed.to_string()]);
+        if let Some(file) = json {
+            lab.arg("--json").arg(file);
+        }
+        lab
+    })
+}
+
 /// One measurement.
 pub(crate) fn bench(root: &Path, name: &str, json: Option<&Path>) -> Result<ExitCode> {
     // Captures are replayed without the kernel.

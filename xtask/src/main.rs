@@ -90,6 +90,19 @@ enum Verb {
         after_help = "Examples:\n  cargo xtask vm-test --json out.json\n  cargo xtask vm-test --kernel 6.1 --suite 'lab syn'"
     )]
     VmTest(vm::Options),
+    /// Kill the daemon (-9) again and again at random moments under load, and check that nothing is lost
+    #[command(after_help = "Examples:\n  cargo xtask chaos\n  cargo xtask chaos --kills 20 --seed 7 --json out.json")]
+    Chaos {
+        /// How often
+        #[arg(long, default_value_t = 200)]
+        kills: u32,
+        /// What decides when, and what an operator asks for meanwhile
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Write the report as JSON here (`-` for standard output)
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
+    },
     /// Play one scenario of the laboratory and report what passed the wire
     #[command(after_help = "Examples:\n  cargo xtask lab syn\n  cargo xtask lab syn --defender none --json out.json")]
     Lab {
@@ -131,6 +144,7 @@ fn run() -> Result<ExitCode> {
         Verb::Simulate { seed, block_all, json } => lab::simulate(&root, seed, block_all, json.as_deref()),
         Verb::Eval { labels, json } => lab::eval(&root, labels, json.as_deref()),
         Verb::VmTest(options) => vm::test(&root, &options),
+        Verb::Chaos { kills, seed, json } => lab::chaos(&root, kills, seed, json.as_deref()),
         Verb::Lab { scenario, defender, json } => lab::scenario(&root, &scenario, &defender, json.as_deref()),
     }
 }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// `POST /v1/allow`: what is to be allowed. Entries that are there already get the new comment and end.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct AllowAdd {
     /// What is to be allowed, at most [`MOST_ENTRIES`].
@@ -15,6 +16,7 @@ pub const MOST_ENTRIES: usize = 5_000;
 
 /// One entry to be.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct NewAllow {
     /// An address or a prefix without bits set after its end.
@@ -32,6 +34,7 @@ pub struct NewAllow {
 
 /// Answer to [`AllowAdd`]: it is in force in the kernel.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct AllowAdded {
     /// [`super::SCHEMA_VERSION`].
     pub schema_version: u32,
@@ -47,6 +50,7 @@ pub struct AllowAdded {
 
 /// `POST /v1/allow/remove`.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct AllowRemove {
     /// Addresses or prefixes, exactly as in the list.
@@ -55,6 +59,7 @@ pub struct AllowRemove {
 
 /// Answer to [`AllowRemove`].
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct AllowRemoved {
     /// [`super::SCHEMA_VERSION`].
     pub schema_version: u32,
@@ -68,6 +73,7 @@ pub struct AllowRemoved {
 
 /// `GET /v1/allow`.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct AllowList {
     /// [`super::SCHEMA_VERSION`].
     pub schema_version: u32,
@@ -77,6 +83,7 @@ pub struct AllowList {
 
 /// One entry of the allowlist.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct AllowEntry {
     /// An address, or a prefix.
     pub prefix: String,
@@ -94,6 +101,7 @@ pub struct AllowEntry {
 
 /// `GET /v1/allow/test?address=`.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct AllowTest {
     /// [`super::SCHEMA_VERSION`].
     pub schema_version: u32,

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// `POST /v1/block`.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct BlockAdd {
     /// An address or a prefix.
@@ -28,6 +29,7 @@ pub struct BlockAdd {
 
 /// Answer to [`BlockAdd`]: it is in force in the kernel.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct BlockAdded {
     /// [`super::SCHEMA_VERSION`].
     pub schema_version: u32,
@@ -41,6 +43,7 @@ pub struct BlockAdded {
 
 /// `POST /v1/block/remove`.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct BlockRemove {
     /// Addresses or prefixes, exactly as in the list.
@@ -49,6 +52,7 @@ pub struct BlockRemove {
 
 /// Answer to [`BlockRemove`].
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct BlockRemoved {
     /// [`super::SCHEMA_VERSION`].
     pub schema_version: u32,
@@ -62,6 +66,7 @@ pub struct BlockRemoved {
 
 /// `GET /v1/block`.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct BlockList {
     /// [`super::SCHEMA_VERSION`].
     pub schema_version: u32,
@@ -71,6 +76,7 @@ pub struct BlockList {
 
 /// One block.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct BlockEntry {
     /// An address, the prefix of an IPv6 source, or a prefix.
     pub source: String,

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// Which incidents are asked for.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct IncidentsQuery {
     /// Only those of which something was heard within so many seconds.
@@ -24,6 +25,7 @@ impl Default for IncidentsQuery {
 
 /// Whether it goes on.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize, clap::ValueEnum)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum IncidentState {
     /// Something was heard of it within the last hour.
@@ -35,6 +37,7 @@ pub enum IncidentState {
 
 /// The latest incidents.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct IncidentList {
     /// [`super::SCHEMA_VERSION`].
     pub schema_version: u32,
@@ -48,6 +51,7 @@ pub struct IncidentList {
 
 /// An incident in brief.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct IncidentSummary {
     /// Its number: higher ones opened later.
     pub id: u64,
@@ -77,6 +81,7 @@ pub struct IncidentSummary {
 
 /// Sums over all of an incident, what is not listed included.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct IncidentTotals {
     /// Sources.
     pub sources: u64,
@@ -102,6 +107,7 @@ pub struct IncidentTotals {
 
 /// All that is known of an incident.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Incident {
     /// [`super::SCHEMA_VERSION`].
     pub schema_version: u32,
@@ -126,6 +132,7 @@ pub struct Incident {
 
 /// One source in an incident.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct IncidentSource {
     /// An IPv4 address or an IPv6 prefix.
     pub source: String,
@@ -143,6 +150,7 @@ pub struct IncidentSource {
 
 /// One port that was asked for, and what came of it.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct IncidentPort {
     /// `tcp`, `udp`, `icmp`, …: what was asked with.
     pub proto: String,
@@ -156,6 +164,7 @@ pub struct IncidentPort {
 
 /// One kind of answer to suspects.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct IncidentAnswer {
     /// `tcp`, `udp` or `icmp`.
     pub proto: String,
@@ -169,6 +178,7 @@ pub struct IncidentAnswer {
 
 /// Sessions on one port.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct IncidentSessions {
     /// `public` or `restricted`.
     pub ports: String,
@@ -188,6 +198,7 @@ pub struct IncidentSessions {
 
 /// Something that was done, or deliberately not.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct IncidentDeed {
     /// `conceal` or `storm`, or an action of the policy as in `scanguard_decisions_total`. In mode observe nothing is dropped for it.
     pub action: String,

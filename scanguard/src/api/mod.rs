@@ -7,6 +7,7 @@ mod block;
 mod incidents;
 mod mode;
 mod pending;
+mod records;
 mod reload;
 mod sources;
 mod status;
@@ -27,6 +28,7 @@ pub use incidents::{
 };
 pub use mode::{ModeSet, ModeState};
 pub use pending::{MOST_WHYS, PendingApprove, PendingApproved, PendingDenied, PendingDeny, PendingEntry, PendingList};
+pub use records::{AuditEntry, AuditList, AuditQuery, BlockEvent, BlockHistory, HistoryQuery, MOST_RECORDS};
 pub use reload::{Change, Reloaded};
 pub use sources::{Source, SourceList, SourceOrder, SourcesQuery};
 pub use status::{Interface, MapFill, Packets, SessionsWatch, Status, VerdictCounts, Warning};
@@ -40,6 +42,7 @@ pub const SCHEMA_VERSION: u32 = 1;
 
 /// What the daemon answers when it cannot do what was asked.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Refusal {
     /// [`SCHEMA_VERSION`].
     pub schema_version: u32,
@@ -55,6 +58,7 @@ pub struct Refusal {
 
 /// What kind of refusal it is.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum RefusalCode {
     /// It failed.
@@ -66,6 +70,19 @@ pub enum RefusalCode {
     Refused,
     /// There is no such thing.
     NotFound,
+}
+
+impl RefusalCode {
+    /// As JSON has it.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Failed => "failed",
+            Self::Usage => "usage",
+            Self::Refused => "refused",
+            Self::NotFound => "not_found",
+        }
+    }
 }
 
 impl Refusal {

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// `POST /v1/mode`.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct ModeSet {
     /// `observe` or `enforce`.
@@ -15,6 +16,7 @@ pub struct ModeSet {
 
 /// Answer to [`ModeSet`], `POST /v1/confirm` and `GET /v1/mode`.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct ModeState {
     /// [`super::SCHEMA_VERSION`].
     pub schema_version: u32,

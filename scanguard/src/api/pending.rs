@@ -6,6 +6,7 @@ use super::{BlockEntry, Why};
 
 /// All that waits, as `pending list` shows it.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct PendingList {
     /// [`super::SCHEMA_VERSION`].
     pub schema_version: u32,
@@ -15,6 +16,7 @@ pub struct PendingList {
 
 /// A block that waits for a person.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct PendingEntry {
     /// Whom: an IPv4 address or an IPv6 prefix.
     pub source: String,
@@ -45,6 +47,7 @@ pub const MOST_WHYS: usize = 50;
 
 /// `POST /v1/pending/approve`: block it after all.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct PendingApprove {
     /// An address of the source, or its prefix.
@@ -62,6 +65,7 @@ pub struct PendingApprove {
 
 /// Answer to [`PendingApprove`]: it is in force in the kernel.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct PendingApproved {
     /// [`super::SCHEMA_VERSION`].
     pub schema_version: u32,
@@ -71,6 +75,7 @@ pub struct PendingApproved {
 
 /// `POST /v1/pending/deny`: leave it as it is, and do not ask again for a week.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct PendingDeny {
     /// Addresses of sources, or their prefixes.
@@ -79,6 +84,7 @@ pub struct PendingDeny {
 
 /// Answer to [`PendingDeny`].
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct PendingDenied {
     /// [`super::SCHEMA_VERSION`].
     pub schema_version: u32,

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// What a reload changed.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Reloaded {
     /// [`super::SCHEMA_VERSION`].
     pub schema_version: u32,
@@ -15,6 +16,7 @@ pub struct Reloaded {
 
 /// One key that says something else than before.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Change {
     /// The key with its section: `score.t0`.
     pub key: String,

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// What the kernel counted per source.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct SourceList {
     /// [`super::SCHEMA_VERSION`].
     pub schema_version: u32,
@@ -17,6 +18,7 @@ pub struct SourceList {
 
 /// One source.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Source {
     /// An IPv4 address or an IPv6 prefix.
     pub source: String,
@@ -46,6 +48,7 @@ pub struct Source {
 
 /// What a list of sources is sorted by, highest or latest first.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize, clap::ValueEnum)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum SourceOrder {
     /// Most attempts first.
@@ -59,6 +62,7 @@ pub enum SourceOrder {
 
 /// Which sources are asked for.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(default, deny_unknown_fields)]
 pub struct SourcesQuery {
     /// What comes first.

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// How the daemon is and what it did.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Status {
     /// [`super::SCHEMA_VERSION`].
     pub schema_version: u32,
@@ -57,6 +58,7 @@ pub struct Status {
 
 /// A guarded interface.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Interface {
     /// Its name.
     pub name: String,
@@ -71,6 +73,7 @@ pub struct Interface {
 
 /// Whose TCP sessions are counted.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct SessionsWatch {
     /// Whether they are.
     pub watched: bool,
@@ -82,6 +85,7 @@ pub struct SessionsWatch {
 
 /// What became of packets.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Packets {
     /// Passed, those among them that enforcing would have dropped.
     pub passed: u64,
@@ -93,6 +97,7 @@ pub struct Packets {
 
 /// Verdicts in force, by level.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct VerdictCounts {
     /// Sources from which ports that are not for customers are hidden.
     pub conceal: u64,
@@ -102,6 +107,7 @@ pub struct VerdictCounts {
 
 /// How full a table of the kernel part is.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct MapFill {
     /// Its name.
     pub name: String,
@@ -115,6 +121,7 @@ pub struct MapFill {
 
 /// Something that a person should look at.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Warning {
     /// A name for scripts.
     pub code: String,

@@ -6,6 +6,7 @@ use super::AllowEntry;
 
 /// What is done about a source, and why.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Why {
     /// [`super::SCHEMA_VERSION`].
     pub schema_version: u32,
@@ -57,6 +58,7 @@ pub struct Why {
 
 /// Something that only who is really at the address could do.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct WhyProof {
     /// When. RFC 3339, UTC.
     pub time: String,
@@ -72,6 +74,7 @@ pub struct WhyProof {
 
 /// A block that waits for a person.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct WhyPending {
     /// From which ports: `all`.
     pub scope: String,
@@ -85,6 +88,7 @@ pub struct WhyPending {
 
 /// What is done about a source.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct WhyVerdict {
     /// `none`, `conceal` or `block`.
     pub level: String,
@@ -104,6 +108,7 @@ pub struct WhyVerdict {
 
 /// A score, in nats.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct WhyScore {
     /// Log-likelihood ratio "scanner : benign".
     pub value: f64,
@@ -119,6 +124,7 @@ pub struct WhyScore {
 
 /// One first contact.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Evidence {
     /// When. RFC 3339, UTC.
     pub time: String,
@@ -138,6 +144,7 @@ pub struct Evidence {
 
 /// What the allowlist says.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct WhyAllow {
     /// Whether it covers the address.
     pub matched: bool,
@@ -147,6 +154,7 @@ pub struct WhyAllow {
 
 /// What is known of earlier sessions.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct WhyKnown {
     /// Sessions it had with data both ways, begun while nothing was held against it.
     pub sessions: u64,
@@ -160,6 +168,7 @@ pub struct WhyKnown {
 
 /// An answer to a suspect.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct WhyAnswered {
     /// When. RFC 3339, UTC.
     pub time: String,
@@ -175,6 +184,7 @@ pub struct WhyAnswered {
 
 /// Sessions on one kind of port.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct WhySessions {
     /// `public` or `restricted`.
     pub ports: String,

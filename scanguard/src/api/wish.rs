@@ -52,5 +52,6 @@ impl<A> Clone for Address<A> {
 
 /// `POST /v1/confirm`: enforcing goes on.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Confirm {}

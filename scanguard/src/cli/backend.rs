@@ -15,8 +15,8 @@ use crate::daemon;
 use crate::exit::{ExitStatus, Failure, OrExit as _};
 use crate::kernel::KernelError;
 use crate::operator::offline::{self, Offline};
-use crate::operator::wish::{Around, Needs, Wish};
-use crate::operator::{OperatorError, facts, incidents};
+use crate::operator::wish::{Around, Kind, Needs, Wish};
+use crate::operator::{Caller, OperatorError, facts, incidents, verb};
 use crate::store::{Store, StoreError};
 
 /// Answers questions, by whoever can.
@@ -55,7 +55,15 @@ impl Backend {
         }
         let around = self.around(&wish)?;
         match &mut self.seat {
-            Seat::Pinned(offline) => wish.carry_out(&mut offline.desk, around).map_err(refusal),
+            Seat::Pinned(offline) if W::KIND == Kind::Read => {
+                wish.carry_out(&mut offline.desk, around).map_err(refusal)
+            }
+            Seat::Pinned(offline) => {
+                let (asked, now) = (wish.clone(), around.now);
+                let outcome = wish.carry_out(&mut offline.desk, around);
+                offline.desk.audit(Caller::this_process(), &verb(W::PATH), &asked, &outcome, now);
+                outcome.map_err(refusal)
+            }
             Seat::Daemon(_) => unreachable!("the daemon was asked above"),
         }
     }
@@ -99,7 +107,7 @@ impl Backend {
     }
 
     /// What the daemon answers, or without one what its file of state says.
-    fn kept<T>(
+    pub(super) fn kept<T>(
         &self,
         question: impl AsyncFnOnce(&Client) -> Result<T, AskError>,
         read: impl FnOnce(&Store, &Config) -> Result<T, StoreError>,
@@ -112,7 +120,7 @@ impl Backend {
                 if !config.state.try_exists().unwrap_or(false) {
                     return Err(no_answer(error));
                 }
-                let read = Store::open(&config.state).and_then(|store| read(&store, config));
+                let read = Store::open_to_read(&config.state).and_then(|store| read(&store, config));
                 let answer = read.map_err(|found| unusable(Failure::new(ExitStatus::Failed, found), error))?;
                 tell("no daemon runs: this is what the last one kept");
                 Ok(answer)
@@ -210,7 +218,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::api::{Address, AllowAdd, NewAllow, Reloaded, SourceList, SourcesQuery, Status, Why};
+    use crate::api::{
+        Address, AllowAdd, AuditList, AuditQuery, BlockHistory, HistoryQuery, NewAllow, Reloaded, SourceList,
+        SourcesQuery, Status, Why,
+    };
     use crate::control::server::{Answers, router};
     use crate::control::socket::claim;
     use crate::http;
@@ -239,7 +250,7 @@ mod tests {
             Ok(None)
         }
 
-        async fn operate<W: Wish>(&self, wish: W) -> Result<W::Answer, OperatorError> {
+        async fn operate<W: Wish>(&self, wish: W, _: Caller) -> Result<W::Answer, OperatorError> {
             let asked = serde_json::to_value(&wish).expect("JSON");
             if W::PATH == AllowAdd::PATH && asked["entries"].is_array() {
                 let added = asked["entries"].as_array().map(Vec::len);
@@ -250,7 +261,15 @@ mod tests {
             Err(OperatorError::Refused { rule: "own".into(), message })
         }
 
-        async fn reload(&self) -> Result<Reloaded, OperatorError> {
+        async fn audit(&self, _: AuditQuery) -> Result<AuditList, OperatorError> {
+            Err(OperatorError::NotFound("there is none".into()))
+        }
+
+        async fn history(&self, _: HistoryQuery) -> Result<BlockHistory, OperatorError> {
+            Err(OperatorError::NotFound("there is none".into()))
+        }
+
+        async fn reload(&self, _: Caller) -> Result<Reloaded, OperatorError> {
             Err(OperatorError::Usage("line 1 is wrong".into()))
         }
     }
@@ -260,7 +279,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let socket = folder.path().join("control.sock");
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
-        let (listener, _file) = runtime.block_on(async { claim(&socket) }).expect("a socket");
+        let (listener, _file) = runtime.block_on(async { claim(&socket, None) }).expect("a socket");
         runtime.spawn(http::serve(listener, router(Arc::new(MadeUp))));
         test(&Global { json: false, no_color: true, socket: Some(socket) });
     }

@@ -4,10 +4,12 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use super::backend::{Backend, operate};
 use super::output::Output;
-use super::span::Until;
+use super::span::{Since, Until};
 use super::{Global, render};
-use crate::api::{BlockAdd, BlockList, BlockRemove, Nothing};
+use crate::api::{BlockAdd, BlockList, BlockRemove, HistoryQuery, Nothing};
 use crate::exit::{ExitStatus, Failure, OrExit as _};
+use crate::operator::records;
+use crate::store::Journal;
 use crate::{logins, prefix};
 
 /// Block addresses and prefixes, lift blocks, list them
@@ -25,6 +27,7 @@ enum Verb {
     Add(Add),
     Remove(Remove),
     List(List),
+    History(History),
 }
 
 /// Block addresses or prefixes; `ban` is the same
@@ -103,6 +106,25 @@ Examples:
   sudo scanguard block list --json | jq -r '.entries[] | select(.origin == \"operator\").source'")]
 struct List {}
 
+/// Show when blocks began, changed and ended, and why; the last at the end
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  sudo scanguard block history                      of everybody, the last 100
+  sudo scanguard block history 203.0.113.66         of this one
+  sudo scanguard block history --since 7d --json")]
+struct History {
+    /// An address or a prefix, as in `block list`
+    #[arg(value_name = "ADDR|CIDR")]
+    address: Option<String>,
+    /// Only of this time: a length such as 2h or 7d, until now, or a moment such as 2026-11-27T12:00:00Z
+    #[arg(long, value_name = "DURATION|TIME")]
+    since: Option<Since>,
+    /// How many, 1 to 10000
+    #[arg(long, value_name = "N", default_value_t = HistoryQuery::default().limit)]
+    limit: u32,
+}
+
 impl Block {
     pub(super) fn execute(self, global: &Global, output: Output) -> Result<ExitStatus, Failure> {
         match self.verb {
@@ -113,7 +135,22 @@ impl Block {
                 output.show(&list, render::blocks)?;
                 Ok(ExitStatus::Done)
             }
+            Verb::History(history) => history.execute(global, output),
         }
+    }
+}
+
+impl History {
+    fn execute(self, global: &Global, output: Output) -> Result<ExitStatus, Failure> {
+        let Self { address, since, limit } = self;
+        let query = HistoryQuery { address, since: since.map(Since::shown), limit };
+        let (prefix, since, limit) = records::history_wanted(&query).or_exit(ExitStatus::Usage)?;
+        let history = Backend::new(global)?.kept(
+            async |client| client.history(&query).await,
+            |store, _| records::history(Some(store), &Journal::default(), prefix.as_deref(), since, limit),
+        )?;
+        output.show(&history, render::block_history)?;
+        Ok(ExitStatus::Done)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The command line: one definition makes arguments, help, man pages and completions. One file per verb.
 
 mod allow;
+mod audit;
 mod backend;
 mod block;
 mod completions;
@@ -90,6 +91,7 @@ enum Verb {
     Unban(block::Remove),
     Pending(pending::Pending),
     Incidents(incidents::Incidents),
+    Audit(audit::Audit),
     Mode(mode::ModeVerb),
     Confirm(mode::ConfirmVerb),
     Replay(replay::ReplayVerb),
@@ -134,6 +136,7 @@ fn execute(global: &Global, verb: Verb) -> Result<ExitStatus, Failure> {
         Verb::Unban(verb) => verb.execute(global, output),
         Verb::Pending(verb) => verb.execute(global, output),
         Verb::Incidents(verb) => verb.execute(global, output),
+        Verb::Audit(verb) => verb.execute(global, output),
         Verb::Mode(verb) => verb.execute(global, output),
         Verb::Confirm(verb) => verb.execute(global, output),
         Verb::Replay(verb) => verb.execute(global, output),
@@ -170,8 +173,9 @@ mod tests {
         command.build();
         let mut help = command.render_long_help().to_string();
         let verbs = "run, status, sources, sources list, why, allow, allow add, allow remove, allow list, allow test, \
-                     allow import, allow export, block, block add, block remove, block list, ban, unban, pending, pending list, pending approve, pending deny, \
-                     incidents, incidents list, incidents show, mode, confirm, replay, \
+                     allow import, allow export, block, block add, block remove, block list, block history, ban, unban, pending, \
+                     pending list, pending approve, pending deny, incidents, incidents list, incidents show, audit, audit list, \
+                     mode, confirm, replay, \
                      config, config reload, detach, completions, man";
         for path in verbs.split(", ") {
             let path: Vec<&str> = path.split(' ').collect();

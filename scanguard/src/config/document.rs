@@ -43,7 +43,7 @@ impl Document {
     }
 
     fn key(&mut self, comment: &str, key: &str, value: &str) {
-        if self.comments == Comments::With && !self.opened {
+        if self.comments == Comments::With && !self.opened && !comment.is_empty() {
             self.line("");
         }
         self.opened = false;
@@ -143,7 +143,8 @@ mod tests {
             mode = "enforce"
             state = "/srv/s.db"
             allow = ["192.0.2.7", "198.51.100.0/24", "2001:db8::1", "2001:db8::/32", "::/0"]
-            control.socket = "/run/a\tb.sock"
+            control = { socket = "/run/a\tb.sock", group = "adm" }
+            retention = { audit_rows = 1000, audit_days = 1, history_rows = 2000, history_days = 3650 }
             metrics.listen = "[::1]:9000"
             ports = { public = ["8000-8100", "53/udp"], canary = [23], unchallenged = [2222], protect = ["198.51.100.0/24", "2001:db8:7::/48"], memory = "90m", learning = "0s" }
             score = { a = 0.123456789, b = 1e-9, block_a = 2.5e-5, t0 = 0.7, t1 = 0.3, half_life = "90s" }

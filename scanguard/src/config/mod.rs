@@ -34,6 +34,7 @@ use scanguard_common::challenge::{ChallengeMode, DecoyReply};
 use scanguard_common::reason::Mode;
 
 use crate::kernel::AttachMode;
+use crate::store::Limits;
 pub use judgement::{Conceal, Score, Storm};
 pub use operation::{AutoLevel, Blocks, Safety};
 pub use ports::Ports;
@@ -71,6 +72,8 @@ pub struct Config {
     pub mode: Mode,
     /// The file that outlives the daemon.
     pub state: PathBuf,
+    /// For how long the audit and the lives of verdicts are kept.
+    pub retention: Limits,
     /// Whether the kernel part goes on when the daemon ends.
     pub keep: bool,
     /// Where maps and links are pinned.
@@ -81,6 +84,8 @@ pub struct Config {
     pub cgroup: Cgroup,
     /// Where the command line finds the daemon.
     pub control_socket: PathBuf,
+    /// Whose members may ask besides root: the group of that socket; the daemon's own if none is named.
+    pub control_group: Option<String>,
     /// Where metrics are served, if they are.
     pub metrics_listen: Option<SocketAddr>,
     /// Classes of ports.
@@ -201,6 +206,8 @@ impl Default for Config {
             attach: AttachMode::Auto,
             mode: Mode::Observe,
             state: DEFAULT_STATE.into(),
+            retention: Limits::default(),
+            control_group: None,
             keep: false,
             pins: DEFAULT_PINS.into(),
             allow: Vec::new(),

@@ -73,6 +73,7 @@ fn sections(mut root: Section<'_, '_>, problems: &mut Problems<'_>) -> Config {
 
     let mut control = root.section("control", problems);
     let control_socket = control.read("socket", problems, absolute_path(LONGEST_SOCKET_PATH, DEFAULT_SOCKET));
+    let control_group = control.read("group", problems, group);
     control.finish(problems);
 
     let mut metrics = root.section("metrics", problems);
@@ -92,6 +93,8 @@ fn sections(mut root: Section<'_, '_>, problems: &mut Problems<'_>) -> Config {
     let events_ring_kib = events.read("ring_kib", problems, number(16..=1_048_576));
     events.finish(problems);
 
+    let retention = operation::retention(root.section("retention", problems), default.retention, problems);
+
     let log = log(root.section("log", problems), default.log, problems);
     root.finish(problems);
     Config {
@@ -99,6 +102,8 @@ fn sections(mut root: Section<'_, '_>, problems: &mut Problems<'_>) -> Config {
         attach: attach.unwrap_or(default.attach),
         mode: mode.unwrap_or(default.mode),
         state: state.unwrap_or(default.state),
+        retention,
+        control_group: control_group.flatten(),
         keep: keep.unwrap_or(default.keep),
         pins: pins.unwrap_or(default.pins),
         allow: allow.unwrap_or(default.allow),
@@ -130,6 +135,16 @@ fn interface(key: &str, value: &Value<'_>, problems: &mut Problems<'_>) -> Optio
         problems.suggest(&value.span(), format!("{name:?} cannot be an interface"), "`ip link` lists their names");
     }
     valid.then(|| name.to_owned())
+}
+
+/// A group's name, or nothing for the daemon's own.
+fn group(key: &str, value: &Value<'_>, problems: &mut Problems<'_>) -> Option<Option<String>> {
+    let name = text(key, value, problems)?;
+    let valid = !name.contains(|letter: char| letter == ':' || letter.is_whitespace() || letter.is_control());
+    if !valid {
+        problems.suggest(&value.span(), format!("{name:?} cannot be a group"), "`getent group` lists their names");
+    }
+    valid.then(|| (!name.is_empty()).then(|| name.to_owned()))
 }
 
 fn cgroup(key: &str, value: &Value<'_>, problems: &mut Problems<'_>) -> Option<Cgroup> {

@@ -13,8 +13,11 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-use super::{INCIDENTS, RELOAD, SOURCES, STATUS};
-use crate::api::{Incident, IncidentList, IncidentsQuery, Refusal, Reloaded, SourceList, SourcesQuery, Status};
+use super::{AUDIT, HISTORY, INCIDENTS, RELOAD, SOURCES, STATUS};
+use crate::api::{
+    AuditList, AuditQuery, BlockHistory, HistoryQuery, Incident, IncidentList, IncidentsQuery, Refusal, Reloaded,
+    SourceList, SourcesQuery, Status,
+};
 use crate::operator::OperatorError;
 use crate::operator::wish::{Kind, Wish};
 
@@ -105,6 +108,24 @@ impl Client {
     /// When there is no answer, or no such incident.
     pub async fn incident(&self, id: u64) -> Result<Incident, AskError> {
         self.get(&format!("{INCIDENTS}/{id}")).await
+    }
+
+    /// Who asked for what.
+    ///
+    /// # Errors
+    /// When there is no answer, or it is no.
+    pub async fn audit(&self, query: &AuditQuery) -> Result<AuditList, AskError> {
+        let query = serde_urlencoded::to_string(query).map_err(|error| self.garbled(error))?;
+        self.get(&format!("{AUDIT}?{query}")).await
+    }
+
+    /// When blocks began, changed and ended.
+    ///
+    /// # Errors
+    /// When there is no answer, or it is no.
+    pub async fn history(&self, query: &HistoryQuery) -> Result<BlockHistory, AskError> {
+        let query = serde_urlencoded::to_string(query).map_err(|error| self.garbled(error))?;
+        self.get(&format!("{HISTORY}?{query}")).await
     }
 
     /// Asks for something to be done.

@@ -3,6 +3,7 @@
 //! | module | does |
 //! |---|---|
 //! | [`socket`] | makes the socket, refuses to take it from a living daemon, removes it at the end |
+//! | [`gate`] | who may ask |
 //! | [`server`] | the routes |
 //! | [`client`] | asks |
 //!
@@ -17,13 +18,20 @@
 //! | `POST /v1/block`, `POST /v1/block/remove` | [`crate::api::BlockAdded`], [`crate::api::BlockRemoved`] |
 //! | `GET /v1/mode`, `POST /v1/mode`, `POST /v1/confirm` | [`crate::api::ModeState`] |
 //! | `GET /v1/why?address=` | [`crate::api::Why`] |
+//! | `GET /v1/audit?since=&limit=` | [`crate::api::AuditList`] |
+//! | `GET /v1/block/history?address=&since=&limit=` | [`crate::api::BlockHistory`] |
+//! | `GET /v1/openapi.json` | all of this for programs: `docs/openapi.json` |
 //! | `POST /v1/config/reload` | [`crate::api::Reloaded`] |
 //!
 //! What cannot be done is answered with [`crate::api::Refusal`] and 400 (makes no sense), 403 (a safety rule), 404 (no such thing), 500
 //! or 503 (too busy with long lists).
-//! The routes that change something log who asked, by the peer's credentials.
+//! The routes that change something write down who asked, by the peer's credentials, in the log and in the audit, and answer when what they did is on
+//! the disk.
 
 pub mod client;
+pub mod gate;
+#[cfg(test)]
+mod openapi;
 pub mod server;
 pub mod socket;
 #[cfg(test)]
@@ -33,7 +41,15 @@ mod tests;
 pub const STATUS: &str = "/v1/status";
 /// Path of the route that answers [`crate::api::SourceList`].
 pub const SOURCES: &str = "/v1/sources";
-/// Path of the route that answers [`crate::api::IncidentList`]; below it is one for each incident.
+/// Path of the route that answers [`crate::api::IncidentList`].
 pub const INCIDENTS: &str = "/v1/incidents";
+/// Path of the route that answers [`crate::api::Incident`].
+pub const INCIDENT: &str = "/v1/incidents/{id}";
+/// Path of the route that answers [`crate::api::AuditList`].
+pub const AUDIT: &str = "/v1/audit";
+/// Path of the route that answers [`crate::api::BlockHistory`].
+pub const HISTORY: &str = "/v1/block/history";
+/// Path of the route that answers this interface's description.
+pub const OPENAPI: &str = "/v1/openapi.json";
 /// Path of the route that answers [`crate::api::Reloaded`].
 pub const RELOAD: &str = "/v1/config/reload";

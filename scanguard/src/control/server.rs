@@ -16,15 +16,15 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tracing::info;
 
-use super::{INCIDENTS, RELOAD, SOURCES, STATUS};
+use super::{AUDIT, HISTORY, INCIDENT, INCIDENTS, OPENAPI, RELOAD, SOURCES, STATUS};
 use crate::api::{
-    Address, AllowAdd, AllowList, AllowRemove, AllowTest, BlockAdd, BlockList, BlockRemove, Confirm, Incident,
-    IncidentList, IncidentsQuery, ModeSet, ModeState, Nothing, PendingApprove, PendingDeny, PendingList, Refusal,
-    RefusalCode, Reloaded, SourceList, SourcesQuery, Status, Why,
+    Address, AllowAdd, AllowList, AllowRemove, AllowTest, AuditList, AuditQuery, BlockAdd, BlockHistory, BlockList,
+    BlockRemove, Confirm, HistoryQuery, Incident, IncidentList, IncidentsQuery, ModeSet, ModeState, Nothing,
+    PendingApprove, PendingDeny, PendingList, Refusal, RefusalCode, Reloaded, SourceList, SourcesQuery, Status, Why,
 };
 use crate::http::Peer;
 use crate::operator::wish::Wish;
-use crate::operator::{OperatorError, incidents as told};
+use crate::operator::{Caller, OperatorError, incidents as told};
 
 /// Lists of at most this many sources (some 250 bytes each) are not counted as long ones.
 const SHORT_LIST: usize = 1000;
@@ -45,10 +45,21 @@ pub trait Answers: Send + Sync + 'static {
     /// All of an incident, if there is such a one.
     fn incident(&self, id: u64) -> impl Future<Output = Result<Option<Incident>>> + Send;
     /// Does what an operator asks for.
-    fn operate<W: Wish>(&self, wish: W) -> impl Future<Output = Result<W::Answer, OperatorError>> + Send;
+    fn operate<W: Wish>(
+        &self,
+        wish: W,
+        caller: Caller,
+    ) -> impl Future<Output = Result<W::Answer, OperatorError>> + Send;
+    /// Who asked for what.
+    fn audit(&self, query: AuditQuery) -> impl Future<Output = Result<AuditList, OperatorError>> + Send;
+    /// When blocks began, changed and ended.
+    fn history(&self, query: HistoryQuery) -> impl Future<Output = Result<BlockHistory, OperatorError>> + Send;
     /// Reads the configuration anew.
-    fn reload(&self) -> impl Future<Output = Result<Reloaded, OperatorError>> + Send;
+    fn reload(&self, caller: Caller) -> impl Future<Output = Result<Reloaded, OperatorError>> + Send;
 }
+
+/// This interface as OpenAPI has it; a test keeps it true.
+const DOCUMENT: &str = include_str!("../../../docs/openapi.json");
 
 /// Most bytes of a list of entries for the allowlist: [`crate::api::MOST_ENTRIES`] of them with long comments.
 const LIST_BYTES: usize = 4 * 1024 * 1024;
@@ -64,28 +75,56 @@ impl<A> Clone for Control<A> {
     }
 }
 
+/// A route: its path, the methods that it takes, and what answers.
+struct Route<A> {
+    path: &'static str,
+    #[cfg_attr(not(test), expect(dead_code, reason = "what the test of the description compares"))]
+    methods: &'static [&'static str],
+    answers: MethodRouter<Control<A>>,
+}
+
+const GET: &[&str] = &["get"];
+const POST: &[&str] = &["post"];
+const BOTH: &[&str] = &["get", "post"];
+
+/// All of them, as the description of this interface has them (a test compares).
+fn routes<A: Answers>() -> Vec<Route<A>> {
+    let route = |path, methods, answers| Route { path, methods, answers };
+    let list = || DefaultBodyLimit::max(LIST_BYTES);
+    vec![
+        route(STATUS, GET, get(status::<A>)),
+        route(SOURCES, GET, get(sources::<A>)),
+        route(INCIDENTS, GET, get(incidents::<A>)),
+        route(INCIDENT, GET, get(incident::<A>)),
+        route(AllowAdd::PATH, BOTH, read::<A, Nothing<AllowList>>().merge(change::<A, AllowAdd>()).layer(list())),
+        route(AllowRemove::PATH, POST, change::<A, AllowRemove>().layer(list())),
+        route(<Address<AllowTest>>::PATH, GET, read::<A, Address<AllowTest>>()),
+        route(BlockAdd::PATH, BOTH, read::<A, Nothing<BlockList>>().merge(change::<A, BlockAdd>())),
+        route(BlockRemove::PATH, POST, change::<A, BlockRemove>()),
+        route(HISTORY, GET, get(history::<A>)),
+        route(ModeSet::PATH, BOTH, read::<A, Nothing<ModeState>>().merge(change::<A, ModeSet>())),
+        route(Confirm::PATH, POST, change::<A, Confirm>()),
+        route(<Nothing<PendingList>>::PATH, GET, read::<A, Nothing<PendingList>>()),
+        route(PendingApprove::PATH, POST, change::<A, PendingApprove>()),
+        route(PendingDeny::PATH, POST, change::<A, PendingDeny>()),
+        route(<Address<Why>>::PATH, GET, read::<A, Address<Why>>()),
+        route(AUDIT, GET, get(audit::<A>)),
+        route(RELOAD, POST, post(reload::<A>)),
+        route(OPENAPI, GET, get(async || ([(header::CONTENT_TYPE, "application/json")], DOCUMENT))),
+    ]
+}
+
+/// The routes with their methods, as paths of the description of this interface.
+#[cfg(test)]
+pub(super) fn paths<A: Answers>() -> Vec<(&'static str, &'static [&'static str])> {
+    routes::<A>().into_iter().map(|Route { path, methods, .. }| (path, methods)).collect()
+}
+
 /// The routes, answered by `answers`.
 pub fn router<A: Answers>(answers: Arc<A>) -> Router {
-    Router::new()
-        .route(STATUS, get(status::<A>))
-        .route(SOURCES, get(sources::<A>))
-        .route(INCIDENTS, get(incidents::<A>))
-        .route(&format!("{INCIDENTS}/{{id}}"), get(incident::<A>))
-        .route(
-            AllowAdd::PATH,
-            read::<A, Nothing<AllowList>>().merge(change::<A, AllowAdd>()).layer(DefaultBodyLimit::max(LIST_BYTES)),
-        )
-        .route(AllowRemove::PATH, change::<A, AllowRemove>().layer(DefaultBodyLimit::max(LIST_BYTES)))
-        .route(<Address<AllowTest>>::PATH, read::<A, Address<AllowTest>>())
-        .route(BlockAdd::PATH, read::<A, Nothing<BlockList>>().merge(change::<A, BlockAdd>()))
-        .route(BlockRemove::PATH, change::<A, BlockRemove>())
-        .route(ModeSet::PATH, read::<A, Nothing<ModeState>>().merge(change::<A, ModeSet>()))
-        .route(Confirm::PATH, change::<A, Confirm>())
-        .route(<Nothing<PendingList>>::PATH, read::<A, Nothing<PendingList>>())
-        .route(PendingApprove::PATH, change::<A, PendingApprove>())
-        .route(PendingDeny::PATH, change::<A, PendingDeny>())
-        .route(<Address<Why>>::PATH, read::<A, Address<Why>>())
-        .route(RELOAD, post(reload::<A>))
+    routes::<A>()
+        .into_iter()
+        .fold(Router::new(), |router, Route { path, answers, .. }| router.route(path, answers))
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
         .with_state(Control { answers, long_lists: Arc::new(Semaphore::new(LONG_LISTS)) })
@@ -170,7 +209,7 @@ impl AsRef<[u8]> for Held {
 /// A route that is only read.
 fn read<A: Answers, W: Wish>() -> MethodRouter<Control<A>> {
     get(async |State(control): State<Control<A>>, query: Result<Query<W>, QueryRejection>| match query {
-        Ok(Query(wish)) => answer(control.answers.operate(wish).await),
+        Ok(Query(wish)) => answer(control.answers.operate(wish, Caller::default()).await),
         Err(rejection) => refuse(StatusCode::BAD_REQUEST, RefusalCode::Usage, rejection.body_text()),
     })
 }
@@ -182,8 +221,8 @@ fn change<A: Answers, W: Wish>() -> MethodRouter<Control<A>> {
                Extension(peer): Extension<Peer>,
                body: Result<Json<W>, JsonRejection>| match body {
             Ok(Json(wish)) => {
-                info!(path = W::PATH, uid = peer.uid, pid = peer.pid, "somebody asks for a change");
-                answer(control.answers.operate(wish).await)
+                let caller = caller(W::PATH, peer).await;
+                answer(control.answers.operate(wish, caller).await)
             }
             Err(rejection) => {
                 let status = match rejection.status() {
@@ -198,8 +237,37 @@ fn change<A: Answers, W: Wish>() -> MethodRouter<Control<A>> {
 }
 
 async fn reload<A: Answers>(State(control): State<Control<A>>, Extension(peer): Extension<Peer>) -> Response {
-    info!(path = RELOAD, uid = peer.uid, pid = peer.pid, "somebody asks for a change");
-    answer(control.answers.reload().await)
+    let caller = caller(RELOAD, peer).await;
+    answer(control.answers.reload(caller).await)
+}
+
+async fn audit<A: Answers>(
+    State(control): State<Control<A>>,
+    query: Result<Query<AuditQuery>, QueryRejection>,
+) -> Response {
+    match query {
+        Ok(Query(query)) => answer(control.answers.audit(query).await),
+        Err(rejection) => refuse(StatusCode::BAD_REQUEST, RefusalCode::Usage, rejection.body_text()),
+    }
+}
+
+async fn history<A: Answers>(
+    State(control): State<Control<A>>,
+    query: Result<Query<HistoryQuery>, QueryRejection>,
+) -> Response {
+    match query {
+        Ok(Query(query)) => answer(control.answers.history(query).await),
+        Err(rejection) => refuse(StatusCode::BAD_REQUEST, RefusalCode::Usage, rejection.body_text()),
+    }
+}
+
+/// Who asks for a change.
+async fn caller(path: &str, Peer { uid, pid, .. }: Peer) -> Caller {
+    let caller = tokio::task::spawn_blocking(move || Caller::of_peer(uid, pid)).await;
+    let caller = caller.unwrap_or(Caller { uid, pid, ..Caller::default() });
+    let Caller { user, program, .. } = &caller;
+    info!(path, uid, pid, user, program, "somebody asks for a change");
+    caller
 }
 
 fn answer<T: Serialize>(result: Result<T, OperatorError>) -> Response {

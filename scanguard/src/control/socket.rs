@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, Permissions};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _, chown};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
@@ -35,13 +35,22 @@ pub enum ClaimError {
 pub struct SocketFile {
     path: PathBuf,
     identity: (u64, u64),
+    group: u32,
 }
 
-/// Listens on a path. What a dead daemon left there is replaced, a living one is left alone.
+impl SocketFile {
+    /// The group that it is for.
+    #[must_use]
+    pub const fn group(&self) -> u32 {
+        self.group
+    }
+}
+
+/// Listens on a path, for root and a group, the caller's own if none is given. What a dead daemon left there is replaced, a living one is left alone.
 ///
 /// # Errors
 /// When a daemon lives there, something that is no socket is there, or the file system refuses.
-pub fn claim(path: &Path) -> Result<(UnixListener, SocketFile), ClaimError> {
+pub fn claim(path: &Path, group: Option<u32>) -> Result<(UnixListener, SocketFile), ClaimError> {
     let io_error = |source| ClaimError::Io { path: path.to_owned(), source };
     match fs::symlink_metadata(path) {
         Ok(found) if !std::os::unix::fs::FileTypeExt::is_socket(&found.file_type()) => {
@@ -64,10 +73,11 @@ pub fn claim(path: &Path) -> Result<(UnixListener, SocketFile), ClaimError> {
             _ => {}
         }
         let listener = UnixListener::bind(&fresh)?;
+        chown(&fresh, None, group)?;
         fs::set_permissions(&fresh, Permissions::from_mode(0o660))?;
         let made = fs::symlink_metadata(&fresh)?;
         fs::rename(&fresh, path)?;
-        Ok((listener, SocketFile { path: path.to_owned(), identity: (made.dev(), made.ino()) }))
+        Ok((listener, SocketFile { path: path.to_owned(), identity: (made.dev(), made.ino()), group: made.gid() }))
     };
     claim().map_err(|error| {
         let _ = fs::remove_file(&fresh); // What is left of a failed try; there may be nothing.
@@ -94,7 +104,7 @@ mod tests {
     async fn a_socket_has_narrow_rights_and_goes_with_its_daemon() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("deep/er/control.sock");
-        let (_listener, file) = claim(&path).expect("a socket");
+        let (_listener, file) = claim(&path, None).expect("a socket");
         let mode = |path: &Path| fs::metadata(path).expect("it is there").permissions().mode() & 0o777;
         assert_eq!(mode(&path), 0o660);
         drop(file);
@@ -105,10 +115,10 @@ mod tests {
     async fn a_living_daemon_keeps_its_socket_and_a_dead_one_loses_it() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("control.sock");
-        let (listener, file) = claim(&path).expect("a socket");
-        assert!(matches!(claim(&path), Err(ClaimError::Taken(_))));
+        let (listener, file) = claim(&path, None).expect("a socket");
+        assert!(matches!(claim(&path, None), Err(ClaimError::Taken(_))));
         drop(listener);
-        let (_second, _its_file) = claim(&path).expect("the dead daemon's socket is replaced");
+        let (_second, _its_file) = claim(&path, None).expect("the dead daemon's socket is replaced");
         drop(file);
         assert!(path.exists(), "the first daemon's end does not take the second one's socket");
     }
@@ -118,7 +128,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("control.sock");
         fs::write(&path, "precious").expect("a file");
-        assert!(matches!(claim(&path), Err(ClaimError::NotASocket(_))));
+        assert!(matches!(claim(&path, None), Err(ClaimError::NotASocket(_))));
         assert_eq!(fs::read(&path).expect("it is there"), b"precious");
     }
 }

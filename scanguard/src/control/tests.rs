@@ -13,16 +13,23 @@ use super::client::{AskError, Client};
 use super::server::{Answers, router};
 use super::socket::{SocketFile, claim};
 use crate::api::{
-    Incident, IncidentList, IncidentsQuery, MOST_ENTRIES, ModeSet, Reloaded, SourceList, SourcesQuery, Status,
+    AuditList, AuditQuery, BlockHistory, HistoryQuery, Incident, IncidentList, IncidentsQuery, MOST_ENTRIES, ModeSet,
+    Reloaded, SourceList, SourcesQuery, Status,
 };
 use crate::http;
-use crate::operator::OperatorError;
 use crate::operator::wish::Wish;
+use crate::operator::{Caller, OperatorError};
 
 /// Notes what it is asked for and refuses it, in a way that `refusal` makes.
-struct MadeUp {
+pub(super) struct MadeUp {
     asked: Mutex<Vec<(&'static str, Value)>>,
     refusal: fn() -> OperatorError,
+}
+
+impl MadeUp {
+    pub(super) fn new(refusal: fn() -> OperatorError) -> Self {
+        Self { asked: Mutex::default(), refusal }
+    }
 }
 
 impl Answers for MadeUp {
@@ -43,13 +50,21 @@ impl Answers for MadeUp {
         Ok((id == 7).then(Incident::default))
     }
 
-    async fn operate<W: Wish>(&self, wish: W) -> Result<W::Answer, OperatorError> {
+    async fn operate<W: Wish>(&self, wish: W, _: Caller) -> Result<W::Answer, OperatorError> {
         let wish = serde_json::to_value(wish).expect("JSON");
         self.asked.lock().expect("nobody panicked").push((W::PATH, wish));
         Err((self.refusal)())
     }
 
-    async fn reload(&self) -> Result<Reloaded, OperatorError> {
+    async fn audit(&self, _: AuditQuery) -> Result<AuditList, OperatorError> {
+        Err(OperatorError::NotFound("there is none".into()))
+    }
+
+    async fn history(&self, _: HistoryQuery) -> Result<BlockHistory, OperatorError> {
+        Err(OperatorError::NotFound("there is none".into()))
+    }
+
+    async fn reload(&self, _: Caller) -> Result<Reloaded, OperatorError> {
         self.asked.lock().expect("nobody panicked").push((super::RELOAD, Value::Null));
         Err((self.refusal)())
     }
@@ -63,15 +78,15 @@ struct Served {
     _folder: TempDir,
 }
 
-fn refused() -> OperatorError {
+pub(super) fn refused() -> OperatorError {
     OperatorError::Refused { rule: "own".into(), message: "it is our own".into() }
 }
 
 fn serve(refusal: fn() -> OperatorError) -> Served {
     let folder = tempfile::tempdir().expect("a folder");
     let socket = folder.path().join("control.sock");
-    let (listener, file) = claim(&socket).expect("a socket");
-    let answers = Arc::new(MadeUp { asked: Mutex::default(), refusal });
+    let (listener, file) = claim(&socket, None).expect("a socket");
+    let answers = Arc::new(MadeUp::new(refusal));
     tokio::spawn(http::serve(listener, router(Arc::clone(&answers))));
     Served { socket, answers, _file: file, _folder: folder }
 }

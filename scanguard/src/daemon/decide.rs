@@ -61,16 +61,16 @@ impl Decider {
     /// Takes up where an earlier daemon left.
     pub(super) fn start(desk: &Desk, settings: Blocks, shared: Vec<IpNetwork>, recorder: Recorder, live: Live) -> Self {
         let (sender, told) = mpsc::channel(QUEUE);
-        let history = desk.recurrences().into_iter().filter_map(|KeptRecurrence { source, ended, times }| {
-            Some(KeptEnd { source: desk.source_named(&source).ok()?, ended: Clock(ended), times })
+        let history = desk.recurrences().iter().filter_map(|KeptRecurrence { source, ended, times }| {
+            Some(KeptEnd { source: desk.source_named(source).ok()?, ended: Clock(*ended), times: *times })
         });
         let running = desk.automatic_blocks().into_iter().map(|block| {
             let AutomaticBlock { source, since, until, reason } = block;
             let reason = reason.and_then(|label| BlockReason::from_label(&label)).unwrap_or(BlockReason::Score);
             RunningBlock { source, since: clock_of(since), until: clock_of(until), reason }
         });
-        let decoys = desk.decoys().into_iter().map(|decoy| {
-            let store::KeptDecoy { source, port, completed } = decoy;
+        let decoys = desk.decoys().iter().map(|decoy| {
+            let store::KeptDecoy { source, port, completed } = *decoy;
             KeptDecoy { source, port, completed: Clock(completed) }
         });
         let policy = Policy::restore(&settings, history, running, decoys, clock_of(SystemTime::now()));
@@ -190,7 +190,7 @@ impl Decider {
             store::KeptDecoy { source, port, completed: completed.0 }
         });
         let decoys: Vec<_> = decoys.collect();
-        desk.keep_decoys(&decoys);
+        desk.keep_decoys(decoys);
         (self.decoys_unkept, self.decoys_kept) = (false, Some(Instant::now()));
     }
 
@@ -232,7 +232,7 @@ impl Decider {
             times,
         });
         let kept: Vec<KeptRecurrence> = kept.collect();
-        desk.keep_recurrences(&kept);
+        desk.keep_recurrences(kept);
     }
 }
 

@@ -6,11 +6,14 @@ use super::live::Drifted;
 use crate::api::{Interface, MapFill, SessionsWatch, Warning, timestamp};
 use crate::duration;
 use crate::known::Fronted;
+use crate::store::{Health, SetAside, Trouble, TroubleKind};
 
 /// A full table is no harm while it holds everybody seen in this time: what goes is older.
 const MEMORY: Duration = Duration::from_secs(3600);
 /// How long after somebody altered the kernel's tables there is a warning of it.
 const DRIFT_IS_NEWS: Duration = Duration::from_secs(600);
+/// How long after a damaged file was set aside there is a warning of it.
+const ASIDE_IS_NEWS: Duration = Duration::from_secs(86_400);
 /// Part of its capacity at which a table that forgets counts as full: the kernel keeps some entries free on every CPU.
 const FULL: f64 = 0.98;
 
@@ -38,8 +41,8 @@ pub(super) struct Facts<'f> {
     pub(super) forwards: bool,
     /// When enforcing ends unless it is confirmed.
     pub(super) reverts: Option<SystemTime>,
-    /// Whether what an operator decides is forgotten at a restart.
-    pub(super) forgets: bool,
+    /// How the file of state is.
+    pub(super) archive: &'f Health,
     /// What somebody else altered in the kernel's tables lately.
     pub(super) drifted: Option<&'f Drifted>,
     /// Whether no more automatic blocks are made now.
@@ -57,7 +60,7 @@ fn warning(code: &str, message: impl Into<String>, hint: impl Into<String>) -> W
 /// The warnings, the grave ones first.
 pub(super) fn warnings(facts: &Facts<'_>) -> Vec<Warning> {
     let Facts { daemon, heartbeat, interfaces, maps, oldest, uncounted, ring_lost, storm, .. } = *facts;
-    let Facts { sessions, forwards, reverts, forgets, drifted, breaker_open, pending, fronted, .. } = *facts;
+    let Facts { sessions, forwards, reverts, archive, drifted, breaker_open, pending, fronted, .. } = *facts;
     let mut warnings = Vec::new();
     if !daemon {
         warnings.push(no_daemon(heartbeat));
@@ -66,13 +69,8 @@ pub(super) fn warnings(facts: &Facts<'_>) -> Vec<Warning> {
     let sources = maps.iter().find(|map| map.name == "SOURCES");
     warnings.extend(sources.filter(|_| oldest.is_some_and(|oldest| oldest < MEMORY)).and_then(full));
     warnings.extend(maps.iter().filter(|map| KEEPS_ALL.contains(&map.name.as_str())).filter_map(takes_no_more));
-    if forgets {
-        warnings.push(warning(
-            "state_unusable",
-            "What you allow, block or switch is in force, but will be forgotten at a restart: the file of state cannot be written.",
-            "The daemon's log says why; `state` in the configuration names the file.",
-        ));
-    }
+    warnings.extend(archive.trouble.as_ref().map(forgets));
+    warnings.extend(archive.set_aside.as_ref().filter(|aside| is_news(aside.at, ASIDE_IS_NEWS)).map(set_aside));
     if let Some(reverts) = reverts {
         warnings.push(warning(
             "unconfirmed",
@@ -94,7 +92,7 @@ pub(super) fn warnings(facts: &Facts<'_>) -> Vec<Warning> {
             "Counters lost nothing. If it goes on, raise `ring_kib` in [events] and restart.",
         ));
     }
-    if let Some(Drifted { at, tables }) = drifted.filter(|drifted| is_news(drifted)) {
+    if let Some(Drifted { at, tables }) = drifted.filter(|drifted| is_news(drifted.at, DRIFT_IS_NEWS)) {
         let tables: Vec<String> = tables.iter().map(|(map, entries)| format!("{map}: {entries}")).collect();
         warnings.push(warning(
             "drift",
@@ -172,8 +170,41 @@ pub(super) fn warnings(facts: &Facts<'_>) -> Vec<Warning> {
 }
 
 /// A clock that was set since does not make it old news.
-fn is_news(drifted: &Drifted) -> bool {
-    drifted.at.elapsed().unwrap_or_default() < DRIFT_IS_NEWS
+fn is_news(at: SystemTime, long: Duration) -> bool {
+    at.elapsed().unwrap_or_default() < long
+}
+
+/// The file of state cannot be written.
+fn forgets(trouble: &Trouble) -> Warning {
+    let (code, hint) = match trouble.kind {
+        TroubleKind::Full => ("state_full", "Make room on that disk: it goes on by itself then."),
+        TroubleKind::ReadOnly => ("state_read_only", "Make it writable again: it goes on by itself then."),
+        TroubleKind::Damaged => {
+            ("state_damaged", "It is tried every two seconds to begin a new file: see the daemon's log.")
+        }
+        TroubleKind::Other => {
+            ("state_unusable", "`state` in the configuration names the file; it is tried again every two seconds.")
+        }
+    };
+    let message = format!(
+        "What you allow, block or switch is in force, but would be forgotten at a restart: {}.",
+        trouble.message
+    );
+    warning(code, message, hint)
+}
+
+/// A damaged file was replaced.
+fn set_aside(aside: &SetAside) -> Warning {
+    let SetAside { at, path, reason } = aside;
+    warning(
+        "state_set_aside",
+        format!(
+            "The file of state was damaged ({reason}); it was set aside as {} at {}, and a new one has what the daemon knew.",
+            path.display(),
+            timestamp(*at)
+        ),
+        "Find out what damaged it (`scanguard audit list` and the lives of blocks before are in the damaged file alone).",
+    )
 }
 
 /// Without a daemon the kernel part goes on for a while as it was.
@@ -253,7 +284,7 @@ mod tests {
             storm: false,
             forwards: false,
             reverts: None,
-            forgets: false,
+            archive: &Health::default(),
             drifted: None,
             breaker_open: false,
             pending: 0,
@@ -268,6 +299,8 @@ mod tests {
             [Interface { name: "eth0".into(), driver_mode: "native".into(), attached: false, egress: "none".into() }];
         let maps = [map("SOURCES", 99), map("VERDICTS", 100)];
         let drifted = Drifted { at: SystemTime::now(), tables: vec![("ALLOW", 1)] };
+        let trouble = Trouble { kind: TroubleKind::Full, message: "no room".into() };
+        let aside = SetAside { at: SystemTime::now(), path: "/aside".into(), reason: "rubbish".into() };
         let ill = Facts {
             daemon: false,
             heartbeat: Duration::from_secs(3700),
@@ -280,7 +313,7 @@ mod tests {
             storm: true,
             forwards: true,
             reverts: Some(SystemTime::UNIX_EPOCH),
-            forgets: true,
+            archive: &Health { trouble: Some(trouble), set_aside: Some(aside), ..Health::default() },
             drifted: Some(&drifted),
             breaker_open: true,
             pending: 1,
@@ -291,7 +324,8 @@ mod tests {
             ("not_attached", true),
             ("sources_full", true),
             ("table_full", true),
-            ("state_unusable", false),
+            ("state_full", false),
+            ("state_set_aside", false),
             ("unconfirmed", false),
             ("attempts_uncounted", false),
             ("events_lost", false),
@@ -314,7 +348,7 @@ mod tests {
             ring_lost: 0,
             storm: false,
             reverts: None,
-            forgets: false,
+            archive: &Health::default(),
             drifted: None,
             breaker_open: false,
             pending: 0,

@@ -13,8 +13,8 @@ use tracing::{info, warn};
 
 use crate::incidents::{Brief, Change, Deed, Head, Heard, Incidents, Kind, Moment, Record, told};
 use crate::kernel::clock;
-use crate::operator::SharedStore;
 use crate::policy::Action;
+use crate::store::Archive;
 
 /// Things that may wait to be heard; more are counted as lost.
 const QUEUE: usize = 32_768;
@@ -40,7 +40,8 @@ struct Shared {
     desk: Mutex<Desk>,
     /// Held while changes are collected and written, so that older ones never follow newer ones.
     turn: Mutex<()>,
-    store: Option<SharedStore>,
+    /// Where they are kept; none without a daemon.
+    archive: Option<Archive>,
     keys: KeyRules,
 }
 
@@ -59,6 +60,8 @@ struct Desk {
     /// What is to be written.
     unsaved: Vec<Record>,
     failing: bool,
+    /// The epoch of the archive in which all that are open were written last.
+    epoch: u64,
     /// Times that something was written, or tried to be.
     writings: u64,
 }
@@ -76,9 +79,9 @@ pub(super) struct Tally {
 
 impl Recorder {
     /// Takes up those that were open when an earlier daemon ended.
-    pub(super) fn start(store: Option<SharedStore>, keys: KeyRules) -> Self {
+    pub(super) fn start(archive: Option<Archive>, keys: KeyRules) -> Self {
         let now = Now::read();
-        let kept = store.as_ref().map(|store| lock(store).open_incidents());
+        let kept = archive.as_ref().map(|archive| archive.ask(|store| store.open_incidents()));
         let incidents = match kept {
             Some(Ok((records, next_id))) => Incidents::restore(records, next_id, now.moment(now.ns)),
             Some(Err(error)) => {
@@ -87,8 +90,15 @@ impl Recorder {
             }
             None => Incidents::default(),
         };
-        let desk = Desk { incidents, ..Desk::default() };
-        Self(Arc::new(Shared { queue: Mutex::default(), desk: Mutex::new(desk), turn: Mutex::default(), store, keys }))
+        let epoch = archive.as_ref().map_or(0, Archive::epoch);
+        let desk = Desk { incidents, epoch, ..Desk::default() };
+        Self(Arc::new(Shared {
+            queue: Mutex::default(),
+            desk: Mutex::new(desk),
+            turn: Mutex::default(),
+            archive,
+            keys,
+        }))
     }
 
     /// Takes note of an event of the kernel part.
@@ -174,11 +184,17 @@ impl Recorder {
             }
             let changed = desk.incidents.take_changed();
             desk.unsaved.extend(changed);
+            let epoch = self.0.archive.as_ref().map_or(0, Archive::epoch);
+            if mem::replace(&mut desk.epoch, epoch) != epoch {
+                let open: Vec<u64> = desk.incidents.heads().iter().map(|brief| brief.head.id).collect();
+                let all: Vec<Record> = open.into_iter().filter_map(|id| desk.incidents.record(id)).collect();
+                desk.unsaved.extend(all);
+            }
             let surplus = desk.unsaved.len().saturating_sub(UNSAVED);
             desk.unsaved.drain(..surplus);
             mem::take(&mut desk.unsaved)
         };
-        let Some(store) = &self.0.store else { return };
+        let Some(archive) = &self.0.archive else { return };
         let forget = {
             let mut desk = lock(&self.0.desk);
             desk.writings += 1;
@@ -187,16 +203,15 @@ impl Recorder {
         if unsaved.is_empty() && !forget {
             return;
         }
-        let saved = {
-            let mut store = lock(store);
-            store.save_incidents(&unsaved).and_then(|()| {
-                if forget {
-                    let before = SystemTime::now().checked_sub(KEPT).unwrap_or(UNIX_EPOCH);
-                    store.forget_incidents(unix_ms(before), MOST_KEPT)?;
-                }
-                Ok(())
-            })
-        };
+        let records = unsaved.clone();
+        let saved = archive.save(move |store| {
+            store.save_incidents(&records)?;
+            if forget {
+                let before = SystemTime::now().checked_sub(KEPT).unwrap_or(UNIX_EPOCH);
+                store.forget_incidents(unix_ms(before), MOST_KEPT)?;
+            }
+            Ok(())
+        });
         let mut desk = lock(&self.0.desk);
         match saved {
             Ok(()) if mem::take(&mut desk.failing) => info!("incidents can be kept again"),
@@ -225,10 +240,6 @@ impl Recorder {
     /// The open incident that a source is in.
     pub(super) fn of_source(&self, source: &SourceKey) -> Option<u64> {
         self.hear().incidents.of_source(source)
-    }
-
-    pub(super) fn store(&self) -> Option<&SharedStore> {
-        self.0.store.as_ref()
     }
 
     pub(super) fn keys(&self) -> &KeyRules {

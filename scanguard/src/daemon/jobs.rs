@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::decide::Decider;
 use crate::api::Reloaded;
-use crate::operator::{Desk, OperatorError};
+use crate::operator::{Caller, Desk, OperatorError};
 
 /// Jobs that may wait; who asks more waits to ask.
 const QUEUE: usize = 256;
@@ -25,7 +25,7 @@ pub(super) enum Job {
     /// With the desk.
     Work(Work),
     /// Read the configuration anew.
-    Reload(oneshot::Sender<Result<Reloaded, OperatorError>>),
+    Reload(Caller, oneshot::Sender<Result<Reloaded, OperatorError>>),
 }
 
 /// Hands work over. Cheap to clone.
@@ -56,9 +56,9 @@ impl Jobs {
     }
 
     /// Has the configuration read anew.
-    pub(super) async fn reload(&self) -> Result<Reloaded, OperatorError> {
+    pub(super) async fn reload(&self, caller: Caller) -> Result<Reloaded, OperatorError> {
         let (sender, receiver) = oneshot::channel();
-        self.0.send(Job::Reload(sender)).await.map_err(|_| stopping())?;
+        self.0.send(Job::Reload(caller, sender)).await.map_err(|_| stopping())?;
         receiver.await.map_err(|_| stopping())?
     }
 }

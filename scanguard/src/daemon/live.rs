@@ -36,8 +36,6 @@ pub(super) struct State {
     pub(super) drifted: Option<Drifted>,
     /// Entries that were put right, by table.
     pub(super) repairs: BTreeMap<&'static str, u64>,
-    /// Whether what an operator decides is forgotten at a restart.
-    pub(super) forgets: bool,
     /// Whether no more automatic blocks are made now.
     pub(super) breaker_open: bool,
     /// Questions that wait for a person.

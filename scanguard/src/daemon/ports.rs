@@ -172,7 +172,7 @@ impl PortWatch {
         }
         self.tell(&changes);
         let (tracker, readings) = (&self.tracker, &self.readings);
-        self.keeper.tick(|| to_keep(tracker, readings)).await;
+        self.keeper.tick(|| to_keep(tracker, readings));
     }
 
     /// Reads from the kernel part which ports go on answering: it tells of the first time alone.

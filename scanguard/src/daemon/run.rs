@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, Result, anyhow};
+use nix::unistd::{Group, geteuid};
 use sd_notify::NotifyState;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::mpsc;
@@ -29,10 +30,11 @@ use super::start::Loaded;
 use super::view::View;
 use super::{events, logging, reload, start};
 use crate::config::{Config, LogFormat, file};
+use crate::control::gate::{self, Gate};
 use crate::control::socket::{self, SocketFile};
 use crate::exit::{ExitStatus, Failure, OrExit as _};
 use crate::kernel::Program;
-use crate::operator::Desk;
+use crate::operator::{self, Caller, Desk};
 use crate::{control, http, known, logins, metrics};
 use scanguard_common::source::SourceKey;
 
@@ -129,7 +131,9 @@ struct Daemon {
 async fn daemon(config: Config, options: Options) -> Result<(), Failure> {
     let mut signals = Signals::listen().context("cannot listen for signals")?;
     // The socket comes first: it tells whether another daemon runs, before anything is loaded.
-    let (control_listener, socket_file) = socket::claim(&config.control_socket).or_exit(ExitStatus::Failed)?;
+    let group = config.control_group.as_deref().map(group_named).transpose()?;
+    let (control_listener, socket_file) = socket::claim(&config.control_socket, group).or_exit(ExitStatus::Failed)?;
+    let gate = Gate { owner: geteuid().as_raw(), group: socket_file.group() };
     let metrics_listener = metrics_listener(&config).await?;
     let names = start::interfaces(&config.interfaces).await?;
     let Loaded { mut program, mut desk, events, proofs, ports, addresses, taken_over } = start::load(&config).await?;
@@ -173,13 +177,12 @@ async fn daemon(config: Config, options: Options) -> Result<(), Failure> {
         drift: 0,
         drifted: None,
         repairs: std::collections::BTreeMap::new(),
-        forgets: desk.forgets(),
         breaker_open: false,
         pending: desk.pending() as u64,
         fronted: None,
         decisions: std::collections::BTreeMap::new(),
     })?;
-    let recorder = block_in_place(|| Recorder::start(desk.store(), config.key_rules()));
+    let recorder = block_in_place(|| Recorder::start(Some(desk.archive().clone()), config.key_rules()));
     let shared = config.sources.shared.clone();
     let decider = Decider::start(&desk, config.blocks, shared, recorder.clone(), live.clone());
     let (memory, cap) = (Memory::default(), Arc::new(AtomicU32::new(config.score.rules().cap)));
@@ -192,6 +195,7 @@ async fn daemon(config: Config, options: Options) -> Result<(), Failure> {
         memory: memory.clone(),
         recorder: recorder.clone(),
         forwards: ports.forwards(),
+        archive: desk.archive().clone(),
         kept: config.keep,
         started: Instant::now(),
         kernel: super::view::kernel_release(),
@@ -211,7 +215,7 @@ async fn daemon(config: Config, options: Options) -> Result<(), Failure> {
     tasks.spawn(named("events", events::drain(events, Arc::clone(&hearers))));
     tasks.spawn(named("proofs", events::drain(proofs, hearers)));
     tasks.spawn(named("incidents", recorder.clone().run()));
-    tasks.spawn(named("control", serve_control(control_listener, Arc::clone(&view))));
+    tasks.spawn(named("control", serve_control(control_listener, Arc::clone(&view), gate)));
     if let Some(listener) = metrics_listener {
         tasks.spawn(named("metrics", http::serve(listener, metrics::server::router(view))));
     }
@@ -259,14 +263,17 @@ impl Daemon {
                         info!(signal = name, "stopping");
                         return Ok(());
                     }
-                    Signal::Reload => match self.reload().await {
+                    Signal::Reload => match self.reload(Caller { program: Some("SIGHUP".into()), ..Caller::default() }).await {
                         Ok(reloaded) => reload::tell(&reloaded),
                         Err(error) => error!(%error, "the configuration was not read anew: what was in force stays"),
                     },
                 },
                 _ = heartbeat.tick() => self.beat().await,
                 _ = meeting.tick() => self.meet_all(),
-                step = self.reconciler.next() => self.reconciler.step(step, &mut self.desk),
+                step = self.reconciler.next() => {
+                    self.reconciler.step(step, &mut self.desk);
+                    self.desk.keep_all();
+                }
                 Some(source) = self.worked.recv() => self.meet(source),
                 Some(job) = self.jobs.recv() => self.work(job).await,
                 Some(told) = self.decider.next() => block_in_place(|| self.decider.decide(told, &mut self.desk)),
@@ -359,8 +366,8 @@ impl Daemon {
                 self.decider.catch_up(&mut self.desk, SystemTime::now());
                 self.publish();
             }
-            Job::Reload(asked) => {
-                let reloaded = self.reload().await;
+            Job::Reload(caller, asked) => {
+                let reloaded = self.reload(caller).await;
                 if let Ok(reloaded) = &reloaded {
                     reload::tell(reloaded);
                 }
@@ -369,9 +376,12 @@ impl Daemon {
         }
     }
 
-    async fn reload(&mut self) -> Result<crate::api::Reloaded, crate::operator::OperatorError> {
+    async fn reload(&mut self, caller: Caller) -> Result<crate::api::Reloaded, crate::operator::OperatorError> {
         let Self { desk, decider, ports, config, options, cap, .. } = self;
-        let reloaded = block_in_place(|| reload::reload(options, config, desk))?;
+        let reloaded = block_in_place(|| reload::reload(options, config, desk));
+        desk.audit(caller, &operator::verb(control::RELOAD), &serde_json::json!({}), &reloaded, SystemTime::now());
+        let reloaded = reloaded?;
+        desk.archive().limit(config.retention);
         decider.set(config.blocks, config.sources.shared.clone());
         ports.set(&config.ports);
         ports.refresh(desk.tables()).await;
@@ -385,7 +395,6 @@ impl Daemon {
         self.live.change(|state| {
             state.mode = self.desk.mode_now();
             state.reverts = self.desk.reverts();
-            state.forgets = self.desk.forgets();
             state.pending = self.desk.pending() as u64;
             state.rules = self.config.score.rules();
             state.keys = self.config.key_rules();
@@ -419,8 +428,22 @@ async fn named(name: &'static str, task: impl Future<Output = ()>) -> &'static s
     name
 }
 
-async fn serve_control(listener: UnixListener, view: Arc<View>) {
-    http::serve(listener, control::server::router(view)).await;
+async fn serve_control(listener: UnixListener, view: Arc<View>, gate: Gate) {
+    http::serve(listener, gate::guard(control::server::router(view), gate)).await;
+}
+
+/// The number of a group that the configuration names.
+fn group_named(name: &str) -> Result<u32, Failure> {
+    match Group::from_name(name) {
+        Ok(Some(group)) => Ok(group.gid.as_raw()),
+        Ok(None) => {
+            let message = format!(
+                "there is no group {name:?}, which `group` in [control] names: `groupadd --system {name}` makes one"
+            );
+            Err(Failure::message(ExitStatus::Usage, message))
+        }
+        Err(error) => Err(anyhow!("cannot look up the group {name:?}: {error}").into()),
+    }
 }
 
 async fn metrics_listener(config: &Config) -> Result<Option<TcpListener>> {

@@ -100,8 +100,8 @@ pub(super) async fn load(config: &Config) -> Result<Loaded, Failure> {
     let events = events.context("the events are there only once")?;
     let proofs = proofs.context("the proofs are there only once")?;
     let taken_over = is_taken_over.then(|| *tables.config());
-    let kept = Keeper::open(&config.state, ports::now()).await;
-    let mut desk = Desk::start(tables, config, kept.0.store(), SystemTime::now())?;
+    let kept = Keeper::open(&config.state, config.retention, ports::now()).await?;
+    let mut desk = Desk::start(tables, config, kept.0.archive().clone(), SystemTime::now())?;
     let ports = PortWatch::follow(config, kept, desk.tables()).await?;
     let addresses = OwnAddresses::follow(desk.tables()).await?;
     Ok(Loaded { program, desk, events, proofs, ports, addresses, taken_over })

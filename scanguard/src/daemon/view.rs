@@ -1,8 +1,8 @@
 //! What the listeners show, from counters, census and interfaces.
 
 use std::cmp::Reverse;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Result, anyhow};
@@ -21,16 +21,20 @@ use super::interfaces::Guarded;
 use super::jobs::{Hands, Jobs};
 use super::live::Live;
 use super::memory::Memory;
+use tokio::task::spawn_blocking;
+
 use crate::api::{
-    BlockEntry, Incident, IncidentList, IncidentsQuery, Interface, MOST_WHYS, MapFill, Packets, Reloaded,
-    SCHEMA_VERSION, Source, SourceList, SourceOrder, SourcesQuery, Status, VerdictCounts, Warning, timestamp,
+    AuditList, AuditQuery, BlockEntry, BlockHistory, HistoryQuery, Incident, IncidentList, IncidentsQuery, Interface,
+    MOST_WHYS, MapFill, Packets, Reloaded, SCHEMA_VERSION, Source, SourceList, SourceOrder, SourcesQuery, Status,
+    VerdictCounts, Warning, timestamp,
 };
 use crate::control::server::Answers;
 use crate::kernel::{Counters, MapUse, Readings, clock, link};
 use crate::metrics::sample::Sample;
 use crate::metrics::server::Sampler;
-use crate::operator::wish::{Around, Needs, Wish};
-use crate::operator::{Desk, OperatorError, Remembered, facts, incidents};
+use crate::operator::wish::{Around, Kind, Needs, Wish};
+use crate::operator::{Caller, Desk, OperatorError, Remembered, facts, incidents, records, verb};
+use crate::store::Archive;
 
 /// How long a scrape waits for the table of sources to be read anew before it takes the last reading.
 const SCRAPE_PATIENCE: Duration = Duration::from_millis(50);
@@ -43,6 +47,8 @@ pub(super) struct View {
     pub(super) memory: Memory,
     /// None without a daemon.
     pub(super) recorder: Recorder,
+    /// Where decisions are kept.
+    pub(super) archive: Archive,
     /// Whether this host forwards packets for others.
     pub(super) forwards: Arc<AtomicBool>,
     /// Whether the kernel part goes on without a daemon.
@@ -101,7 +107,7 @@ impl View {
             storm: snapshot.storm,
             forwards: self.forwards.load(Ordering::Relaxed),
             reverts: state.mode_at(SystemTime::now()).1,
-            forgets: state.forgets,
+            archive: &self.archive.health(),
             drifted: state.drifted.as_ref(),
             breaker_open: state.breaker_open,
             pending: state.pending,
@@ -180,36 +186,34 @@ impl Answers for View {
     }
 
     async fn incidents(&self, query: IncidentsQuery) -> Result<IncidentList> {
-        let recorder = self.recorder.clone();
-        let list = tokio::task::spawn_blocking(move || {
-            let open = recorder.open();
-            let store = recorder.store().map(|store| store.lock().unwrap_or_else(PoisonError::into_inner));
-            incidents::list(store.as_deref(), &open, &query, recorder.keys(), SystemTime::now())
+        let (recorder, archive) = (self.recorder.clone(), self.archive.clone());
+        let list = spawn_blocking(move || {
+            let (open, keys, now) = (recorder.open(), *recorder.keys(), SystemTime::now());
+            archive.journal(move |store, _| incidents::list(store, &open, &query, &keys, now))
         });
         Ok(list.await??)
     }
 
     async fn incident(&self, id: u64) -> Result<Option<Incident>> {
-        let (recorder, readings) = (self.recorder.clone(), self.readings.clone());
-        let found = tokio::task::spawn_blocking(move || {
+        let (recorder, readings, archive) = (self.recorder.clone(), self.readings.clone(), self.archive.clone());
+        let found = spawn_blocking(move || {
             // What is told of sessions otherwise is up to a minute old.
             let sources = recorder.record(id).map(|record| record.sources).unwrap_or_default();
             let met = sources.iter().filter_map(|(source, _)| readings.sessions_of(source).ok().flatten());
             recorder.meet(&met.collect::<Vec<_>>());
-            let open = recorder.record(id);
-            let store = recorder.store().map(|store| store.lock().unwrap_or_else(PoisonError::into_inner));
-            incidents::show(store.as_deref(), open, id, recorder.keys())
+            let (open, keys) = (recorder.record(id), *recorder.keys());
+            archive.journal(move |store, _| incidents::show(store, open, id, &keys))
         });
         Ok(found.await??)
     }
 
-    async fn operate<W: Wish>(&self, wish: W) -> Result<W::Answer, OperatorError> {
+    async fn operate<W: Wish>(&self, wish: W, caller: Caller) -> Result<W::Answer, OperatorError> {
         let Some(jobs) = &self.jobs else {
             return Err(OperatorError::Failed(anyhow!("no daemon runs")));
         };
         let mut around = self.around(&wish).await;
         let (memory, recorder) = (self.memory.clone(), self.recorder.clone());
-        jobs.ask(move |Hands { desk, decider }| {
+        let answer = jobs.ask(move |Hands { desk, decider }| {
             let remembered = |desk: &Desk, source: &SourceKey| Remembered {
                 evidence: memory.of(source),
                 answered: memory.answers_to(source),
@@ -228,16 +232,43 @@ impl Answers for View {
                 }
                 _ => {}
             }
-            wish.carry_out(desk, around)
-        })
-        .await
+            if W::KIND == Kind::Read {
+                return wish.carry_out(desk, around);
+            }
+            let (asked, now) = (wish.clone(), around.now);
+            let outcome = wish.carry_out(desk, around);
+            desk.audit(caller, &verb(W::PATH), &asked, &outcome, now);
+            outcome
+        });
+        let answer = answer.await;
+        // Nobody is told of anything that a crash would undo.
+        self.archive.settled().await;
+        answer
     }
 
-    async fn reload(&self) -> Result<Reloaded, OperatorError> {
-        match &self.jobs {
-            Some(jobs) => jobs.reload().await,
-            None => Err(OperatorError::Failed(anyhow!("no daemon runs"))),
-        }
+    async fn audit(&self, query: AuditQuery) -> Result<AuditList, OperatorError> {
+        let (since, limit) = records::audit_wanted(&query)?;
+        let archive = self.archive.clone();
+        let read = move || archive.journal(move |store, journal| records::audit(store, journal, since, limit));
+        Ok(spawn_blocking(read).await.map_err(anyhow::Error::from)?.map_err(anyhow::Error::from)?)
+    }
+
+    async fn history(&self, query: HistoryQuery) -> Result<BlockHistory, OperatorError> {
+        let (prefix, since, limit) = records::history_wanted(&query)?;
+        let archive = self.archive.clone();
+        let read = move || {
+            archive.journal(move |store, journal| records::history(store, journal, prefix.as_deref(), since, limit))
+        };
+        Ok(spawn_blocking(read).await.map_err(anyhow::Error::from)?.map_err(anyhow::Error::from)?)
+    }
+
+    async fn reload(&self, caller: Caller) -> Result<Reloaded, OperatorError> {
+        let Some(jobs) = &self.jobs else {
+            return Err(OperatorError::Failed(anyhow!("no daemon runs")));
+        };
+        let reloaded = jobs.reload(caller).await;
+        self.archive.settled().await;
+        reloaded
     }
 }
 
@@ -248,7 +279,7 @@ impl Sampler for View {
         let interfaces = self.interfaces().await;
         let recorder = self.recorder.clone();
         let incidents = tokio::task::spawn_blocking(move || recorder.tally()).await?;
-        let state = self.live.read().clone();
+        let (state, archive) = (self.live.read().clone(), self.archive.health());
         Ok(Sample {
             incidents: incidents.opened,
             incidents_open: incidents.open,
@@ -257,6 +288,7 @@ impl Sampler for View {
             decision_seconds: Some(self.live.decision_seconds()),
             drift: state.drift,
             repairs: state.repairs.into_iter().collect(),
+            state: (archive.trouble.is_some(), archive.failures, archive.files_set_aside),
             breaker_open: state.breaker_open,
             pending: state.pending,
             sources: snapshot.records.len() as u64,

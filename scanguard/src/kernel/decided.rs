@@ -177,6 +177,11 @@ impl Decided {
         self.allowed.iter().map(|(prefix, ends)| (*prefix, ends.told()))
     }
 
+    /// The allowlist: prefixes, and when each ends.
+    pub fn allowed_until(&self) -> impl Iterator<Item = (Prefix, u64)> {
+        self.allowed.iter().map(|(prefix, ends)| (*prefix, ends.effective))
+    }
+
     /// Fingerprints of what the kernel should hold.
     pub(super) const fn prints(&self) -> Prints {
         self.prints

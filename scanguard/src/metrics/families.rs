@@ -61,7 +61,8 @@ fn read(sample: &Sample) -> Vec<MetricFamily> {
         interfaces,
         ..
     } = sample;
-    let Sample { decisions, decision_seconds, drift, repairs, breaker_open, pending, .. } = sample;
+    let Sample { decisions, decision_seconds, drift, repairs, state, breaker_open, pending, .. } = sample;
+    let (state_failing, state_failures, state_set_aside) = *state;
     let Sample { incidents, incidents_open, .. } = sample;
     let verdict_labels = || {
         verdicts.iter().map(|(level, reason, mode, count)| {
@@ -162,6 +163,21 @@ fn read(sample: &Sample) -> Vec<MetricFamily> {
             "repairs_total",
             "Entries of the kernel's tables that somebody else altered and that were put right, by table.",
             repairs.iter().map(|(map, entries)| (vec![("map", *map)], *entries)),
+        ),
+        gauge(
+            "state_failing",
+            "1 while what is decided cannot be kept in the file of state, else 0.",
+            [(Vec::new(), u64::from(state_failing))],
+        ),
+        counter(
+            "state_failures_total",
+            "Reads and writes of the file of state that failed.",
+            [(Vec::new(), state_failures)],
+        ),
+        counter(
+            "state_set_aside_total",
+            "Files of state that were damaged and set aside.",
+            [(Vec::new(), state_set_aside)],
         ),
         gauge(
             "breaker_open",

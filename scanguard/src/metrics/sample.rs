@@ -44,6 +44,8 @@ pub struct Sample {
     pub drift: u64,
     /// Such entries that were put right, by table.
     pub repairs: Vec<(&'static str, u64)>,
+    /// Of the file of state: whether it cannot be written now, failures, damaged files that were set aside.
+    pub state: (bool, u64, u64),
     /// Whether no more automatic blocks are made now.
     pub breaker_open: bool,
     /// Blocks that wait for a person.
@@ -113,6 +115,7 @@ impl Default for Sample {
             decision_seconds: None,
             drift: 0,
             repairs: Vec::new(),
+            state: (false, 0, 0),
             breaker_open: false,
             pending: 0,
             incidents: Vec::new(),

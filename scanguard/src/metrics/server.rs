@@ -107,6 +107,7 @@ mod tests {
             decision_seconds: None,
             drift: 0,
             repairs: vec![("ALLOW", 2)],
+            state: (true, 3, 1),
             breaker_open: true,
             pending: 2,
             heartbeat: std::time::Duration::from_millis(2500),

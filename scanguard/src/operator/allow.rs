@@ -75,9 +75,10 @@ impl Desk {
         let sources = freed.sources.iter().map(|source| self.prefix_of(source));
         let prefixes: Vec<Prefix> = sources.chain(freed.prefixes.iter().copied()).collect();
         let gone: Vec<String> =
-            prefixes.iter().filter(|prefix| self.blocks.remove(prefix).is_some()).map(shown).collect();
+            prefixes.iter().filter(|prefix| self.forget_block(prefix, "the allowlist covers it")).map(shown).collect();
         if !gone.is_empty() {
-            self.keep(|store| store.remove_blocks(&gone));
+            let gone = gone.clone();
+            self.keep(move |store| store.remove_blocks(&gone));
         }
         gone.into_iter().take(MOST_NAMES).collect()
     }
@@ -125,7 +126,8 @@ impl Desk {
         self.tables.disallow(&gone)?;
         self.put_in_force(&shorter)?;
         let names: Vec<String> = removed.iter().map(shown).collect();
-        self.keep(|store| store.remove_allow(&names));
+        let forgotten = names.clone();
+        self.keep(move |store| store.remove_allow(&forgotten));
         for prefix in &removed {
             if let Some((covering, _)) = self.allow.covering(*prefix).next() {
                 answer.still_covered.push((shown(prefix), shown(covering)));
@@ -221,7 +223,7 @@ impl Desk {
         }
         if !ended.is_empty() {
             info!(entries = ended.join(" "), "entries of the allowlist have ended");
-            self.keep(|store| store.remove_allow(&ended));
+            self.keep(move |store| store.remove_allow(&ended));
         }
         Ok(())
     }

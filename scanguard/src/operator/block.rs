@@ -116,8 +116,13 @@ impl Desk {
             );
             return Err(OperatorError::Refused { rule: "allowlisted".to_owned(), message });
         }
+        let why = match (block.origin, block.reason.as_deref()) {
+            (Origin::Operator, _) => "an operator wanted it".to_owned(),
+            (Origin::Controller, reason) => format!("the policy: {}", reason.unwrap_or("unknown")),
+        };
         let replaced = self.blocks.insert(prefix, block).is_some();
         self.keep_block(prefix);
+        self.note_life(&prefix, if replaced { "change" } else { "begin" }, &why);
         Ok(replaced)
     }
 
@@ -146,8 +151,9 @@ impl Desk {
         for (prefix, block) in wanted {
             if !self.tell_block(prefix, &block)? {
                 info!(prefix = shown(&prefix), "a block has ended: the allowlist covers it");
-                self.blocks.remove(&prefix);
-                self.keep(|store| store.remove_blocks(&[shown(&prefix)]));
+                self.forget_block(&prefix, "the allowlist covers it");
+                let names = [shown(&prefix)];
+                self.keep(move |store| store.remove_blocks(&names));
             }
         }
         let sources: Vec<SourceKey> = self.tables.decided().verdicts().map(|(source, _)| source).collect();
@@ -180,7 +186,7 @@ impl Desk {
                 answer.missing.push(text.clone());
             } else {
                 self.untell_block(prefix)?;
-                self.blocks.remove(&prefix);
+                self.forget_block(&prefix, "an operator lifted it");
                 answer.removed.push(shown(&prefix));
             }
             if let Some((covering, _)) = self.blocks.covering(prefix).next() {
@@ -188,9 +194,9 @@ impl Desk {
             }
         }
         let removed = answer.removed.clone();
-        self.keep(|store| store.remove_blocks(&removed));
         if !removed.is_empty() {
             info!(prefixes = removed.join(" "), "blocks are lifted");
+            self.keep(move |store| store.remove_blocks(&removed));
         }
         Ok(answer)
     }
@@ -266,12 +272,13 @@ impl Desk {
             self.blocks.iter().filter(|(_, block)| over(block)).map(|(prefix, _)| *prefix).collect();
         for prefix in &ended {
             self.untell_block(*prefix)?;
-            self.blocks.remove(prefix);
+            self.forget_block(prefix, "its time was over");
         }
         let names: Vec<String> = ended.iter().map(shown).collect();
         if !names.is_empty() {
             info!(prefixes = names.join(" "), "blocks have ended");
-            self.keep(|store| store.remove_blocks(&names));
+            let names = names.clone();
+            self.keep(move |store| store.remove_blocks(&names));
         }
         Ok(names)
     }

@@ -1,7 +1,6 @@
-//! The kernel part's maps and the store in one hand: whatever changes them goes through here.
+//! The kernel part's maps and the file of state in one hand: whatever changes them goes through here.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result};
@@ -12,24 +11,25 @@ use scanguard_common::reason::Mode;
 use scanguard_common::source::{KeyRules, SourceKey};
 use scanguard_common::verdict::{Origin, Scope};
 
-use super::kept;
+use super::kept::{self, Loaded};
 use super::mode::ModeNow;
 use super::pending::Questions;
 use crate::config::Config;
 use crate::kernel::{NEVER_NS, Tables, clock};
 use crate::known::People;
 use crate::prefix_map::{Prefix, PrefixMap};
-use crate::store::Store;
-
-/// The store, which several tasks write.
-pub type SharedStore = Arc<Mutex<Store>>;
+use crate::store::{Archive, KeptDecoy, KeptRecurrence};
 
 /// What is allowed and blocked, in which mode, and the means to change it.
 pub struct Desk {
     pub(super) tables: Tables,
-    pub(super) store: Option<SharedStore>,
-    /// Whether the last writing of the store failed.
-    pub(super) store_failed: bool,
+    pub(super) archive: Archive,
+    /// The epoch of the archive in which all was written last.
+    pub(super) kept_epoch: u64,
+    /// How often sources were blocked lately, as the policy says.
+    pub(super) recurrences: Vec<KeptRecurrence>,
+    /// Completed decoys that may become proof, likewise.
+    pub(super) decoys: Vec<KeptDecoy>,
     pub(super) allow: PrefixMap<Allowed>,
     pub(super) blocks: PrefixMap<Block>,
     pub(super) mode: ModeNow,
@@ -101,9 +101,10 @@ impl Desk {
     ///
     /// # Errors
     /// When the kernel part cannot be written.
-    pub fn start(mut tables: Tables, config: &Config, store: Option<SharedStore>, now: SystemTime) -> Result<Self> {
+    pub fn start(mut tables: Tables, config: &Config, archive: Archive, now: SystemTime) -> Result<Self> {
         let mut desk = {
-            let (allow, blocks, mode) = kept::load(store.as_ref(), config, now);
+            let Loaded { allow, blocks, mode, over } = kept::load(&archive, config, now);
+            kept::clear_up(&archive, over);
             // Settings that the earlier daemon or this one's watches keep true are not touched.
             let before = *tables.config();
             let contact_key = if before.contact_key == [0; 2] { random_key()? } else { before.contact_key };
@@ -119,12 +120,15 @@ impl Desk {
                 ..config.kernel_config(contact_key).with_watched(&before)
             })?;
             tables.set_protected(&config.ports.protect)?;
-            let people = kept::people(store.as_ref());
-            let questions = Questions::load(store.as_ref(), now);
+            let people = kept::people(&archive);
+            let (recurrences, decoys) = kept::history(&archive);
+            let questions = Questions::load(&archive, now);
             Self {
                 tables,
-                store,
-                store_failed: false,
+                kept_epoch: archive.epoch(),
+                recurrences,
+                decoys,
+                archive,
                 allow,
                 blocks,
                 mode,
@@ -135,6 +139,7 @@ impl Desk {
             }
         };
         desk.welcome(now)?;
+        desk.adopt_unknown_allowances(now);
         desk.adopt_unknown_blocks(now);
         desk.enforce_allow()?;
         desk.enforce_blocks()?;
@@ -142,15 +147,19 @@ impl Desk {
     }
 
     /// The same without changing anything: what is in force already, from a daemon that is gone.
-    pub(super) fn over(tables: Tables, config: &Config, store: Option<SharedStore>, now: SystemTime) -> Self {
-        let (allow, blocks, kept_mode) = kept::load(store.as_ref(), config, now);
+    pub(super) fn over(tables: Tables, config: &Config, archive: Archive, now: SystemTime) -> Self {
+        let Loaded { allow, blocks, mode: kept_mode, over } = kept::load(&archive, config, now);
+        kept::clear_up(&archive, over);
         let mode = ModeNow::of_kernel(tables.config(), kept_mode, now);
-        let people = kept::people(store.as_ref());
-        let questions = Questions::load(store.as_ref(), now);
+        let people = kept::people(&archive);
+        let (recurrences, decoys) = kept::history(&archive);
+        let questions = Questions::load(&archive, now);
         let mut desk = Self {
             tables,
-            store,
-            store_failed: false,
+            kept_epoch: archive.epoch(),
+            recurrences,
+            decoys,
+            archive,
             allow,
             blocks,
             mode,
@@ -159,14 +168,9 @@ impl Desk {
             questions,
             key_turn: None,
         };
+        desk.adopt_unknown_allowances(now);
         desk.adopt_unknown_blocks(now);
         desk
-    }
-
-    /// The store, for others who keep something in it.
-    #[must_use]
-    pub fn store(&self) -> Option<SharedStore> {
-        self.store.clone()
     }
 
     /// The maps, for those who keep other parts of them true.
@@ -180,10 +184,10 @@ impl Desk {
         &self.tables
     }
 
-    /// Whether what an operator decides cannot be kept over a restart.
+    /// Where all of it is kept.
     #[must_use]
-    pub const fn forgets(&self) -> bool {
-        self.store.is_none() || self.store_failed
+    pub const fn archive(&self) -> &Archive {
+        &self.archive
     }
 
     /// Takes over a configuration whose like was in force before: allowlist, mode where it changed, and the settings of the datapath.

@@ -1,20 +1,22 @@
-//! What the store keeps of an operator's decisions. A store that fails is complained of once and filtering goes on.
+//! What the file of state keeps of decisions: read at the start, written with each change, and as a whole when the archive asks for that.
 
 use std::collections::HashSet;
-use std::sync::PoisonError;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use scanguard_common::reason::Mode;
 use scanguard_common::verdict::{Origin, Scope};
 use tracing::{error, info, warn};
 
-use super::desk::{Allowed, Block, ByOperator, Desk, SharedStore};
+use super::desk::{Allowed, Block, ByOperator, Desk};
 use super::mode::ModeNow;
 use crate::config::Config;
+use crate::kernel::{NEVER_NS, clock};
 use crate::known::People;
 use crate::prefix;
 use crate::prefix_map::{Prefix, PrefixMap};
-use crate::store::{KeptAllow, KeptBlock, KeptMode, KeptRecurrence, Store, StoreError};
+use crate::store::{
+    Archive, Decisions, Entry, KeptAllow, KeptBlock, KeptDecoy, KeptMode, KeptRecurrence, LifeEvent, Store, StoreError,
+};
 
 /// Milliseconds since 1970.
 pub(super) fn milliseconds(time: SystemTime) -> u64 {
@@ -27,38 +29,72 @@ pub(super) fn moment(milliseconds: u64) -> SystemTime {
     UNIX_EPOCH.checked_add(Duration::from_millis(milliseconds)).unwrap_or(UNIX_EPOCH)
 }
 
-/// Allowlist, blocks and mode: what the store has that is not over, and what the configuration says.
-pub(super) fn load(
-    store: Option<&SharedStore>,
-    config: &Config,
-    now: SystemTime,
-) -> (PrefixMap<Allowed>, PrefixMap<Block>, ModeNow) {
-    let (mut allow, mut blocks) = (PrefixMap::default(), PrefixMap::default());
-    let mut mode = ModeNow { mode: config.mode, configured: config.mode, reverts: None };
-    if let Some(store) = store {
-        let store = store.lock().unwrap_or_else(PoisonError::into_inner);
-        match store.load_allow() {
-            Ok(entries) => add_kept(&mut allow, entries, now),
-            Err(error) => error!(%error, "the allowlist of earlier is lost"),
+/// What was kept and is not over, and what the configuration says.
+pub(super) struct Loaded {
+    pub(super) allow: PrefixMap<Allowed>,
+    pub(super) blocks: PrefixMap<Block>,
+    pub(super) mode: ModeNow,
+    /// What was kept and is over.
+    pub(super) over: Over,
+}
+
+/// What has ended while nobody cleared it up.
+#[derive(Debug, Default)]
+pub(super) struct Over {
+    allow: Vec<String>,
+    blocks: Vec<KeptBlock>,
+}
+
+/// Allowlist, blocks and mode.
+pub(super) fn load(archive: &Archive, config: &Config, now: SystemTime) -> Loaded {
+    let (allow, blocks, over) = Default::default();
+    let mode = ModeNow { mode: config.mode, configured: config.mode, reverts: None };
+    let mut loaded = Loaded { allow, blocks, mode, over };
+    match archive.ask(|store| Ok((store.load_allow()?, store.load_blocks()?, store.load_mode()?))) {
+        Ok((allow, blocks, mode)) => {
+            loaded.over.allow = add_kept(&mut loaded.allow, allow, now);
+            loaded.over.blocks = add_blocks(&mut loaded.blocks, blocks, now);
+            if let Some(kept) = mode {
+                loaded.mode = mode_of(&kept, config.mode, now);
+            }
         }
-        match store.load_blocks() {
-            Ok(entries) => add_blocks(&mut blocks, entries, now),
-            Err(error) => error!(%error, "the blocks of earlier are lost"),
-        }
-        match store.load_mode() {
-            Ok(Some(kept)) => mode = mode_of(&kept, config.mode, now),
-            Ok(None) => {}
-            Err(error) => error!(%error, "the mode that was set is lost: that of the configuration holds"),
-        }
+        Err(error) => error!(%error, "the allowlist, blocks and mode of earlier are lost: the configuration's hold"),
     }
-    add_configured(&mut allow, config);
-    (allow, blocks, mode)
+    add_configured(&mut loaded.allow, config);
+    loaded
+}
+
+/// Takes what is over out of the file.
+pub(super) fn clear_up(archive: &Archive, Over { allow, blocks }: Over) {
+    for block in &blocks {
+        let at = block.expires.unwrap_or_default();
+        archive.append(Entry::Life(life_event(block, "end", "its time was over", at)));
+    }
+    let blocks: Vec<String> = blocks.into_iter().map(|block| block.prefix).collect();
+    if !allow.is_empty() {
+        archive.write(move |store| store.remove_allow(&allow));
+    }
+    if !blocks.is_empty() {
+        archive.write(move |store| store.remove_blocks(&blocks));
+    }
+}
+
+fn life_event(block: &KeptBlock, event: &str, why: &str, at: u64) -> LifeEvent {
+    let KeptBlock { prefix, scope, origin, hard, reason, since: _, expires } = block.clone();
+    LifeEvent { at, prefix, event: event.into(), scope, origin, hard, reason, expires, why: why.into() }
+}
+
+/// How often sources were blocked lately, and completed decoys that may become proof.
+pub(super) fn history(archive: &Archive) -> (Vec<KeptRecurrence>, Vec<KeptDecoy>) {
+    archive.ask(|store| Ok((store.load_recurrences()?, store.load_decoys()?))).unwrap_or_else(|error| {
+        error!(%error, "how often sources were blocked is lost, and which decoys were completed");
+        Default::default()
+    })
 }
 
 /// Everybody who has worked here.
-pub(super) fn people(store: Option<&SharedStore>) -> People {
-    let Some(store) = store else { return People::default() };
-    match store.lock().unwrap_or_else(PoisonError::into_inner).load_known() {
+pub(super) fn people(archive: &Archive) -> People {
+    match archive.ask(|store| store.load_known()) {
         Ok(people) => People::remembered(people),
         Err(error) => {
             error!(%error, "who has worked here is forgotten");
@@ -82,10 +118,13 @@ pub(super) fn at(allow: &mut PrefixMap<Allowed>, prefix: Prefix) -> &mut Allowed
     allow.get_mut(&prefix).expect("inserted just now")
 }
 
-fn add_kept(allow: &mut PrefixMap<Allowed>, entries: Vec<KeptAllow>, now: SystemTime) {
+/// Adds entries; returns the names of those that are over.
+fn add_kept(allow: &mut PrefixMap<Allowed>, entries: Vec<KeptAllow>, now: SystemTime) -> Vec<String> {
+    let mut over = Vec::new();
     for KeptAllow { prefix, name, comment, since, expires } in entries {
         let expires = expires.map(moment);
         if expires.is_some_and(|expires| expires <= now) {
+            over.push(prefix);
             continue;
         }
         match prefix::parse(&prefix) {
@@ -95,12 +134,17 @@ fn add_kept(allow: &mut PrefixMap<Allowed>, entries: Vec<KeptAllow>, now: System
             Err(error) => warn!(%error, "an entry of the allowlist cannot be read"),
         }
     }
+    over
 }
 
-fn add_blocks(blocks: &mut PrefixMap<Block>, entries: Vec<KeptBlock>, now: SystemTime) {
-    for KeptBlock { prefix, scope, origin, hard, reason, since, expires } in entries {
+/// Adds blocks; returns those that are over.
+fn add_blocks(blocks: &mut PrefixMap<Block>, entries: Vec<KeptBlock>, now: SystemTime) -> Vec<KeptBlock> {
+    let mut over = Vec::new();
+    for entry in entries {
+        let KeptBlock { prefix, scope, origin, hard, reason, since, expires } = entry.clone();
         let expires = expires.map(moment);
         if expires.is_some_and(|expires| expires <= now) {
+            over.push(entry);
             continue;
         }
         // What is not understood is the milder one.
@@ -116,6 +160,7 @@ fn add_blocks(blocks: &mut PrefixMap<Block>, entries: Vec<KeptBlock>, now: Syste
             Err(error) => warn!(%error, "a block cannot be read"),
         }
     }
+    over
 }
 
 /// The mode to begin with: the one that was set, unless the configuration changed since or its time is over.
@@ -146,93 +191,154 @@ pub(super) const fn origin_label(origin: Origin) -> &'static str {
 }
 
 impl Desk {
-    /// Writes the store. What fails is said once; it is in force all the same.
-    pub(super) fn keep(&mut self, write: impl FnOnce(&mut Store) -> Result<(), StoreError>) {
-        let Some(store) = &self.store else { return };
-        let written = write(&mut store.lock().unwrap_or_else(PoisonError::into_inner));
-        match &written {
-            Ok(()) if self.store_failed => info!("the file of state can be written again"),
-            Ok(()) => {}
-            Err(error) if self.store_failed => tracing::debug!(%error, "the file of state still cannot be written"),
-            Err(error) => error!(%error, "what was decided is in force, but will be forgotten at a restart"),
+    /// Has something written to the file of state, which may fail: it is in force all the same.
+    pub(super) fn keep(&self, write: impl FnOnce(&mut Store) -> Result<(), StoreError> + Send + 'static) {
+        self.archive.write(write);
+    }
+
+    /// Writes everything where the archive asks for that: a new file has begun, or writes were lost.
+    pub fn keep_all(&mut self) {
+        let epoch = self.archive.epoch();
+        if epoch == self.kept_epoch {
+            return;
         }
-        self.store_failed = written.is_err();
+        self.kept_epoch = epoch;
+        let decisions = Decisions {
+            allow: self.allow.iter().filter_map(|(prefix, entry)| kept_allow(prefix, entry)).collect(),
+            blocks: self.blocks.iter().map(|(prefix, block)| kept_block(prefix, block)).collect(),
+            mode: self.kept_mode(),
+            recurrences: self.recurrences.clone(),
+        };
+        let ((questions, denials), decoys) = (self.kept_questions(), self.decoys.clone());
+        let people: Vec<_> = self.people.iter().map(|(source, person)| (*source, *person)).collect();
+        self.unkept.clear();
+        self.archive.write_all(move |store| {
+            store.replace_decisions(&decisions)?;
+            store.replace_questions(&questions, &denials)?;
+            store.save_decoys(&decoys)?;
+            store.save_known(&people)
+        });
     }
 
     pub(super) fn keep_allow(&mut self, prefixes: &[Prefix]) {
-        let entries: Vec<KeptAllow> = prefixes
-            .iter()
-            .filter_map(|prefix| {
-                let ByOperator { name, comment, since, expires } = self.allow.get(prefix)?.operator.clone()?;
-                let expires = expires.map(milliseconds);
-                Some(KeptAllow { prefix: shown(prefix), name, comment, since: milliseconds(since), expires })
-            })
-            .collect();
-        self.keep(|store| store.save_allow(&entries));
+        let entries: Vec<KeptAllow> =
+            prefixes.iter().filter_map(|prefix| kept_allow(prefix, self.allow.get(prefix)?)).collect();
+        self.keep(move |store| store.save_allow(&entries));
     }
 
     pub(super) fn keep_block(&mut self, prefix: Prefix) {
-        let Some(Block { scope, hard, origin, reason, since, expires }) = self.blocks.get(&prefix).cloned() else {
-            return;
-        };
-        let kept = KeptBlock {
-            prefix: shown(&prefix),
-            scope: scope.label().to_owned(),
-            origin: origin_label(origin).to_owned(),
-            hard,
-            reason,
-            since: milliseconds(since),
-            expires: expires.map(milliseconds),
-        };
-        self.keep(|store| store.save_blocks(&[kept]));
+        let Some(block) = self.blocks.get(&prefix) else { return };
+        let kept = kept_block(&prefix, block);
+        self.keep(move |store| store.save_blocks(&[kept]));
+    }
+
+    /// Notes what happened to a verdict that is in force.
+    pub(super) fn note_life(&self, prefix: &Prefix, event: &str, why: &str) {
+        if let Some(block) = self.blocks.get(prefix) {
+            let event = life_event(&kept_block(prefix, block), event, why, milliseconds(SystemTime::now()));
+            self.archive.append(Entry::Life(event));
+        }
+    }
+
+    /// A block is over; false when there was none.
+    pub(super) fn forget_block(&mut self, prefix: &Prefix, why: &str) -> bool {
+        self.note_life(prefix, "end", why);
+        self.blocks.remove(prefix).is_some()
     }
 
     /// How often sources were blocked, as it was kept.
     #[must_use]
-    pub fn recurrences(&self) -> Vec<KeptRecurrence> {
-        let Some(store) = &self.store else { return Vec::new() };
-        store.lock().unwrap_or_else(PoisonError::into_inner).load_recurrences().unwrap_or_else(|error| {
-            error!(%error, "how often sources were blocked is lost");
-            Vec::new()
-        })
+    pub fn recurrences(&self) -> &[KeptRecurrence] {
+        &self.recurrences
     }
 
     /// Keeps how often sources were blocked.
-    pub fn keep_recurrences(&mut self, recurrences: &[KeptRecurrence]) {
-        self.keep(|store| store.save_recurrences(recurrences));
+    pub fn keep_recurrences(&mut self, recurrences: Vec<KeptRecurrence>) {
+        self.recurrences.clone_from(&recurrences);
+        self.keep(move |store| store.save_recurrences(&recurrences));
     }
 
     pub(super) fn keep_mode(&mut self) {
+        let kept = self.kept_mode();
+        self.keep(move |store| store.save_mode(kept.as_ref()));
+    }
+
+    fn kept_mode(&self) -> Option<KeptMode> {
         let ModeNow { mode, configured, reverts } = self.mode;
-        let kept = (mode != configured || reverts.is_some()).then(|| KeptMode {
+        (mode != configured || reverts.is_some()).then(|| KeptMode {
             mode: mode.label().to_owned(),
             configured: configured.label().to_owned(),
             reverts: reverts.map(milliseconds),
-        });
-        self.keep(|store| store.save_mode(kept.as_ref()));
+        })
+    }
+
+    /// Entries of the allowlist that the kernel has, where the file that had them is lost: whoever was promised something is to keep it. Which of
+    /// them were leases is not to be told any more; those end soon.
+    pub(super) fn adopt_unknown_allowances(&mut self, now: SystemTime) {
+        if self.archive.remembers() {
+            return;
+        }
+        let now_ns = clock::monotonic_coarse_ns();
+        let found: Vec<(Prefix, u64)> = self.tables.decided().allowed_until().collect();
+        let mut adopted = Vec::new();
+        for (prefix, ends_ns) in found {
+            if self.allow.get(&prefix).is_some() || ends_ns <= now_ns {
+                continue;
+            }
+            let comment = Some("found in the kernel: the file of state was lost".to_owned());
+            let expires = (ends_ns != NEVER_NS).then(|| clock::monotonic_to_system(ends_ns));
+            at(&mut self.allow, prefix).operator = Some(ByOperator { name: None, comment, since: now, expires });
+            adopted.push(prefix);
+        }
+        if !adopted.is_empty() {
+            warn!(entries = adopted.len(), "the allowlist is taken over from the kernel: the file that had it is lost");
+            self.keep_allow(&adopted);
+        }
     }
 
     /// Blocks that the kernel has and the store does not: the store could not be written when they were made. They go on.
     pub(super) fn adopt_unknown_blocks(&mut self, now: SystemTime) {
         let sources = self.tables.decided().verdicts().map(|(source, verdict)| (self.prefix_of(&source), verdict));
         let all: Vec<_> = sources.chain(self.tables.decided().prefix_verdicts()).collect();
-        let now_ns = crate::kernel::clock::monotonic_coarse_ns();
+        let now_ns = clock::monotonic_coarse_ns();
         let known: HashSet<Prefix> = self.blocks.iter().map(|(prefix, _)| *prefix).collect();
         for (prefix, verdict) in all {
             if known.contains(&prefix) || verdict.expires_ns <= now_ns {
                 continue;
             }
-            let never = verdict.expires_ns == crate::kernel::NEVER_NS;
+            let never = verdict.expires_ns == NEVER_NS;
             let block = Block {
                 scope: Scope::from_u8(verdict.scope),
                 hard: verdict.hard != 0,
                 origin: if verdict.origin == Origin::Operator as u8 { Origin::Operator } else { Origin::Controller },
                 reason: None,
                 since: now,
-                expires: (!never).then(|| crate::kernel::clock::monotonic_to_system(verdict.expires_ns)),
+                expires: (!never).then(|| clock::monotonic_to_system(verdict.expires_ns)),
             };
             self.blocks.insert(prefix, block);
+            self.keep_block(prefix);
+            self.note_life(&prefix, "begin", "it was found in the kernel, and not in the file of state");
         }
+    }
+}
+
+/// An operator's entry as it is kept; nothing where it is on the list for other reasons alone.
+fn kept_allow(prefix: &Prefix, entry: &Allowed) -> Option<KeptAllow> {
+    let ByOperator { name, comment, since, expires } = entry.operator.clone()?;
+    let (since, expires) = (milliseconds(since), expires.map(milliseconds));
+    Some(KeptAllow { prefix: shown(prefix), name, comment, since, expires })
+}
+
+fn kept_block(prefix: &Prefix, block: &Block) -> KeptBlock {
+    let Block { scope, hard, origin, reason, since, expires } = block.clone();
+    KeptBlock {
+        prefix: shown(prefix),
+        scope: scope.label().to_owned(),
+        origin: origin_label(origin).to_owned(),
+        hard,
+        reason,
+        since: milliseconds(since),
+        expires: expires.map(milliseconds),
     }
 }
 
@@ -275,7 +381,7 @@ mod tests {
         let mut list = PrefixMap::default();
         let entries =
             vec![allow("192.0.2.1", None), allow("192.0.2.2", Some(seconds)), allow("192.0.2.3", Some(seconds + 1))];
-        add_kept(&mut list, entries, now);
+        assert_eq!(add_kept(&mut list, entries, now), ["192.0.2.2"]);
         assert_eq!(list.iter().map(|(prefix, _)| shown(prefix)).collect::<Vec<_>>(), ["192.0.2.1", "192.0.2.3"]);
         let block = |prefix: &str, origin: &str, expires| KeptBlock {
             prefix: prefix.into(),
@@ -290,7 +396,8 @@ mod tests {
             block("192.0.2.3", "controller", Some(seconds)),
             block("192.0.2.4", "controller", Some(seconds + 1)),
         ];
-        add_blocks(&mut list, entries, now);
+        let over = add_blocks(&mut list, entries, now);
+        assert_eq!(over.iter().map(|block| block.prefix.as_str()).collect::<Vec<_>>(), ["192.0.2.3"]);
         assert_eq!(list.iter().map(|(prefix, _)| shown(prefix)).collect::<Vec<_>>(), ["192.0.2.1", "192.0.2.4"]);
     }
 }

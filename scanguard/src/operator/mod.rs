@@ -4,16 +4,19 @@
 //! |---|---|
 //! | [`Desk`] | holds the kernel part's maps and the store, and does what is asked |
 //! | `allow`, `block`, `mode`, `pending`, `why` | what can be asked |
+//! | [`records`] | reads what was recorded |
 //! | [`wish`] | the same as types: route, question, answer |
 //! | `standing` | what is known of a source when a block is decided on |
 //! | [`incidents`] | scans as a person thinks of them |
 //! | `expiry` | what ends by itself |
-//! | `kept` | reads and writes the store |
+//! | `kept` | reads and writes the file of state |
+//! | `audit` | writes down who asked for what |
 //! | [`facts`] | what must be known of the host before something is blocked |
 //! | [`offline`] | the desk without a daemon |
 //! | [`error`] | why not |
 
 mod allow;
+mod audit;
 mod block;
 mod desk;
 pub mod error;
@@ -25,12 +28,14 @@ mod mode;
 pub mod offline;
 mod pending;
 mod people;
+pub mod records;
 mod standing;
 mod why;
 pub mod wish;
 
+pub use audit::{Caller, verb};
 pub use block::{AutomaticBlock, NewBlock};
-pub use desk::{Desk, SharedStore};
+pub use desk::Desk;
 pub use error::OperatorError;
 pub use pending::Question;
 pub use why::Remembered;

@@ -4,11 +4,11 @@ use std::time::SystemTime;
 
 use tracing::debug;
 
-use super::desk::{Desk, SharedStore};
+use super::desk::Desk;
 use crate::config::Config;
 use crate::kernel::pins::Pins;
 use crate::kernel::{KernelError, Tables};
-use crate::store::Store;
+use crate::store::Archive;
 
 /// What was found without a daemon.
 pub struct Offline {
@@ -30,14 +30,7 @@ pub fn open(config: &Config, now: SystemTime) -> Result<Option<Offline>, KernelE
         return Ok(None);
     }
     let tables = Tables::pinned(&pins)?;
-    let store = match Store::open(&config.state) {
-        Ok(store) => Some(SharedStore::new(store.into())),
-        Err(error) => {
-            debug!(%error, "nothing can be kept");
-            None
-        }
-    };
-    let mut desk = Desk::over(tables, config, store, now);
+    let mut desk = Desk::over(tables, config, Archive::open(&config.state, config.retention), now);
     // What has ended is cleared up first, so that nobody sees it any more.
     if let Err(error) = desk.expire(now) {
         debug!(%error, "what is over could not be cleared up");

@@ -3,14 +3,13 @@
 //! A question that nobody answers ends by itself, in the source's favour. So does one about a source that comes onto the allowlist.
 
 use std::collections::HashMap;
-use std::sync::PoisonError;
 use std::time::{Duration, SystemTime};
 
 use scanguard_common::source::SourceKey;
 use scanguard_common::verdict::{Origin, Scope};
 use tracing::{error, info};
 
-use super::desk::{Desk, SharedStore};
+use super::desk::Desk;
 use super::error::OperatorError;
 use super::kept::{milliseconds, moment};
 use super::why::Remembered;
@@ -20,7 +19,7 @@ use crate::api::{
 };
 use crate::policy::{BlockReason, Doubt};
 use crate::safety::Facts;
-use crate::store::{KeptDecoy, KeptDenial, KeptQuestion};
+use crate::store::{Archive, KeptDecoy, KeptDenial, KeptQuestion};
 
 /// Questions at once; of more of them those that would end first are dropped.
 const MOST_QUESTIONS: usize = 1000;
@@ -56,16 +55,11 @@ pub(super) struct Questions {
 
 impl Questions {
     /// What an earlier daemon left.
-    pub(super) fn load(store: Option<&SharedStore>, now: SystemTime) -> Self {
-        let Some(store) = store else { return Self::default() };
-        let store = store.lock().unwrap_or_else(PoisonError::into_inner);
-        let questions = store.load_questions().unwrap_or_else(|error| {
-            error!(%error, "the questions that waited for a person are lost");
-            Vec::new()
-        });
-        let denials = store.load_denials().unwrap_or_else(|error| {
-            error!(%error, "what a person denied is lost: he may be asked again");
-            Vec::new()
+    pub(super) fn load(archive: &Archive, now: SystemTime) -> Self {
+        let loaded = archive.ask(|store| Ok((store.load_questions()?, store.load_denials()?)));
+        let (questions, denials) = loaded.unwrap_or_else(|error| {
+            error!(%error, "the questions that waited for a person are lost, and what he denied: he may be asked again");
+            Default::default()
         });
         let open = questions.into_iter().filter_map(|kept| {
             let KeptQuestion { source, scope, doubt, people, lasts, ports, since, expires } = kept;
@@ -96,21 +90,11 @@ impl Desk {
                 self.questions.open.iter().min_by_key(|(source, question)| (question.expires, source.0.bytes()));
             if let Some(first) = first.map(|(source, _)| *source) {
                 self.questions.open.remove(&first);
-                self.keep(|store| store.remove_questions(&[first]));
+                self.keep(move |store| store.remove_questions(&[first]));
             }
         }
-        let Question { scope, doubt, people, lasts, ports, since, expires } = question.clone();
-        let kept = KeptQuestion {
-            source,
-            scope: scope.label().to_owned(),
-            doubt: doubt.label().to_owned(),
-            people,
-            lasts: u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX),
-            ports,
-            since: milliseconds(since),
-            expires: milliseconds(expires),
-        };
-        self.keep(|store| store.save_question(&kept));
+        let kept = kept_question(source, &question);
+        self.keep(move |store| store.save_question(&kept));
         self.questions.open.insert(source, question);
         true
     }
@@ -220,7 +204,7 @@ impl Desk {
             self.close(&[source]);
             self.questions.denied.insert(source, until);
             let denial = KeptDenial { source, until: milliseconds(until) };
-            self.keep(|store| store.save_denial(&denial, milliseconds(now)));
+            self.keep(move |store| store.save_denial(&denial, milliseconds(now)));
             answer.denied.push(self.named(source));
         }
         if !answer.denied.is_empty() {
@@ -255,21 +239,41 @@ impl Desk {
         for source in sources {
             self.questions.open.remove(source);
         }
-        self.keep(|store| store.remove_questions(sources));
+        let sources = sources.to_vec();
+        self.keep(move |store| store.remove_questions(&sources));
+    }
+
+    /// Questions and denials as they are kept.
+    pub(super) fn kept_questions(&self) -> (Vec<KeptQuestion>, Vec<KeptDenial>) {
+        let questions = self.questions.open.iter().map(|(source, question)| kept_question(*source, question));
+        let denials = self.questions.denied.iter();
+        let denials = denials.map(|(source, until)| KeptDenial { source: *source, until: milliseconds(*until) });
+        (questions.collect(), denials.collect())
     }
 
     /// Completed decoys that an earlier daemon kept.
     #[must_use]
-    pub fn decoys(&self) -> Vec<KeptDecoy> {
-        let Some(store) = &self.store else { return Vec::new() };
-        store.lock().unwrap_or_else(PoisonError::into_inner).load_decoys().unwrap_or_else(|error| {
-            error!(%error, "which decoys were completed is lost");
-            Vec::new()
-        })
+    pub fn decoys(&self) -> &[KeptDecoy] {
+        &self.decoys
     }
 
     /// Keeps completed decoys that may become proof.
-    pub fn keep_decoys(&mut self, decoys: &[KeptDecoy]) {
-        self.keep(|store| store.save_decoys(decoys));
+    pub fn keep_decoys(&mut self, decoys: Vec<KeptDecoy>) {
+        self.decoys.clone_from(&decoys);
+        self.keep(move |store| store.save_decoys(&decoys));
+    }
+}
+
+fn kept_question(source: SourceKey, question: &Question) -> KeptQuestion {
+    let Question { scope, doubt, people, lasts, ports, since, expires } = question.clone();
+    KeptQuestion {
+        source,
+        scope: scope.label().to_owned(),
+        doubt: doubt.label().to_owned(),
+        people,
+        lasts: u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX),
+        ports,
+        since: milliseconds(since),
+        expires: milliseconds(expires),
     }
 }

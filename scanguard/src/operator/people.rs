@@ -1,6 +1,5 @@
 //! Who has worked here: sessions that the kernel counted, folded into what is known, kept, and told to the kernel part.
 
-use std::sync::PoisonError;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result};
@@ -12,7 +11,6 @@ use tracing::{info, warn};
 use super::desk::Desk;
 use crate::kernel::clock;
 use crate::known::Acquainted;
-use crate::store::{Store, StoreError};
 
 /// What the kernel part is told of an end may be so old.
 const LATE_NS: u64 = 86_400_000_000_000;
@@ -50,7 +48,7 @@ impl Desk {
         let news: Vec<_> =
             self.unkept.drain().filter_map(|source| self.people.get(&source).map(|person| (source, *person))).collect();
         if !news.is_empty() {
-            self.write_people(|store| store.save_known(&news));
+            self.keep(move |store| store.save_known(&news));
         }
     }
 
@@ -88,18 +86,7 @@ impl Desk {
                 warn!(%error, "the kernel part cannot be told of somebody who was not here for long");
             }
         }
-        self.write_people(|store| store.remove_known(&forgotten));
-    }
-
-    fn write_people(&mut self, keep: impl FnOnce(&mut Store) -> Result<(), StoreError>) {
-        let Some(store) = self.store.clone() else { return };
-        let kept = keep(&mut store.lock().unwrap_or_else(PoisonError::into_inner));
-        if let Err(error) = kept {
-            if !self.store_failed {
-                warn!(%error, "who has worked here will be forgotten at a restart");
-            }
-            self.store_failed = true;
-        }
+        self.keep(move |store| store.remove_known(&forgotten));
     }
 }
 

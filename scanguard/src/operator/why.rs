@@ -1,6 +1,5 @@
 //! Everything behind what is done about a source: the answer to "why?".
 
-use std::sync::PoisonError;
 use std::time::SystemTime;
 
 use scanguard_common::class::PortClass;
@@ -133,8 +132,9 @@ impl Desk {
 
     /// The numbers of its incidents. Without the store it is the open one.
     fn incidents_of(&self, source: &SourceKey, open: Option<u64>) -> Vec<u64> {
-        let store = self.store.as_ref().map(|store| store.lock().unwrap_or_else(PoisonError::into_inner));
-        incidents::of_source(store.as_deref(), open, source).unwrap_or_else(|error| {
+        let source = *source;
+        let found = self.archive.journal(move |store, _| incidents::of_source(store, open, &source));
+        found.unwrap_or_else(|error| {
             warn!(%error, "incidents of before cannot be read");
             open.into_iter().collect()
         })

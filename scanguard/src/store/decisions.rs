@@ -61,7 +61,35 @@ pub struct KeptRecurrence {
     pub times: u32,
 }
 
+/// Everything that is decided now.
+#[derive(Clone, Debug, Default)]
+pub struct Decisions {
+    /// The operator's allowlist.
+    pub allow: Vec<KeptAllow>,
+    /// All blocks.
+    pub blocks: Vec<KeptBlock>,
+    /// The mode that an operator set.
+    pub mode: Option<KeptMode>,
+    /// How often sources were blocked lately.
+    pub recurrences: Vec<KeptRecurrence>,
+}
+
 impl Store {
+    /// Replaces all decisions, all or nothing.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn replace_decisions(&mut self, decisions: &Decisions) -> Result<(), StoreError> {
+        let Decisions { allow, blocks, mode, recurrences } = decisions;
+        self.change(|transaction| {
+            transaction.execute_batch("DELETE FROM allow; DELETE FROM block;")?;
+            insert_allow(transaction, allow)?;
+            insert_blocks(transaction, blocks)?;
+            replace_mode(transaction, mode.as_ref())?;
+            replace_recurrences(transaction, recurrences)
+        })
+    }
+
     /// The operator's allowlist, in no order.
     ///
     /// # Errors
@@ -83,15 +111,7 @@ impl Store {
     /// # Errors
     /// When the file cannot be written.
     pub fn save_allow(&mut self, entries: &[KeptAllow]) -> Result<(), StoreError> {
-        self.change(|transaction| {
-            let mut insert = transaction.prepare(
-                "INSERT OR REPLACE INTO allow (prefix, name, comment, since, expires) VALUES (?1, ?2, ?3, ?4, ?5)",
-            )?;
-            for KeptAllow { prefix, name, comment, since, expires } in entries {
-                insert.execute((prefix, name, comment, since, expires))?;
-            }
-            Ok(())
-        })
+        self.change(|transaction| insert_allow(transaction, entries))
     }
 
     /// Removes entries, all or none; those that are missing do not matter.
@@ -125,16 +145,7 @@ impl Store {
     /// # Errors
     /// When the file cannot be written.
     pub fn save_blocks(&mut self, blocks: &[KeptBlock]) -> Result<(), StoreError> {
-        self.change(|transaction| {
-            let mut insert = transaction.prepare(
-                "INSERT OR REPLACE INTO block (prefix, scope, origin, hard, reason, since, expires) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-            )?;
-            for KeptBlock { prefix, scope, origin, hard, reason, since, expires } in blocks {
-                insert.execute((prefix, scope, origin, hard, reason, since, expires))?;
-            }
-            Ok(())
-        })
+        self.change(|transaction| insert_blocks(transaction, blocks))
     }
 
     /// Removes blocks, all or none; those that are missing do not matter.
@@ -160,15 +171,7 @@ impl Store {
     /// # Errors
     /// When the file cannot be written.
     pub fn save_recurrences(&mut self, recurrences: &[KeptRecurrence]) -> Result<(), StoreError> {
-        self.change(|transaction| {
-            transaction.execute("DELETE FROM recurrence", ())?;
-            let mut insert =
-                transaction.prepare("INSERT OR REPLACE INTO recurrence (source, ended, times) VALUES (?1, ?2, ?3)")?;
-            for KeptRecurrence { source, ended, times } in recurrences {
-                insert.execute((source, ended, times))?;
-            }
-            Ok(())
-        })
+        self.change(|transaction| replace_recurrences(transaction, recurrences))
     }
 
     /// The mode that an operator set, if one did.
@@ -188,14 +191,7 @@ impl Store {
     /// # Errors
     /// When the file cannot be written.
     pub fn save_mode(&mut self, mode: Option<&KeptMode>) -> Result<(), StoreError> {
-        self.change(|transaction| {
-            transaction.execute("DELETE FROM mode", ())?;
-            if let Some(KeptMode { mode, configured, reverts }) = mode {
-                let insert = "INSERT INTO mode (only, mode, configured, reverts) VALUES (1, ?1, ?2, ?3)";
-                transaction.execute(insert, (mode, configured, reverts))?;
-            }
-            Ok(())
-        })
+        self.change(|transaction| replace_mode(transaction, mode))
     }
 
     pub(super) fn rows<T>(
@@ -218,6 +214,45 @@ impl Store {
         change(&transaction).map_err(&failed)?;
         transaction.commit().map_err(&failed)
     }
+}
+
+fn insert_allow(transaction: &Transaction<'_>, entries: &[KeptAllow]) -> rusqlite::Result<()> {
+    let mut insert = transaction
+        .prepare("INSERT OR REPLACE INTO allow (prefix, name, comment, since, expires) VALUES (?1, ?2, ?3, ?4, ?5)")?;
+    for KeptAllow { prefix, name, comment, since, expires } in entries {
+        insert.execute((prefix, name, comment, since, expires))?;
+    }
+    Ok(())
+}
+
+fn insert_blocks(transaction: &Transaction<'_>, blocks: &[KeptBlock]) -> rusqlite::Result<()> {
+    let mut insert = transaction.prepare(
+        "INSERT OR REPLACE INTO block (prefix, scope, origin, hard, reason, since, expires) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    )?;
+    for KeptBlock { prefix, scope, origin, hard, reason, since, expires } in blocks {
+        insert.execute((prefix, scope, origin, hard, reason, since, expires))?;
+    }
+    Ok(())
+}
+
+fn replace_recurrences(transaction: &Transaction<'_>, recurrences: &[KeptRecurrence]) -> rusqlite::Result<()> {
+    transaction.execute("DELETE FROM recurrence", ())?;
+    let mut insert =
+        transaction.prepare("INSERT OR REPLACE INTO recurrence (source, ended, times) VALUES (?1, ?2, ?3)")?;
+    for KeptRecurrence { source, ended, times } in recurrences {
+        insert.execute((source, ended, times))?;
+    }
+    Ok(())
+}
+
+fn replace_mode(transaction: &Transaction<'_>, mode: Option<&KeptMode>) -> rusqlite::Result<()> {
+    transaction.execute("DELETE FROM mode", ())?;
+    if let Some(KeptMode { mode, configured, reverts }) = mode {
+        let insert = "INSERT INTO mode (only, mode, configured, reverts) VALUES (1, ?1, ?2, ?3)";
+        transaction.execute(insert, (mode, configured, reverts))?;
+    }
+    Ok(())
 }
 
 fn delete(transaction: &Transaction<'_>, statement: &str, prefixes: &[String]) -> rusqlite::Result<()> {

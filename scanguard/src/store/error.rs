@@ -48,6 +48,31 @@ pub enum StoreError {
         /// The newest this program knows.
         known: u32,
     },
+    /// A version that only a daemon brings up to date.
+    #[error("the file of state {} is of version {found}: a daemon brings it up to date when it starts", path.display())]
+    Older {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: u32,
+    },
+    /// It cannot be written now; why was told before.
+    #[error("the file of state is closed")]
+    Closed,
+    /// Somebody took it away, or put another one in its place.
+    #[error("the file of state {} was removed or replaced by somebody else: it is made anew from memory", path.display())]
+    Gone {
+        /// The file.
+        path: PathBuf,
+    },
+    /// More writes were waiting than may wait.
+    #[error("the disk of the file of state {} is too slow: {writes} writes found no room", path.display())]
+    TooSlow {
+        /// The file.
+        path: PathBuf,
+        /// How many.
+        writes: u64,
+    },
     /// Everything else: a full disk, for instance.
     #[error("cannot {what} the file of state {}: {source}", path.display())]
     Sqlite {
@@ -59,6 +84,49 @@ pub enum StoreError {
         source: rusqlite::Error,
     },
 }
+
+/// What kind of failure it is, for those who do something about it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum TroubleKind {
+    /// The disk is full.
+    Full,
+    /// The disk, or the file, cannot be written.
+    ReadOnly,
+    /// What was in the file is no database, or a broken one, or gone.
+    Damaged,
+    /// Anything else.
+    Other,
+}
+
+impl StoreError {
+    /// What kind of failure it is.
+    #[must_use]
+    pub fn kind(&self) -> TroubleKind {
+        match self {
+            Self::Damaged { .. } | Self::Gone { .. } => TroubleKind::Damaged,
+            Self::File { source, .. } => match source.kind() {
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => TroubleKind::Full,
+                io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => TroubleKind::ReadOnly,
+                _ => TroubleKind::Other,
+            },
+            Self::Sqlite { source, .. } => match source.sqlite_error() {
+                Some(error) if error.code == ErrorCode::DiskFull || error.extended_code == SHM_SIZE => {
+                    TroubleKind::Full
+                }
+                Some(error) if matches!(error.code, ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
+                    TroubleKind::ReadOnly
+                }
+                _ => TroubleKind::Other,
+            },
+            Self::Foreign { .. } | Self::Newer { .. } | Self::Older { .. } | Self::Closed | Self::TooSlow { .. } => {
+                TroubleKind::Other
+            }
+        }
+    }
+}
+
+/// `SQLITE_IOERR_SHMSIZE` (sqlite.org/rescode.html): the index of the write-ahead log could not grow, because the disk is full.
+const SHM_SIZE: i32 = 10 | (19 << 8);
 
 /// Tells damage from other failures.
 pub(super) fn sqlite(path: &Path, what: &'static str) -> impl Fn(rusqlite::Error) -> StoreError {

@@ -37,6 +37,27 @@ impl Store {
         networks.iter().try_fold(0, |latest, network| Ok(self.since(&key(network), now)?.max(latest)))
     }
 
+    /// All of them that are times.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn load_facts(&self) -> Result<Vec<(String, u64)>, StoreError> {
+        self.rows("SELECT key, value FROM facts WHERE typeof(value) = 'integer' AND value >= 0", |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
+    }
+
+    /// Keeps these.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn save_facts(&mut self, facts: &[(String, u64)]) -> Result<(), StoreError> {
+        self.change(|transaction| {
+            let mut insert = transaction.prepare("INSERT OR REPLACE INTO facts (key, value) VALUES (?1, ?2)")?;
+            facts.iter().try_for_each(|fact| insert.execute((&fact.0, fact.1)).map(drop))
+        })
+    }
+
     /// Since when something is so: what is kept, or `now` from now on.
     fn since(&mut self, key: &str, now: u64) -> Result<u64, StoreError> {
         let failed = sqlite(&self.path, "ask for a time in");

@@ -9,36 +9,49 @@
 //! | `incidents` | scans as a person thinks of them |
 //! | `people` | who has worked here, and what answered without a socket here |
 //! | `facts` | single facts by name |
+//! | `journal` | what only grows: the audit, the lives of verdicts |
+//! | [`Archive`] | all of it on a thread of its own, whatever becomes of the disk |
+//! | `watch` | whether somebody else wrote the file |
+//! | `aside` | where damaged files go |
 //! | `error` | why there is no memory |
 //!
-//! All calls block for as long as the disk takes: keep them off the async threads.
+//! All calls of [`Store`] block for as long as the disk takes, which is why the daemon has it in an [`Archive`].
 
+mod archive;
+mod aside;
 mod decisions;
 mod error;
 mod facts;
 mod incidents;
+mod journal;
 mod opened;
 mod people;
 mod questions;
 mod schema;
+mod watch;
 
-use std::fs::{DirBuilder, OpenOptions};
-use std::io;
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
 
-pub use decisions::{KeptAllow, KeptBlock, KeptMode, KeptRecurrence};
-pub use error::StoreError;
+pub use archive::{Archive, Health, SetAside, Trouble, Unavailable};
+pub use decisions::{Decisions, KeptAllow, KeptBlock, KeptMode, KeptRecurrence};
 use error::sqlite;
+pub use error::{StoreError, TroubleKind};
 pub use incidents::IncidentQuery;
+pub use journal::{AuditRecord, Entry, Journal, LifeEvent, Limits};
 pub use opened::Opened;
 pub use questions::{KeptDecoy, KeptDenial, KeptQuestion};
 
 /// How long a call waits for somebody else who reads or writes the file, a backup for instance.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What an SQLite file begins with.
+const HEADER: &[u8; 16] = b"SQLite format 3\0";
 
 /// The open file.
 #[derive(Debug)]
@@ -56,19 +69,91 @@ impl Store {
     /// It is left as it is then.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         create(path).map_err(|source| StoreError::File { path: path.to_owned(), source })?;
+        if fs::metadata(path).is_ok_and(|found| found.len() > 0) {
+            check_header(path)?;
+        }
         let failed = |what| sqlite(path, what);
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let mut connection = Connection::open_with_flags(path, flags).map_err(failed("open"))?;
         connection.busy_timeout(PATIENCE).map_err(failed("open"))?;
         schema::check(&connection, path)?;
-        // With a write-ahead log and NORMAL a crash of the machine can lose the last transactions, but never damages the
-        // file (sqlite.org/pragma.html#pragma_synchronous). What is kept here can bear that.
+        // With FULL a transaction is on the disk when it is committed, whatever becomes of the machine
+        // (sqlite.org/pragma.html#pragma_synchronous). The log is cut back to this size when it has been longer.
         connection
-            .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;")
+            .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA journal_size_limit = 4194304;")
             .map_err(failed("set up"))?;
         schema::migrate(&mut connection, path)?;
         Ok(Self { path: path.to_owned(), connection })
     }
+
+    /// Opens a file that is there to read it, on a disk that cannot be written. It must be of this version.
+    ///
+    /// # Errors
+    /// When there is none, or it cannot be read.
+    pub fn open_to_read(path: &Path) -> Result<Self, StoreError> {
+        let open = |immutable: bool| {
+            let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+            let opened = if immutable {
+                Connection::open_with_flags(immutable_uri(path), flags | OpenFlags::SQLITE_OPEN_URI)
+            } else {
+                Connection::open_with_flags(path, flags)
+            };
+            let connection = opened.map_err(sqlite(path, "open"))?;
+            schema::check(&connection, path)?;
+            schema::is_newest(&connection, path)?;
+            Ok(Self { path: path.to_owned(), connection })
+        };
+        // A log that nobody ended is read where there is one. Without one, on such a disk, SQLite wants to be told that nobody else writes.
+        open(false).or_else(|_| open(true))
+    }
+
+    /// Whether a file is whole and ours, with fresh eyes.
+    ///
+    /// # Errors
+    /// When it is not, or cannot be read.
+    pub fn verify(path: &Path) -> Result<(), StoreError> {
+        check_header(path)?;
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(path, flags).map_err(sqlite(path, "open"))?;
+        connection.busy_timeout(PATIENCE).map_err(sqlite(path, "open"))?;
+        schema::check(&connection, path)?;
+        schema::is_newest(&connection, path)
+    }
+
+    /// Writes something, to see whether that can be done.
+    ///
+    /// # Errors
+    /// When it cannot.
+    pub fn probe(&mut self) -> Result<(), StoreError> {
+        self.change(|transaction| {
+            transaction.execute("INSERT OR REPLACE INTO facts (key, value) VALUES ('probe', unixepoch())", ()).map(drop)
+        })
+    }
+}
+
+/// Whether a file begins as a database. SQLite would not notice while the log has all pages (sqlite.org/fileformat.html, 1.3).
+fn check_header(path: &Path) -> Result<(), StoreError> {
+    let mut header = [0; HEADER.len()];
+    let read = File::open(path).and_then(|mut file| file.read_exact(&mut header));
+    if read.is_ok() && header == *HEADER {
+        return Ok(());
+    }
+    Err(StoreError::Damaged { path: path.to_owned(), reason: "it does not begin as a database".into() })
+}
+
+/// A path as SQLite takes it where nothing may be written (sqlite.org/uri.html).
+fn immutable_uri(path: &Path) -> String {
+    let escaped: String = path
+        .to_string_lossy()
+        .chars()
+        .map(|letter| match letter {
+            '?' => "%3f".to_owned(),
+            '#' => "%23".to_owned(),
+            '%' => "%25".to_owned(),
+            letter => letter.to_string(),
+        })
+        .collect();
+    format!("file:{escaped}?immutable=1")
 }
 
 /// Makes an empty file with the right mode before SQLite makes one with the wrong. Its companions (`-wal`, `-shm`) get the
@@ -81,7 +166,6 @@ fn create(path: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;

@@ -1,5 +1,6 @@
 //! What waits for a person to decide, what he denied, and completed decoys that may become proof. Times are Unix time in milliseconds.
 
+use rusqlite::Transaction;
 use scanguard_common::source::SourceKey;
 
 use super::Store;
@@ -68,21 +69,24 @@ impl Store {
         })
     }
 
+    /// Replaces all questions and denials, all or nothing.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn replace_questions(&mut self, questions: &[KeptQuestion], denials: &[KeptDenial]) -> Result<(), StoreError> {
+        self.change(|transaction| {
+            transaction.execute_batch("DELETE FROM question; DELETE FROM denied;")?;
+            questions.iter().try_for_each(|question| insert_question(transaction, question))?;
+            denials.iter().try_for_each(|denial| insert_denial(transaction, denial))
+        })
+    }
+
     /// Adds or replaces a question.
     ///
     /// # Errors
     /// When the file cannot be written.
     pub fn save_question(&mut self, question: &KeptQuestion) -> Result<(), StoreError> {
-        let KeptQuestion { source, scope, doubt, people, lasts, ports, since, expires } = question;
-        let ports = serde_json::to_string(ports).unwrap_or_default();
-        self.change(|transaction| {
-            transaction.execute(
-                "INSERT OR REPLACE INTO question (source, scope, doubt, people, lasts, ports, since, expires) \
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-                (source.0.bytes(), scope, doubt, people, lasts, ports, since, expires),
-            )?;
-            Ok(())
-        })
+        self.change(|transaction| insert_question(transaction, question))
     }
 
     /// Removes questions, all or none; those that are missing do not matter.
@@ -113,11 +117,7 @@ impl Store {
     pub fn save_denial(&mut self, denial: &KeptDenial, now: u64) -> Result<(), StoreError> {
         self.change(|transaction| {
             transaction.execute("DELETE FROM denied WHERE until <= ?1", [now])?;
-            transaction.execute(
-                "INSERT OR REPLACE INTO denied (source, until) VALUES (?1, ?2)",
-                (denial.source.0.bytes(), denial.until),
-            )?;
-            Ok(())
+            insert_denial(transaction, denial)
         })
     }
 
@@ -146,6 +146,19 @@ impl Store {
             Ok(())
         })
     }
+}
+
+fn insert_question(transaction: &Transaction<'_>, question: &KeptQuestion) -> rusqlite::Result<()> {
+    let KeptQuestion { source, scope, doubt, people, lasts, ports, since, expires } = question;
+    let ports = serde_json::to_string(ports).unwrap_or_default();
+    let insert = "INSERT OR REPLACE INTO question (source, scope, doubt, people, lasts, ports, since, expires) \
+                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+    transaction.execute(insert, (source.0.bytes(), scope, doubt, people, lasts, ports, since, expires)).map(drop)
+}
+
+fn insert_denial(transaction: &Transaction<'_>, denial: &KeptDenial) -> rusqlite::Result<()> {
+    let insert = "INSERT OR REPLACE INTO denied (source, until) VALUES (?1, ?2)";
+    transaction.execute(insert, (denial.source.0.bytes(), denial.until)).map(drop)
 }
 
 #[cfg(test)]

@@ -166,6 +166,53 @@ const STEPS: &[&str] = &[
         PRIMARY KEY (incident, action, scope, reason)
     ) STRICT, WITHOUT ROWID;
 ",
+    "
+    CREATE TABLE audit (
+        number INTEGER PRIMARY KEY AUTOINCREMENT, -- never used again
+        at INTEGER NOT NULL CHECK (at >= 0), -- Unix time in milliseconds, as below
+        uid INTEGER, -- who asked, as the kernel says of the other end of the socket
+        pid INTEGER,
+        user TEXT,
+        program TEXT,
+        verb TEXT NOT NULL,
+        arguments TEXT NOT NULL, -- a JSON object
+        result TEXT NOT NULL, -- done, or the code of a refusal
+        detail TEXT
+    ) STRICT;
+    CREATE INDEX audit_by_time ON audit(at);
+    CREATE TABLE audit_retention (
+        only INTEGER NOT NULL PRIMARY KEY CHECK (only = 1),
+        rows INTEGER NOT NULL CHECK (rows > 0),
+        days INTEGER NOT NULL CHECK (days > 0)
+    ) STRICT;
+    INSERT INTO audit_retention (only, rows, days) VALUES (1, 100000, 400);
+    CREATE TRIGGER audit_is_not_altered BEFORE UPDATE ON audit BEGIN
+        SELECT RAISE(ABORT, 'the audit is append-only');
+    END;
+    CREATE TRIGGER audit_is_not_replaced BEFORE INSERT ON audit
+    WHEN EXISTS (SELECT 1 FROM audit WHERE number = NEW.number) BEGIN
+        SELECT RAISE(ABORT, 'the audit is append-only');
+    END;
+    CREATE TRIGGER audit_is_not_deleted BEFORE DELETE ON audit
+    WHEN OLD.number > (SELECT max(number) FROM audit) - (SELECT rows FROM audit_retention)
+        AND OLD.at >= (unixepoch() - (SELECT days FROM audit_retention) * 86400) * 1000 BEGIN
+        SELECT RAISE(ABORT, 'the audit is append-only: this record has not had its time');
+    END;
+    CREATE TABLE life ( -- of verdicts
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        at INTEGER NOT NULL CHECK (at >= 0),
+        prefix TEXT NOT NULL,
+        event TEXT NOT NULL CHECK (event IN ('begin', 'change', 'end')),
+        scope TEXT NOT NULL,
+        origin TEXT NOT NULL,
+        hard INTEGER NOT NULL CHECK (hard IN (0, 1)),
+        reason TEXT, -- of the verdict
+        expires INTEGER CHECK (expires >= 0),
+        why TEXT NOT NULL -- this happened
+    ) STRICT;
+    CREATE INDEX life_by_prefix ON life(prefix, number);
+    CREATE INDEX life_by_time ON life(at);
+",
 ];
 
 /// The newest version.
@@ -193,6 +240,13 @@ pub(super) fn check(connection: &Connection, path: &Path) -> Result<(), StoreErr
         return Err(StoreError::Damaged { path: path.to_owned(), reason });
     }
     Ok(())
+}
+
+/// Whether a file is of the newest version, and no empty one.
+pub(super) fn is_newest(connection: &Connection, path: &Path) -> Result<(), StoreError> {
+    let failed = sqlite(path, "read");
+    let found: u32 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed)?;
+    if found == NEWEST { Ok(()) } else { Err(StoreError::Older { path: path.to_owned(), found }) }
 }
 
 /// Takes the steps that a file lacks, all or none.

@@ -5,10 +5,11 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand};
 use scanguard_common::reason::Mode;
+use scanguard_tests::lab::chaos::{self, Plan};
 use scanguard_tests::lab::defender::{Defender, default_binary};
 use scanguard_tests::lab::report::Report;
 use scanguard_tests::lab::scenario::{ALL, Scenario};
@@ -37,6 +38,20 @@ enum Verb {
         /// Keep the recordings of both links in this folder.
         #[arg(long, value_name = "DIR")]
         captures: Option<PathBuf>,
+        #[command(flatten)]
+        programs: Programs,
+    },
+    /// Kill the daemon again and again under load, and compare what it said with what is left.
+    Chaos {
+        /// How often.
+        #[arg(long, default_value_t = 200)]
+        kills: u32,
+        /// What decides when, and what is asked for meanwhile.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Write the report as JSON to this file, `-` for standard output; without it, too, it is printed.
+        #[arg(long, value_name = "FILE")]
+        json: Option<PathBuf>,
         #[command(flatten)]
         programs: Programs,
     },
@@ -86,6 +101,14 @@ fn run(verb: Verb) -> Result<()> {
             let scanguard = programs.scanguard()?;
             sandbox::enter()?;
             demo::tell(&scanguard)
+        }
+        Verb::Chaos { kills, seed, json, programs } => {
+            let plan = Plan { kills, seed, scanguard: programs.scanguard()? };
+            let json = json.as_deref().map(create).transpose()?;
+            let outage = chaos::play(&plan)?;
+            writeln!(json.unwrap_or_else(|| Box::new(io::stdout())), "{outage}").context("cannot write the report")?;
+            ensure!(outage.is_clean(), "something was lost, stuck or adrift, or a customer noticed: see the report");
+            Ok(())
         }
         Verb::Scenario { name, defender, json, captures, programs } => {
             let Some(scenario) = Scenario::named(&name) else {

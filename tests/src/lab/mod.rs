@@ -20,13 +20,16 @@
 //! - [`services`] listens on the edge, [`customers`] browses and holds sessions open;
 //! - [`defender`] is what protects the edge: nothing, scanguard's daemon, or the usual nftables recipe;
 //! - [`stage`] puts these together for one run, [`scenario`] plays a named one and writes the [`report`];
+//! - [`chaos`] kills the daemon again and again; [`pinned`] does to its tables what anybody can do with bpftool;
 //! - [`demo`] tells it to a person.
 
 pub mod cgroup;
+pub mod chaos;
 pub mod customers;
 pub mod defender;
 pub mod demo;
 pub mod netns;
+pub mod pinned;
 pub mod plan;
 pub mod process;
 pub mod report;

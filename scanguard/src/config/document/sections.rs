@@ -12,6 +12,7 @@ use crate::config::{
 };
 use crate::kernel::AttachMode;
 use crate::prefix;
+use crate::store::Limits;
 
 pub(super) fn all(file: &mut Document, config: &Config) {
     let Config {
@@ -24,6 +25,8 @@ pub(super) fn all(file: &mut Document, config: &Config) {
         allow,
         cgroup,
         control_socket,
+        control_group,
+        retention,
         metrics_listen,
         ports,
         sources,
@@ -48,6 +51,11 @@ pub(super) fn all(file: &mut Document, config: &Config) {
         "socket",
         &quoted(&control_socket.to_string_lossy()),
     );
+    file.key(
+        "The group of that socket: its members may do everything that root may. \"\" leaves it to the daemon's own group.",
+        "group",
+        &quoted(control_group.as_deref().unwrap_or_default()),
+    );
     file.section("metrics");
     file.key(
         "Where /metrics (Prometheus) and /healthz are served; \"off\" serves nothing.\n\
@@ -62,6 +70,7 @@ pub(super) fn all(file: &mut Document, config: &Config) {
     self::storm(file, storm);
     self::safety(file, safety);
     self::blocks(file, blocks);
+    self::retention(file, *retention);
     file.section("events");
     file.key(
         "KiB of the buffer through which the kernel tells the daemon of first contacts, 16 to 1048576, rounded up to\n\
@@ -127,6 +136,24 @@ fn challenge(file: &mut Document, mode: ChallengeMode, reply: DecoyReply) {
         "decoy_reply",
         &quoted(reply.label()),
     );
+}
+
+fn retention(file: &mut Document, limits: Limits) {
+    let Limits { audit_rows, audit_days, history_rows, history_days } = limits;
+    file.section("retention");
+    file.key(
+        "How many records of the audit (who asked for what) are kept in the file of state, 1000 to 10000000, and for how many\n\
+         days, 1 to 3650. What is beyond either goes.",
+        "audit_rows",
+        &audit_rows.to_string(),
+    );
+    file.key("", "audit_days", &audit_days.to_string());
+    file.key(
+        "The same for the lives of blocks: when each began, changed and ended, and why.",
+        "history_rows",
+        &history_rows.to_string(),
+    );
+    file.key("", "history_days", &history_days.to_string());
 }
 
 fn sessions(file: &mut Document, cgroup: &Cgroup) {

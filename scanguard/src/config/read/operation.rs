@@ -1,4 +1,4 @@
-//! The sections on safety and blocks.
+//! The sections on safety, blocks and retention.
 
 use std::time::Duration;
 
@@ -7,6 +7,7 @@ use crate::config::section::Section;
 use crate::config::value::{boolean, number, placed, time_span, word};
 use crate::config::{AutoLevel, Blocks, Safety};
 use crate::duration;
+use crate::store::Limits;
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -21,6 +22,18 @@ pub(super) fn safety(mut section: Section<'_, '_>, default: Safety, problems: &m
     };
     section.finish(problems);
     safety
+}
+
+pub(super) fn retention(mut section: Section<'_, '_>, default: Limits, problems: &mut Problems<'_>) -> Limits {
+    let (rows, days) = (1000..=10_000_000, 1..=3650);
+    let limits = Limits {
+        audit_rows: section.read("audit_rows", problems, number(rows.clone())).unwrap_or(default.audit_rows),
+        audit_days: section.read("audit_days", problems, number(days.clone())).unwrap_or(default.audit_days),
+        history_rows: section.read("history_rows", problems, number(rows)).unwrap_or(default.history_rows),
+        history_days: section.read("history_days", problems, number(days)).unwrap_or(default.history_days),
+    };
+    section.finish(problems);
+    limits
 }
 
 pub(super) fn blocks(mut section: Section<'_, '_>, default: Blocks, problems: &mut Problems<'_>) -> Blocks {

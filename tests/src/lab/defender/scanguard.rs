@@ -63,6 +63,14 @@ impl Daemon {
     /// # Errors
     /// As [`Self::start`].
     pub fn start_with(edge: &Netns, binary: &Path, config: &str, options: &[&str]) -> Result<Self> {
+        Self::launch(edge, binary, config, options)?.attached()
+    }
+
+    /// The same without waiting for anything.
+    ///
+    /// # Errors
+    /// When the binary is missing or cannot be started.
+    pub fn launch(edge: &Netns, binary: &Path, config: &str, options: &[&str]) -> Result<Self> {
         ensure!(
             binary.is_file(),
             "there is no {}: build it with `cargo xtask build` (`cargo xtask test` does it for the tests)",
@@ -75,7 +83,15 @@ impl Daemon {
         let mut command = edge.command(binary);
         command.args(["run", "-i", UPLINK, "--config", CONFIG, "--socket", SOCKET]).args(options);
         let running = Running::start(command)?;
-        let mut daemon = Self { binary: binary.to_owned(), edge: edge.clone(), running, keeps: false };
+        Ok(Self { binary: binary.to_owned(), edge: edge.clone(), running, keeps: false })
+    }
+
+    /// Waits until the uplink is attached.
+    ///
+    /// # Errors
+    /// When it ends or does not attach; shows what it logged.
+    pub fn attached(self) -> Result<Self> {
+        let mut daemon = self;
         let attached = wait_until("the daemon to attach", LIMIT, || {
             if let Some(status) = daemon.running.exited()? {
                 bail!("the daemon ended ({status})");

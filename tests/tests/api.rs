@@ -1,0 +1,149 @@
+//! The control socket's description (OpenAPI) is true: every operation in it is asked of the real daemon, and each answer fits its schema.
+//!
+//! Needs root; run by `cargo xtask test`, which builds the programs first.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use scanguard_tests::binary_beside_tests;
+use scanguard_tests::lab::defender::Daemon;
+use scanguard_tests::lab::plan::SCANNER;
+use scanguard_tests::lab::tools::Tool;
+use scanguard_tests::lab::{Lab, sandbox};
+use scanguard_tests::schema::errors;
+use serde_json::{Value, json};
+
+const LIMIT: Duration = Duration::from_secs(30);
+const SOCKET: &str = "/run/scanguard/control.sock";
+
+/// A request, and the status of its answer.
+type Row<'r> = (&'r str, &'r str, &'r str, Option<Value>, u16);
+
+/// Asks and returns the status and the body of the answer.
+fn ask(lab: &Lab, method: &str, path: &str, body: Option<&Value>) -> (u16, Value) {
+    let (url, method) = (format!("http://scanguard{path}"), method.to_uppercase());
+    let mut arguments = vec!["--disable", "-s", "-w", "\n%{http_code}", "-X", &method, "--unix-socket", SOCKET, &url]
+        .into_iter()
+        .map(str::to_owned)
+        .collect::<Vec<_>>();
+    if let Some(body) = body {
+        arguments.extend([
+            "-H".to_owned(),
+            "content-type: application/json".to_owned(),
+            "-d".to_owned(),
+            body.to_string(),
+        ]);
+    }
+    let answer = Tool::Curl.run(&lab.edge, arguments, LIMIT).expect("curl").stdout;
+    let (body, status) = answer.rsplit_once('\n').expect("a status");
+    (status.parse().expect("a status"), serde_json::from_str(body).unwrap_or_else(|_| panic!("JSON: {body}")))
+}
+
+fn check(document: &Value, schema: &Value, value: &Value, what: &str) {
+    assert!(!schema.is_null(), "{what} has no schema");
+    let errors = errors(document, schema, value);
+    assert!(errors.is_empty(), "{what}: {errors:#?}\n{value}");
+}
+
+#[test]
+fn every_operation_of_the_document_is_answered_as_it_says() {
+    sandbox::enter().expect("a sandbox, which needs root: run `cargo xtask test`");
+    let lab = Lab::build(1).expect("the lab");
+    let daemon = Daemon::start(&lab.edge, &binary_beside_tests(), "[safety]\nleases = false\n").expect("the daemon");
+    let scan = ["-n", "-Pn", "-sS", "--max-retries", "0", "-p", "1-20", "192.0.2.10"];
+    Tool::Nmap.run(&lab.scanner, scan, LIMIT).expect("nmap").success("nmap").expect("a scan");
+    let document = daemon.ask("/v1/openapi.json", None).expect("the document");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/openapi.json");
+    let file: Value = serde_json::from_str(&fs::read_to_string(path).expect("the file")).expect("JSON");
+    assert_eq!(document, file);
+    let scanner = SCANNER.to_string();
+    let why = format!("?address={scanner}");
+    let rows: Vec<Row<'_>> = vec![
+        ("get", "/v1/status", "", None, 200),
+        ("get", "/v1/sources", "?sort=score&limit=5", None, 200),
+        ("get", "/v1/sources", "?limit=all", None, 400),
+        (
+            "post",
+            "/v1/allow",
+            "",
+            Some(json!({"entries": [{"prefix": "198.18.0.0/24", "name": "x", "comment": "y", "for_s": 60}]})),
+            200,
+        ),
+        ("post", "/v1/allow", "", Some(json!({"entries": [{"prefix": "here"}]})), 400),
+        ("get", "/v1/allow", "", None, 200),
+        ("get", "/v1/incidents", "?limit=5&state=open", None, 200),
+        ("get", "/v1/incidents", "?limit=some", None, 400),
+        ("get", "/v1/incidents/{id}", "", None, 404),
+        ("get", "/v1/allow/test", "?address=198.18.0.7", None, 200),
+        ("get", "/v1/allow/test", "", None, 400),
+        (
+            "post",
+            "/v1/block",
+            "",
+            Some(
+                json!({"prefix": &scanner, "scope": "private", "hard": true, "for_s": 60, "reason": "z", "force": false, "logged_in_from": []}),
+            ),
+            200,
+        ),
+        ("post", "/v1/block", "", Some(json!({"prefix": "127.0.0.1", "scope": "all"})), 403),
+        ("get", "/v1/block", "", None, 200),
+        ("get", "/v1/why", &why, None, 200),
+        ("get", "/v1/why", "?address=nowhere", None, 400),
+        ("get", "/v1/pending", "", None, 200),
+        ("post", "/v1/pending/approve", "", Some(json!({"address": &scanner})), 404),
+        ("post", "/v1/pending/deny", "", Some(json!({"addresses": [&scanner]})), 200),
+        ("post", "/v1/block/remove", "", Some(json!({"prefixes": [&scanner, "198.18.9.9"]})), 200),
+        ("get", "/v1/block/history", "?limit=10", None, 200),
+        ("get", "/v1/block/history", "?limit=0", None, 400),
+        ("post", "/v1/allow/remove", "", Some(json!({"prefixes": ["198.18.0.0/24", "198.18.9.9"]})), 200),
+        ("post", "/v1/mode", "", Some(json!({"mode": "enforce", "confirm_s": 60})), 200),
+        ("get", "/v1/mode", "", None, 200),
+        ("post", "/v1/confirm", "", Some(json!({})), 200),
+        ("post", "/v1/confirm", "", Some(json!({})), 404),
+        ("post", "/v1/config/reload", "", None, 200),
+        ("get", "/v1/audit", "?since=2026-01-01T00:00:00Z", None, 200),
+        ("get", "/v1/audit", "?since=yesterday", None, 400),
+        ("get", "/v1/openapi.json", "", None, 200),
+    ];
+    let mut asked = BTreeSet::new();
+    for (method, path, query, body, expected) in &rows {
+        let what = format!("{method} {path}{query}");
+        let operation = &document["paths"][*path][*method];
+        let content = |place: &Value| place["content"]["application/json"]["schema"].clone();
+        if let (Some(body), 200) = (body, *expected) {
+            check(&document, &content(&operation["requestBody"]), body, &format!("the body of {what}"));
+        }
+        let (status, answer) = ask(&lab, method, &format!("{path}{query}").replace("{id}", "999999"), body.as_ref());
+        assert_eq!(status, *expected, "{what}: {answer}");
+        let response = &operation["responses"][status.to_string()];
+        assert!(response.is_object(), "{what}: {status} is not in the document");
+        check(&document, &content(response), &answer, &what);
+        asked.insert((method.to_string(), path.to_string()));
+    }
+    // The scan is an incident a moment later.
+    let deadline = Instant::now() + LIMIT;
+    let id = loop {
+        let (_, list) = ask(&lab, "get", "/v1/incidents", None);
+        if let Some(id) = list["incidents"][0]["id"].as_u64() {
+            break id;
+        }
+        assert!(Instant::now() < deadline, "no incident opens: {list}");
+        thread::sleep(Duration::from_millis(100));
+    };
+    let operation = &document["paths"]["/v1/incidents/{id}"]["get"]["responses"]["200"];
+    let (_, incident) = ask(&lab, "get", &format!("/v1/incidents/{id}"), None);
+    check(&document, &operation["content"]["application/json"]["schema"], &incident, "an incident");
+    let described: BTreeSet<(String, String)> = document["paths"]
+        .as_object()
+        .expect("paths")
+        .iter()
+        .flat_map(|(path, methods)| {
+            methods.as_object().expect("methods").keys().map(|method| (method.clone(), path.clone()))
+        })
+        .collect();
+    assert_eq!(asked, described, "every operation is asked");
+    daemon.stop().expect("a clean stop");
+}
