@@ -329,7 +329,7 @@ impl Archivist {
         let mut opened = Store::open(&self.path);
         if let Err(StoreError::Damaged { reason, .. }) = &opened {
             let reason = reason.clone();
-            self.store = None;
+            self.abandon();
             if !self.set_aside(&reason) {
                 return false;
             }
@@ -372,6 +372,13 @@ impl Archivist {
                 self.fail(&StoreError::File { path: self.path.clone(), source });
                 false
             }
+        }
+    }
+
+    /// Closes the file as it is.
+    fn abandon(&mut self) {
+        if let Some(store) = self.store.take() {
+            store.abandon();
         }
     }
 
@@ -459,7 +466,7 @@ impl Archivist {
         }
         self.fail(error);
         if matches!(error, StoreError::Damaged { .. }) {
-            self.store = None;
+            self.abandon();
             self.writable = false;
             self.open();
         }
@@ -531,7 +538,7 @@ impl Archivist {
             },
             Seen::Gone => {
                 self.fail(&StoreError::Gone { path: self.path.clone() });
-                self.store = None;
+                self.abandon();
                 self.writable = false;
                 // What is left of it would be taken for a part of the new one.
                 if let Err(error) = aside::forget_companions(&self.path) {

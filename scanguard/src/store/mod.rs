@@ -36,6 +36,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 pub use archive::{Archive, Health, SetAside, Trouble, Unavailable};
@@ -118,6 +119,14 @@ impl Store {
         connection.busy_timeout(PATIENCE).map_err(sqlite(path, "open"))?;
         schema::check(&connection, path)?;
         schema::is_newest(&connection, path)
+    }
+
+    /// Closes a file that is damaged or gone without touching it: to end its log, as SQLite does otherwise, would write over what is there.
+    pub fn abandon(self) {
+        let Self { path, connection } = self;
+        if let Err(error) = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true) {
+            tracing::warn!(%error, file = %path.display(), "the log of a damaged file may be written into it");
+        }
     }
 
     /// Writes something, to see whether that can be done.
