@@ -2,6 +2,7 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use crate::address::Address;
 use crate::challenge::{ChallengeMode, ChallengeRules};
 use crate::flow::SENT_NS;
 use crate::reason::Mode;
@@ -24,6 +25,9 @@ pub struct KernelConfig {
     /// [`crate::address::Address::filter_bit`] of all of this host's own addresses: an address without its bit here is
     /// not one of them. Whoever writes the table of own addresses keeps it true.
     pub own_filter: u64,
+    /// Some of this host's own addresses, which are told without a look at the table of them; [`NO_ADDRESS`] in places that are left. Whoever writes
+    /// the table keeps them true.
+    pub own_first: [Address; OWN_FIRST],
     /// When the daemon was last seen alive, on the datapath's clock. No suspicion begins or is prolonged [`HEARTBEAT_LIMIT_NS`]
     /// later.
     pub heartbeat_ns: u64,
@@ -57,6 +61,12 @@ pub struct KernelConfig {
     pub ephemeral_last: u16,
 }
 
+/// How many of this host's addresses the settings hold: most hosts have no more than two of each family.
+pub const OWN_FIRST: usize = 4;
+
+/// An address that nobody has: no unicast address has all bits set.
+pub const NO_ADDRESS: Address = Address::from_words([u64::MAX; 2]);
+
 /// A daemon that was not seen for so long is dead: from then on nothing new is held against anyone.
 pub const HEARTBEAT_LIMIT_NS: u64 = 30_000_000_000;
 
@@ -70,6 +80,7 @@ impl KernelConfig {
             contact_key,
             virtual_now_ns: 0,
             own_filter: 0,
+            own_first: [NO_ADDRESS; OWN_FIRST],
             heartbeat_ns: 0,
             opened_ns: 7 * 24 * 3_600_000_000_000,
             score: ScoreRules::new(),

@@ -85,7 +85,7 @@ impl ContactKind {
 }
 
 /// A bit of a source's 256-bit contact set.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct ContactBit(u8);
 
 impl ContactBit {

@@ -4,7 +4,7 @@
 //! mean. So the version is part of the path of the pins, and rises with every change of a struct, a number or a capacity below.
 
 /// The version.
-pub const LAYOUT: u32 = 3;
+pub const LAYOUT: u32 = 4;
 
 #[cfg(test)]
 mod tests {
@@ -50,7 +50,7 @@ mod tests {
         ];
         assert_eq!(
             (LAYOUT, sizes),
-            (3, [304, 32, 16, 72, 24, 144, 48, 40, 16, 8, 8, 40, 16, 40, 136, 32, 64, 16, 8, 131_072, 479])
+            (4, [368, 32, 16, 72, 24, 144, 48, 40, 16, 8, 8, 40, 16, 40, 136, 32, 64, 16, 8, 131_072, 479])
         );
     }
 }

@@ -9,7 +9,7 @@ use crate::contact::ContactBit;
 use crate::score::{ScoreRules, halved};
 use crate::source::SourceKey;
 
-/// What is remembered of a source. Times are nanoseconds of `CLOCK_MONOTONIC_COARSE`.
+/// What is remembered of a source. What each SYN asks for comes first, so that it lies in few cache lines. Times are nanoseconds of `CLOCK_MONOTONIC_COARSE`.
 #[derive(Clone, Copy, Debug, Eq, FromBytes, Immutable, IntoBytes, KnownLayout, PartialEq)]
 #[repr(C)]
 pub struct SourceRecord {
@@ -17,10 +17,16 @@ pub struct SourceRecord {
     pub source: SourceKey,
     /// New flows sent.
     pub attempts: u64,
-    /// When the first of them came.
-    pub first_seen_ns: u64,
     /// When the latest of them came.
     pub last_seen_ns: u64,
+    /// When the score last changed, or was last due to be halved.
+    pub decayed_ns: u64,
+    /// Until when; in the past when it is none.
+    pub suspect_until_ns: u64,
+    /// One bit per contact, see [`crate::contact`].
+    pub contact_set: [u64; 4],
+    /// When the first of them came.
+    pub first_seen_ns: u64,
     /// Distinct (destination, protocol, port) asked for, as far as the 256-bit set tells them apart.
     pub contacts: u32,
     /// Contacts that failed.
@@ -29,20 +35,14 @@ pub struct SourceRecord {
     pub score: u32,
     /// [`crate::contact::Outcome`] of the contact that made it a suspect.
     pub reason: u32,
-    /// When the score last changed, or was last due to be halved.
-    pub decayed_ns: u64,
     /// When the latest first contact that counted against it came.
     pub evidence_ns: u64,
     /// Since when it is a suspect.
     pub suspect_since_ns: u64,
-    /// Until when; in the past when it is none.
-    pub suspect_until_ns: u64,
     /// When SUSPECTS was last told.
     pub backed_up_ns: u64,
     /// [`crate::verdict::Census::allow_generation`] under which ALLOW was last asked.
     pub allow_generation: u64,
-    /// One bit per contact, see [`crate::contact`].
-    pub contact_set: [u64; 4],
     /// The span of time, counted from 0, in which answers to it were last told.
     pub told_span: u32,
     /// How many were told in it.
@@ -197,6 +197,13 @@ impl<'a> SourceCell<'a> {
     #[inline(always)]
     pub fn see(self, now_ns: u64) {
         set!(self, last_seen_ns, now_ns);
+    }
+
+    /// Whether the score is due to be halved.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_due(self, rules: &ScoreRules, now_ns: u64) -> bool {
+        now_ns.saturating_sub(get!(self, decayed_ns)) >= rules.half_life_ns
     }
 
     /// Halves the score as often as it is due, and forgets the contacts when it does. Not those of a suspect: what it asked for

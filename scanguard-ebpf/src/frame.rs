@@ -102,17 +102,17 @@ fn read_far(context: &XdpContext, parsed: &mut Parsed) {
 
 /// The first buffer of a frame, read directly. The headers are there but for very long extension chains and drivers
 /// that split headers.
-pub(crate) struct NearFrame {
+pub(crate) struct NearFrame<'a, C> {
+    context: &'a C,
     start: usize,
     end: usize,
-    length: usize,
 }
 
-impl NearFrame {
+impl<'a, C: Buffers> NearFrame<'a, C> {
     /// The frame of this context.
     #[inline(always)]
-    pub(crate) fn new(context: &impl Buffers) -> Self {
-        Self { start: opaque(context.start()), end: opaque(context.end()), length: context.length() }
+    pub(crate) fn new(context: &'a C) -> Self {
+        Self { context, start: opaque(context.start()), end: opaque(context.end()) }
     }
 
     /// Whether the first buffer is the whole frame, or long enough for any sane chain of headers.
@@ -120,11 +120,11 @@ impl NearFrame {
     fn holds_headers(&self) -> bool {
         const ENOUGH: usize = 256;
         let near = self.end - self.start;
-        near >= self.length || near >= ENOUGH
+        near >= ENOUGH || near >= self.len()
     }
 }
 
-impl Packet for NearFrame {
+impl<C: Buffers> Packet for NearFrame<'_, C> {
     #[inline(always)]
     fn view<const N: usize>(&self, offset: usize) -> Option<&[u8; N]> {
         let start = self.start + offset;
@@ -137,7 +137,15 @@ impl Packet for NearFrame {
 
     #[inline(always)]
     fn len(&self) -> usize {
-        self.length
+        self.context.length()
+    }
+
+    /// Of XDP it is a call of the kernel's, which costs as much as the rest of a glance. A frame in several buffers has more in the others than fits
+    /// in the first; should it have nothing there that its headers claim, that is not counted.
+    #[inline(always)]
+    fn len_of(&self, claimed: usize) -> usize {
+        let near = self.end - self.start;
+        if near >= claimed { near } else { self.len() }
     }
 }
 

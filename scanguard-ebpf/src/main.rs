@@ -25,7 +25,7 @@ mod tables;
 use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
-use scanguard_common::datapath::{Action, pass_plain, process};
+use scanguard_common::datapath::{Action, pass_plain, process_rest};
 use scanguard_common::packet::{Packet as _, plain_segment};
 
 use crate::frame::NearFrame;
@@ -36,19 +36,16 @@ use crate::tables::KernelTables;
 #[xdp(frags)]
 fn scanguard(context: XdpContext) -> u32 {
     let (frame, tables) = (NearFrame::new(&context), KernelTables::new(&context));
-    let length = frame.len();
-    let plain = plain_segment(&frame).and_then(|segment| pass_plain(segment, length as u64, &tables));
-    let action = match plain {
+    let plain = plain_segment(&frame);
+    let passed = plain.and_then(|segment| pass_plain(segment, frame.len_of(segment.claimed()) as u64, &tables));
+    let action = match passed {
         Some(action) => action,
-        None => match case::get(Way::In) {
-            Some(case) => {
-                frame::read(&context, &mut case.parsed);
-                process(case, length as u64, &tables)
-            }
-            None => Action::Pass, // An array has all its entries: only the verifier needs telling.
-        },
+        None => case::get(Way::In).map_or(Action::Pass, |case| {
+            // An array has all its entries: only the verifier needs telling.
+            process_rest(&frame, plain.is_none(), case, |case| frame::read(&context, &mut case.parsed), &tables)
+        }),
     };
-    log::action(&context, length, action);
+    log::action(&context, &frame, action);
     match action {
         Action::Pass => xdp_action::XDP_PASS,
         Action::Drop => xdp_action::XDP_DROP,

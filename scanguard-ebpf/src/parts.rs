@@ -27,6 +27,8 @@ impl Hook for XdpContext {
         let context = self.ctx;
         match part {
             Part::Judge => scanguard_judge(context),
+            Part::Meet => scanguard_meet(context),
+            Part::First => scanguard_first(context),
             Part::Closed => scanguard_closed(context),
             Part::Contact => scanguard_contact(context),
             Part::Network => scanguard_network(context),
@@ -133,6 +135,8 @@ pub(crate) fn shared(case: &mut Case) {
 parts! {
     In, XdpContext, xdp_md,
     scanguard_judge = Judge,
+    scanguard_meet = Meet,
+    scanguard_first = First,
     scanguard_closed = Closed,
     scanguard_contact = Contact,
     scanguard_network = Network,

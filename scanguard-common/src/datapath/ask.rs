@@ -7,7 +7,7 @@ use super::ruling::Ruling;
 use super::suspicion;
 use crate::class::{PortClass, PortEntry, Protocol};
 use crate::config::KernelConfig;
-use crate::contact::{ContactBit, Outcome};
+use crate::contact::Outcome;
 use crate::counter::{CounterIndex, Loss};
 use crate::event::{Answer, Event};
 use crate::flow::SENT_NS;
@@ -166,13 +166,7 @@ fn consider<T: Tables>(case: &mut Case, tables: &T) -> Ruling {
     let Some(record) = record(case, tables) else {
         return Ruling::pass(Reason::SourcesFull);
     };
-    if kind.is_attempt() {
-        tables.count(CounterIndex::attempt(case.class, kind.protocol()), case.length);
-        record.count_attempt(case.now_ns);
-    } else {
-        record.see(case.now_ns);
-    }
-    weigh(case, config, record, tables)
+    count_attempt(case, config, record, tables)
 }
 
 /// What a verdict means for this packet; no decision where it leaves that to suspicion.
@@ -208,9 +202,11 @@ fn is_private<T: Tables>(case: &mut Case, tables: &T) -> bool {
 /// The record of the source. A new one begins with what was kept of a suspect.
 #[inline(always)]
 fn record<'t, T: Tables>(case: &Case, tables: &'t T) -> Option<SourceCell<'t>> {
-    if let Some(record) = tables.source(&case.source) {
-        return Some(record);
-    }
+    tables.source(&case.source).or_else(|| new_record(case, tables))
+}
+
+#[inline(always)]
+fn new_record<'t, T: Tables>(case: &Case, tables: &'t T) -> Option<SourceCell<'t>> {
     let record = tables.new_source(&case.source, case.now_ns)?;
     if let Some(backup) = tables.backup(&case.source)
         && backup.suspect_until_ns > case.now_ns
@@ -220,14 +216,52 @@ fn record<'t, T: Tables>(case: &Case, tables: &'t T) -> Option<SourceCell<'t>> {
     Some(record)
 }
 
+/// Counts the attempt, and goes on.
+#[inline(always)]
+fn count_attempt<T: Tables>(case: &mut Case, config: &KernelConfig, record: SourceCell<'_>, tables: &T) -> Ruling {
+    if case.kind.is_attempt() {
+        tables.count(CounterIndex::attempt(case.class, case.kind.protocol()), case.length);
+        record.count_attempt(case.now_ns);
+    } else {
+        record.see(case.now_ns);
+    }
+    weigh(case, config, record, tables)
+}
+
+/// The rest of the way of a SYN of a source that has no record, on which there is no verdict.
+#[inline(always)]
+pub(super) fn meet<T: Tables>(case: &mut Case, tables: &T) -> Ruling {
+    let Some(config) = tables.config() else {
+        return Ruling::pass(case.kind.reason());
+    };
+    match new_record(case, tables) {
+        Some(record) => count_attempt(case, config, record, tables),
+        None => Ruling::pass(Reason::SourcesFull),
+    }
+}
+
 /// Whether this is a first contact, what it says of the source, and whether the source gets what it asks for.
 #[inline(always)]
 fn weigh<T: Tables>(case: &mut Case, config: &KernelConfig, record: SourceCell<'_>, tables: &T) -> Ruling {
+    record.decay(&config.score, case.now_ns);
+    case.mark(config);
+    let is_first = record.mark_contact(case.bit);
+    case.suspect |= record.is_suspect(case.now_ns);
+    answer_contact(case, config, is_first, tables)
+}
+
+/// The rest of the way of a SYN whose contact was just marked as a first one, of a source that is no suspect.
+#[inline(always)]
+pub(super) fn first<T: Tables>(case: &mut Case, tables: &T) -> Ruling {
+    let Some(config) = tables.config() else {
+        return Ruling::pass(case.kind.reason());
+    };
+    answer_contact(case, config, true, tables)
+}
+
+#[inline(always)]
+fn answer_contact<T: Tables>(case: &mut Case, config: &KernelConfig, is_first: bool, tables: &T) -> Ruling {
     let (kind, now_ns) = (case.kind, case.now_ns);
-    record.decay(&config.score, now_ns);
-    let bit = ContactBit::of(&config.contact_key, &case.parsed.destination, kind.contact(), case.port);
-    let is_first = record.mark_contact(bit);
-    case.suspect |= record.is_suspect(now_ns);
     let in_networks = case.class.should_be_closed() && tables.state().is_some_and(|state| state.has_networks(now_ns));
     let closed = case.class.should_be_closed() && (is_first || case.suspect || in_networks) && is_closed(case, tables);
     let class = case.class; // Another one now, if the port turned out to be open.
@@ -248,8 +282,8 @@ fn weigh<T: Tables>(case: &mut Case, config: &KernelConfig, record: SourceCell<'
             return ruling;
         }
         return match kind {
-            Kind::Syn => Ruling::from_number(tables.part(Part::Challenge, case)),
-            Kind::AckProbe => Ruling::from_number(tables.part(Part::Complete, case)),
+            Kind::Syn => ruling.to_challenge(),
+            Kind::AckProbe => ruling.to_complete(),
             _ => ruling,
         };
     }

@@ -2,7 +2,8 @@
 
 use super::kind::Kind;
 use crate::class::PortClass;
-use crate::contact::Outcome;
+use crate::config::KernelConfig;
+use crate::contact::{ContactBit, Outcome};
 use crate::event::{Answer, Event, EventKind};
 use crate::packet::Parsed;
 use crate::packet::reply::{Reply, ReplyKind};
@@ -45,9 +46,13 @@ pub struct Case {
     pub(super) points: u32,
     /// What it is answered.
     pub reply: Reply,
+    /// The bit of what is asked for in the sets of the source and of its network.
+    pub(super) bit: ContactBit,
+    /// Zero.
+    pub(super) reserved: [u8; 7],
 }
 
-const _: () = assert!(size_of::<Case>() == 120, "no padding");
+const _: () = assert!(size_of::<Case>() == 128, "no padding");
 
 impl Case {
     /// The case of a packet that was just read.
@@ -56,10 +61,17 @@ impl Case {
         Self { parsed, ..Self::default() }
     }
 
-    /// Nothing is answered yet.
+    /// A frame of so many bytes; nothing is answered yet.
     #[inline(always)]
-    pub(super) const fn no_reply(&mut self) {
+    pub(super) const fn begin(&mut self, length: u64) {
+        self.length = length;
         self.reply.kind = ReplyKind::None;
+    }
+
+    /// Finds the bit of what is asked for.
+    #[inline(always)]
+    pub(super) fn mark(&mut self, config: &KernelConfig) {
+        self.bit = ContactBit::of(&config.contact_key, &self.parsed.destination, self.kind.contact(), self.port);
     }
 
     /// Whether something is.

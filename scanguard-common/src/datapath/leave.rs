@@ -104,6 +104,7 @@ pub(super) fn answer<T: Tables>(case: &mut Case, tables: &T) -> bool {
         return false;
     }
     (case.suspect, case.class, case.outcome) = (suspect, PortClass::Closed, Outcome::Closed);
+    case.mark(config);
     true
 }
 

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! plain segment of a connection? passes at once
+//! plain SYN of a source that is blocked, or known and asks for nothing new? is dropped, or passes, at once
 //! parse -> established TCP passes, unless it looks like a probe of a closed port
 //!       -> what asks for something: source key -> port class -> VERDICTS -> storm? -> SOURCES
 //!          -> first contact? -> verified closed? -> score -> suspect? -> ALLOW
@@ -15,6 +16,7 @@
 //! | module | does |
 //! |---|---|
 //! | `segment` | what a TCP segment is by its flags |
+//! | `syn` | the short way of SYNs |
 //! | `kind` | what a packet asks for, what becomes of it, and whether it is hidden from suspects |
 //! | `case` | a packet that is being judged |
 //! | `ask` | the way of a packet that asks for something |
@@ -37,6 +39,7 @@ mod part;
 mod ruling;
 mod segment;
 mod suspicion;
+mod syn;
 
 use crate::class::Protocol;
 use crate::counter::CounterIndex;
@@ -54,38 +57,67 @@ pub use part::Part;
 pub use ruling::Action;
 use ruling::Ruling;
 use segment::Segment;
+use syn::{Glance, glance};
 
 /// Judges one frame. The commonest ones are told at a glance, the others read first.
 ///
 /// The kernel part does these steps itself, because it has two ways of reading.
 #[inline(always)]
 pub fn process_frame<P: Packet, T: Tables>(frame: &P, tables: &T) -> Action {
-    let length = frame.len() as u64;
-    if let Some(segment) = plain_segment(frame)
-        && let Some(action) = pass_plain(segment, length, tables)
-    {
-        return action;
-    }
-    process(&mut Case::of(parse(frame)), length, tables)
+    process_with(frame, &mut Case::default(), |case| case.parsed = parse(frame), tables)
 }
 
 /// The same, with the answer where there is one: its bytes in `to`, which holds zeros, and its length.
 #[inline(always)]
 pub fn answer_frame<P: Packet, T: Tables>(frame: &P, tables: &T, to: &mut [u8; REPLY_BYTES]) -> (Action, usize) {
-    let length = frame.len() as u64;
-    if let Some(segment) = plain_segment(frame)
-        && let Some(action) = pass_plain(segment, length, tables)
-    {
-        return (action, 0);
-    }
-    let mut case = Case::of(parse(frame));
-    match process(&mut case, length, tables) {
+    let mut case = Case::default();
+    match process_with(frame, &mut case, |case| case.parsed = parse(frame), tables) {
         Action::Answer => match compose(frame, &case.parsed, &case.reply, to) {
             0 => (Action::Drop, 0),
             length => (Action::Answer, length),
         },
         action => (action, 0),
     }
+}
+
+/// The same; `read` reads the frame into the case if it must be.
+#[inline(always)]
+pub fn process_with<P: Packet, T: Tables>(
+    frame: &P,
+    case: &mut Case,
+    read: impl FnOnce(&mut Case),
+    tables: &T,
+) -> Action {
+    let plain = plain_segment(frame);
+    if let Some(segment) = plain
+        && let Some(action) = pass_plain(segment, frame.len_of(segment.claimed()) as u64, tables)
+    {
+        return action;
+    }
+    process_rest(frame, plain.is_none(), case, read, tables)
+}
+
+/// Judges a frame that was not passed as a plain segment of a connection; `may_ask` unless it is one.
+#[inline(always)]
+pub fn process_rest<P: Packet, T: Tables>(
+    frame: &P,
+    may_ask: bool,
+    case: &mut Case,
+    read: impl FnOnce(&mut Case),
+    tables: &T,
+) -> Action {
+    let part = match if may_ask { glance(frame, case, tables) } else { Glance::Long } {
+        Glance::Pass => return Action::Pass,
+        Glance::Drop => return Action::Drop,
+        Glance::Meet => Part::Meet,
+        Glance::First => Part::First,
+        Glance::Long => {
+            read(case);
+            case.begin(frame.len() as u64);
+            Part::Judge
+        }
+    };
+    go_on(part, case, tables)
 }
 
 /// Counts and passes a plain segment of a connection, unless it must be looked at more closely.
@@ -118,12 +150,41 @@ pub fn pass_plain<T: Tables>(segment: Plain, length: u64, tables: &T) -> Option<
     Some(Action::Pass)
 }
 
-/// Judges one packet, whose `parsed` was read by [`crate::packet::parse`]; `length` is that of the frame in bytes.
+/// Judges one packet, whose `parsed` was read by [`crate::packet::parse`]; `length` is that of the frame in bytes. The long way, which every
+/// packet may take.
 #[inline(always)]
 pub fn process<T: Tables>(case: &mut Case, length: u64, tables: &T) -> Action {
-    case.length = length;
-    case.no_reply();
-    let ruling = Ruling::from_number(tables.part(Part::Judge, case));
+    case.begin(length);
+    go_on(Part::Judge, case, tables)
+}
+
+/// Goes on with a part that decides; counts what was decided, and says what is to be done.
+#[inline(always)]
+fn go_on<T: Tables>(part: Part, case: &mut Case, tables: &T) -> Action {
+    let mut ruling = Ruling::from_number(tables.part(part, case));
+    // Here and not where it was found out, for the kernel part's stack.
+    if let Some(part) = ruling.last_word() {
+        ruling = Ruling::from_number(tables.part(part, case));
+    }
+    let mode = count_ruling_apart(ruling, case.length, tables);
+    if ruling.level() == Level::None as u32 || mode == Mode::Observe {
+        Action::Pass
+    } else if case.has_reply() {
+        Action::Answer
+    } else {
+        Action::Drop
+    }
+}
+
+/// As [`count_ruling`]. A function of its own in the kernel, for its stack.
+#[cfg_attr(target_arch = "bpf", inline(never))]
+fn count_ruling_apart<T: Tables>(ruling: Ruling, length: u64, tables: &T) -> Mode {
+    count_ruling(ruling, length, tables)
+}
+
+/// Counts what was decided of a packet of this length, and says in which mode that is.
+#[inline(always)]
+fn count_ruling<T: Tables>(ruling: Ruling, length: u64, tables: &T) -> Mode {
     let mode = match tables.config() {
         // Of what passes anyway it matters to nobody whether enforcing ended a moment ago.
         Some(config) if ruling.level() == Level::None as u32 => Mode::from_u32(config.mode),
@@ -133,13 +194,7 @@ pub fn process<T: Tables>(case: &mut Case, length: u64, tables: &T) -> Action {
         None => Mode::Observe,
     };
     tables.count(CounterIndex::ruling(ruling.level(), ruling.reason(), mode), length);
-    if ruling.level() == Level::None as u32 || mode == Mode::Observe {
-        Action::Pass
-    } else if case.has_reply() {
-        Action::Answer
-    } else {
-        Action::Drop
-    }
+    mode
 }
 
 #[inline(always)]

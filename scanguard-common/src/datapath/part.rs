@@ -13,6 +13,10 @@ use crate::tables::Tables;
 pub enum Part {
     /// From a packet that was read to what is to be done with it.
     Judge,
+    /// From a SYN of a source that has no record.
+    Meet,
+    /// From a SYN that is a first contact.
+    First,
     /// Whether the port asked for is closed for certain.
     Closed,
     /// What a new contact says of its source.
@@ -41,6 +45,8 @@ impl Part {
     pub fn run<T: Tables>(self, case: &mut Case, tables: &T) -> u32 {
         match self {
             Self::Judge => judge(case, tables).number(),
+            Self::Meet => ask::meet(case, tables).number(),
+            Self::First => ask::first(case, tables).number(),
             Self::Closed => closed::is_closed(case, tables).into(),
             Self::Contact => suspicion::contact(case, tables).into(),
             Self::Network => {

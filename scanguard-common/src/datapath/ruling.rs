@@ -1,5 +1,6 @@
 //! What is to be done with a packet, and why.
 
+use super::part::Part;
 use crate::reason::{Level, Reason};
 
 /// What is to be done with a packet.
@@ -19,6 +20,8 @@ pub(super) struct Ruling(u32);
 
 const LEVEL_SHIFT: u32 = 8;
 const OPERATOR: u32 = 1 << 16;
+const CHALLENGE: u32 = 1 << 17;
+const COMPLETE: u32 = 1 << 18;
 
 impl Ruling {
     /// Nothing is held against it.
@@ -38,6 +41,30 @@ impl Ruling {
     pub(super) const fn block(reason: Reason, is_operators: bool) -> Self {
         let origin = if is_operators { OPERATOR } else { 0 };
         Self(reason as u32 | (Level::Block as u32) << LEVEL_SHIFT | origin)
+    }
+
+    /// The same, unless a challenge says otherwise ([`Part::Challenge`]).
+    #[inline(always)]
+    pub(super) const fn to_challenge(self) -> Self {
+        Self(self.0 | CHALLENGE)
+    }
+
+    /// The same, unless it completes a decoy ([`Part::Complete`]).
+    #[inline(always)]
+    pub(super) const fn to_complete(self) -> Self {
+        Self(self.0 | COMPLETE)
+    }
+
+    /// The part that has the last word, if there is one.
+    #[inline(always)]
+    pub(super) const fn last_word(self) -> Option<Part> {
+        if self.0 & (CHALLENGE | COMPLETE) == 0 {
+            None
+        } else if self.0 & CHALLENGE != 0 {
+            Some(Part::Challenge)
+        } else {
+            Some(Part::Complete)
+        }
     }
 
     /// No decision yet.

@@ -6,7 +6,7 @@ use super::kind::Kind;
 use super::part::Part;
 use super::ruling::Ruling;
 use crate::class::PortClass;
-use crate::contact::{ContactBit, Outcome};
+use crate::contact::Outcome;
 use crate::counter::CounterIndex;
 use crate::event::{Answer, Event, EventKind};
 use crate::opened::{Asked, Endpoint, Question};
@@ -49,6 +49,10 @@ pub(super) fn contact<T: Tables>(case: &mut Case, tables: &T) -> bool {
     if was_suspect || score < config.score.conceal_at {
         return was_suspect;
     }
+    // Nodes of the table are recycled: what was read may belong to somebody else by now. (ALLOW is asked here, for the kernel part's stack.)
+    if !config.is_watched(now_ns) || !record.is_of(&case.source) || is_allowed(case, tables) {
+        return false;
+    }
     accuse(case, record, score, tables)
 }
 
@@ -65,17 +69,13 @@ fn tell_contact<T: Tables>(case: &Case, score: u32, tables: &T) {
     tell(|| Event { points: case.points, score, ..case.event(EventKind::Contact) }, tables);
 }
 
-/// The score reached the threshold: makes the source a suspect, unless it is exempt or nobody watches over it.
+/// The score of a source that is not exempt reached the threshold: makes it a suspect.
 #[cfg_attr(target_arch = "bpf", inline(never))]
 fn accuse<T: Tables>(case: &Case, record: SourceCell<'_>, score: u32, tables: &T) -> bool {
     let now_ns = case.now_ns;
     let Some(config) = tables.config() else {
         return false;
     };
-    // Nodes of the table are recycled: what was read may belong to somebody else by now.
-    if !config.is_watched(now_ns) || !record.is_of(&case.source) || is_allowed(case, tables) {
-        return false;
-    }
     if record.suspect(&config.conceal, config.census.allow_generation, case.outcome as u8, now_ns) {
         tables.back_up(&case.source, &record.backup());
         tell(|| Event { score, ..case.event(EventKind::Suspect) }, tables);
@@ -89,7 +89,7 @@ fn accuse<T: Tables>(case: &Case, record: SourceCell<'_>, score: u32, tables: &T
 /// The same for the network of the source: its own first contacts, its own score, a higher threshold.
 #[inline(always)]
 pub(super) fn accuse_network<T: Tables>(case: &Case, tables: &T) {
-    let (kind, now_ns, points) = (case.kind, case.now_ns, case.points);
+    let (now_ns, points) = (case.now_ns, case.points);
     let Some(config) = tables.config() else {
         return;
     };
@@ -100,8 +100,7 @@ pub(super) fn accuse_network<T: Tables>(case: &Case, tables: &T) {
         return;
     };
     record.decay(&config.score, now_ns);
-    let bit = ContactBit::of(&config.contact_key, &case.parsed.destination, kind.contact(), case.port);
-    if !record.mark_contact(bit) {
+    if !record.mark_contact(case.bit) {
         return;
     }
     record.count_attempt(now_ns);

@@ -13,7 +13,7 @@ mod read;
 pub mod reply;
 mod transport;
 
-pub use established::{Plain, plain_segment};
+pub use established::{Plain, plain_segment, read_plain_syn};
 pub use ethernet::MAX_VLAN_TAGS;
 pub use ip6::MAX_EXTENSION_HEADERS;
 pub use leaving::parse_leaving;
@@ -29,6 +29,13 @@ pub trait Packet {
 
     /// Length of the frame in bytes, all fragments of a multi-buffer frame included.
     fn len(&self) -> usize;
+
+    /// The same, of a frame whose headers claim that many bytes. Where asking for the length costs something, it need not be asked for when they
+    /// are all there.
+    #[inline(always)]
+    fn len_of(&self, _claimed: usize) -> usize {
+        self.len()
+    }
 
     /// Whether the frame has no byte.
     fn is_empty(&self) -> bool {

@@ -30,6 +30,14 @@ impl<const N: usize> Header<'_, N> {
         self.read::<u64, AT>()
     }
 
+    /// `M` bytes from an offset on.
+    #[inline(always)]
+    pub(super) fn tail<const AT: usize, const M: usize>(&self) -> &[u8; M] {
+        const { assert!(AT + M <= N) }
+        // SAFETY: within the header, and bytes have no alignment.
+        unsafe { &*self.0.as_ptr().wrapping_add(AT).cast() }
+    }
+
     #[inline(always)]
     fn read<T: Copy, const AT: usize>(self) -> T {
         const { assert!(AT + size_of::<T>() <= N) }

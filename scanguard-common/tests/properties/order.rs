@@ -1,4 +1,4 @@
-//! Packets of one instant in any order.
+//! Packets of one instant in any order, and by either way through the datapath.
 //!
 //! Not meant to be independent of the order, and so left out here: a storm begins with the suspect that is one too many, and the sources
 //! here are too few for it. Ports of one service family are one contact, that of the port asked first; the world has at most one
@@ -13,6 +13,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use scanguard_common::class::PortClass;
 use scanguard_common::packet::tcp_flags::{ACK, FIN, RST};
+use scanguard_common::reason::Mode;
 
 use crate::cases;
 use crate::frames::{ASKING_FROM, Packet, What};
@@ -91,6 +92,22 @@ proptest! {
     ) {
         let packets: Vec<Packet> = sent.into_iter().map(|what| Packet::new(from, what)).collect();
         prop_assert!(outcome(&[], 0, &packets).1.is_empty());
+    }
+
+    #[test]
+    fn plain_frames_and_tagged_ones_take_two_ways_to_the_same_end(
+        history in history(),
+        gap_ns in gap(),
+        packets in prop::collection::vec(prop_oneof![packet(), scan_packet()], 1..80),
+    ) {
+        let [short, long] = [false, true].map(|tagged| {
+            let mut world = World::new();
+            world.run(&history);
+            world.wait(gap_ns);
+            let ends: Vec<_> = packets.iter().map(|packet| world.send(&Packet { tagged, ..*packet })).collect();
+            (ends, world.records(), world.networks(), world.counted_drops(Mode::Enforce), world.counted_drops(Mode::Observe))
+        });
+        prop_assert_eq!(short, long);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use ipnetwork::IpNetwork;
 use scanguard_common::address::Address;
 use scanguard_common::challenge::Nic;
 use scanguard_common::class::{PORT_ENTRIES, PortEntry, Protocol, port_index};
-use scanguard_common::config::KernelConfig;
+use scanguard_common::config::{KernelConfig, NO_ADDRESS, OWN_FIRST};
 use scanguard_common::opened::Endpoint;
 use scanguard_common::session::SessionRecord;
 use scanguard_common::verdict::Allowance;
@@ -92,14 +92,14 @@ impl Tables {
         &self.config
     }
 
-    /// Replaces the settings; in force with the next packet. The filter of own addresses and the census of maps are kept true
+    /// Replaces the settings; in force with the next packet. What they say of own addresses and the census of maps are kept true
     /// here and not taken from `config`.
     ///
     /// # Errors
     /// When the map cannot be written.
     pub fn set_config(&mut self, config: &KernelConfig) -> Result<(), KernelError> {
-        let KernelConfig { own_filter, census, .. } = self.config;
-        self.config = KernelConfig { own_filter, census, ..*config };
+        let KernelConfig { own_filter, own_first, census, .. } = self.config;
+        self.config = KernelConfig { own_filter, own_first, census, ..*config };
         // How addresses become sources decides which entries of the allowlist count as splitting them.
         self.take_census()
     }
@@ -167,6 +167,7 @@ impl Tables {
         let wanted: BTreeSet<[u8; 16]> = addresses.iter().map(|address| Address::from(*address).bytes()).collect();
         // The filter lets old and new addresses through while the table changes.
         self.config.own_filter |= filter(addresses);
+        self.config.own_first = [NO_ADDRESS; OWN_FIRST];
         self.write_config()?;
         self.generation += 1;
         let map = &mut self.written.own;
@@ -180,6 +181,9 @@ impl Tables {
         self.readings.set_own_addresses(wanted.len());
         self.own = wanted;
         self.config.own_filter = filter(addresses);
+        for (place, address) in self.config.own_first.iter_mut().zip(addresses) {
+            *place = (*address).into();
+        }
         self.write_config()
     }
 

@@ -9,7 +9,7 @@ use scanguard_common::class::Protocol;
 use scanguard_common::config::KernelConfig;
 use scanguard_common::contact::Outcome;
 use scanguard_common::counter::Counter;
-use scanguard_common::datapath::{Case, connection, leave, pass_plain, process};
+use scanguard_common::datapath::{Case, connection, leave, process_with};
 use scanguard_common::event::{Answer, Event, EventKind};
 use scanguard_common::host::Frame;
 use scanguard_common::opened::Endpoint;
@@ -322,9 +322,8 @@ impl<'k> World<'k> {
             return Ok(()); // The kernel takes no trial of such a frame.
         }
         self.judged += 1;
-        let length = frame.len() as u64;
-        let plain = plain_segment(&Frame(frame)).and_then(|plain| pass_plain(plain, length, &self.tables));
-        let action = plain.unwrap_or_else(|| process(&mut Case::of(*parsed), length, &self.tables));
+        let read = |case: &mut Case| case.parsed = *parsed;
+        let action = process_with(&Frame(frame), &mut Case::default(), read, &self.tables);
         let (level, reason) = counted(self.tables.counted.get());
         let events = self.take_events();
         if let Some(kernel) = &mut self.kernel {
