@@ -68,7 +68,7 @@ pub(crate) fn bench(root: &Path, name: &str, json: Option<&Path>) -> Result<Exit
     let rights = if name == "replay" { Rights::Root } else { Rights::find() };
     build::build(root, Profile::Release)?;
     if rights != Rights::None
-        && name == "datapath"
+        && matches!(name, "datapath" | "wire" | "tcp")
         && let Err(error) = tools::install(tools::BENCH, rights)
     {
         eprintln!("without what it is compared with: {error:#}");

@@ -50,7 +50,15 @@ pub(crate) fn of_scenario(name: &str) -> &'static [Tool] {
 }
 
 /// What benches stand beside: without it they say that it is missing.
-pub(crate) const BENCH: &[Tool] = &[tool("xdp-filter", "xdp-tools")];
+pub(crate) const BENCH: &[Tool] = &[
+    tool("xdp-filter", "xdp-tools"),
+    tool("ip", "iproute2"),
+    tool("nft", "nftables"),
+    tool("ipset", "ipset"),
+    tool("iptables", "iptables"),
+    tool("ethtool", "ethtool"),
+    tool("iperf3", "iperf3"),
+];
 
 /// What other kernels are tried in.
 pub(crate) const MACHINES: &[Tool] = &[tool("qemu-system-x86_64", "qemu-system-x86")];

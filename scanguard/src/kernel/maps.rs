@@ -268,6 +268,13 @@ where
     Ok((M::try_from(map).map_err(map_error(name))?, Whole { name, descriptor, size }))
 }
 
+/// Writes a record into a map of them, by a handle of its own.
+#[cfg(feature = "rig")]
+pub(super) fn write_record(map: &Whole, record: &SourceRecord) -> Result<(), KernelError> {
+    let mut records = HashMap::<_, AddressBytes, RecordBytes>::try_from(copy(map)?).map_err(map_error(map.name))?;
+    records.insert(record.source.0.bytes(), to_bytes::<_, RecordBytes>(record), 0).map_err(map_error(map.name))
+}
+
 /// A second handle on a map.
 fn copy(map: &Whole) -> Result<Map, KernelError> {
     let descriptor = map.descriptor.try_clone().map_err(copying)?;

@@ -122,6 +122,12 @@ impl Readings {
         Ok(entries.into_iter().map(|(_, record)| record).collect())
     }
 
+    /// Writes the record of a network, as only the kernel part does otherwise.
+    #[cfg(feature = "rig")]
+    pub(super) fn write_network(&self, record: &SourceRecord) -> Result<(), KernelError> {
+        super::maps::write_record(&self.shared.counted.prefixes_map, record)
+    }
+
     /// All records of networks (/24, /48).
     ///
     /// # Errors

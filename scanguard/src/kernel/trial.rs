@@ -83,4 +83,13 @@ impl Datapath {
     pub fn set_virtual_record(&mut self, record: &SourceRecord) -> Result<(), KernelError> {
         self.write_record(record)
     }
+
+    /// Writes the record of a network, so that a measurement may begin anew.
+    ///
+    /// # Errors
+    /// When the map cannot be written.
+    #[cfg(feature = "rig")]
+    pub fn set_virtual_network(&mut self, record: &SourceRecord) -> Result<(), KernelError> {
+        self.readings().write_network(record)
+    }
 }

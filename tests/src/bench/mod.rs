@@ -8,5 +8,7 @@ pub mod egress;
 mod filter;
 pub mod replay;
 mod spread;
+pub mod tcp;
+pub mod wire;
 
 pub use spread::Spread;

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
-use scanguard_tests::bench::{datapath, egress, replay};
+use scanguard_tests::bench::{datapath, egress, replay, tcp, wire};
 use serde::Serialize;
 
 /// What the kernel part costs, beside programs that do nothing.
@@ -26,6 +26,10 @@ enum Verb {
     Datapath,
     /// The program that sees what leaves, beside an empty one.
     Egress,
+    /// Packets a second over a link, beside empty programs and other filters.
+    Wire,
+    /// A bulk TCP transfer, without scanguard and with it.
+    Tcp,
     /// Captures, without a kernel.
     Replay,
 }
@@ -36,6 +40,8 @@ fn main() -> ExitCode {
     let shown = match verb {
         Verb::Datapath => datapath::measure().and_then(|figures| show(&figures, json)),
         Verb::Egress => egress::measure().and_then(|figures| show(&figures, json)),
+        Verb::Wire => wire::measure().and_then(|figures| show(&figures, json)),
+        Verb::Tcp => tcp::measure().and_then(|figures| show(&figures, json)),
         Verb::Replay => replay::measure().and_then(|figures| show(&figures, json)),
     };
     match shown {

@@ -9,7 +9,7 @@ mod world;
 
 use std::fmt;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use scanguard::kernel::rig::{Place, Rig, Vary};
 use scanguard::kernel::size::ProgramSize;
@@ -21,7 +21,7 @@ use crate::rig;
 use rows::{Asked, ROWS, Row as Kind};
 use world::{Fill, World};
 
-/// Rounds of all rows: fewer than the ten first contacts that make a suspect of a network.
+/// Rounds of all rows.
 const ROUNDS: usize = 9;
 
 /// Figures of one run.
@@ -135,6 +135,21 @@ struct Lane {
     times: Vec<(f64, f64)>,
 }
 
+impl Lane {
+    /// One round: what a run of the empty program takes and what one of the program does, in nanoseconds.
+    fn measure(&self, rig: &mut Rig, worlds: &mut [World], round: usize) -> Result<(f64, f64)> {
+        let Self { name, frame, vary, runs, pair, own, action, .. } = self;
+        if let Some((world, asked)) = own {
+            worlds[*world].prepare(*asked, vary)?;
+        }
+        let from = round as u64 * u64::from(*runs);
+        let empty = rig.run_varied(pair.floor, vary, from, frame, *runs)?;
+        let run = rig.run_varied(pair.place, vary, from, frame, *runs)?;
+        ensure!(run.action == *action, "{name}: XDP action {} and not {action}", run.action);
+        Ok((empty.duration.as_secs_f64() * 1e9, run.duration.as_secs_f64() * 1e9))
+    }
+}
+
 const FLOOR: u32 = 0;
 const FIRST_WORLD: u32 = 1;
 const FIRST_FILTER: u32 = 1;
@@ -149,7 +164,7 @@ fn measure_here() -> Result<Figures> {
         let place = rig.place_datapath(FIRST_WORLD + index, &mut world.kernel)?;
         world.settle(&mut rig, place)?;
         for Kind { name, asked, action, .. } in ROWS.iter().filter(|row| row.needs.fits(fill)) {
-            let (frame, vary, runs) = (asked.frame(0), asked.vary(fill), asked.runs(fill));
+            let (frame, vary, runs) = (asked.frame(), asked.vary(fill), asked.runs(fill));
             let pair = Pair { floor, place };
             let own = Some((worlds.len(), *asked));
             lanes.push(Lane {
@@ -171,28 +186,14 @@ fn measure_here() -> Result<Figures> {
         let Some(mut filter) = filter::load(world::FILTER_ENTRIES)? else { break };
         filter.drop_sources(world::blocked(fill))?;
         let pair = Pair { floor: single, place: rig.place_other(FIRST_FILTER + index, &filter)? };
-        let (frame, vary, runs) = (asked.frame(0), asked.vary(fill), asked.runs(fill));
+        let (frame, vary, runs) = (asked.frame(), asked.vary(fill), asked.runs(fill));
         lanes.push(Lane { name, tables: fill.label(), frame, vary, runs, pair, own: None, action, times: Vec::new() });
         filters.push(filter);
     }
     for round in 0..ROUNDS {
         for lane in &mut lanes {
-            if let Some((world, asked)) = lane.own {
-                lane.frame = asked.frame(round);
-                worlds[world].prepare(asked, &lane.vary)?;
-            }
-            let from = round as u64 * u64::from(lane.runs);
-            let floor = rig.run_varied(lane.pair.floor, &lane.vary, from, &lane.frame, lane.runs)?;
-            let run = rig.run_varied(lane.pair.place, &lane.vary, from, &lane.frame, lane.runs)?;
-            anyhow::ensure!(
-                run.action == lane.action,
-                "{}: XDP action {} and not {}",
-                lane.name,
-                run.action,
-                lane.action
-            );
-            let ns = |trial: scanguard::kernel::trial::Trial| trial.duration.as_secs_f64() * 1e9;
-            lane.times.push((ns(floor), ns(run)));
+            let time = lane.measure(&mut rig, &mut worlds, round)?;
+            lane.times.push(time);
         }
     }
     let floors: Vec<f64> = lanes.iter().flat_map(|lane| lane.times.iter().map(|(floor, _)| *floor)).collect();

@@ -128,11 +128,11 @@ pub(super) const FILTER: [(&str, Fill, Asked, u32); 4] = [
 ];
 
 impl Asked {
-    /// The frame, of which the source is written over. Contacts that are to be first ones ask for another port in each round.
-    pub(super) fn frame(self, round: usize) -> Vec<u8> {
+    /// The frame, of which the source is written over.
+    pub(super) fn frame(self) -> Vec<u8> {
         let from = Ipv4Addr::new(10, 0, 0, 1);
         let (from6, to6): (IpAddr, IpAddr) = ("2001:db8::1".parse().expect("an address"), HOST6.into());
-        let closed = *frames::CLOSED.start() + round as u16;
+        let closed = *frames::CLOSED.start();
         match self {
             Self::Server => frames::segment(from, PUBLIC, ACK),
             Self::Server6 => with_flags(frames::asking_tcp(from6, to6, PUBLIC), ACK),
@@ -141,8 +141,7 @@ impl Asked {
             Self::Known | Self::Fresh | Self::Blocked | Self::SparedPublic => frames::syn(from, PUBLIC),
             Self::Known6 => frames::asking_tcp(from6, to6, PUBLIC),
             Self::Datagram => frames::asking_udp(from.into(), HOST4.into(), PUBLIC),
-            Self::FirstContact | Self::FreshContact => frames::syn(from, closed),
-            Self::Again | Self::Concealed => frames::syn(from, *frames::CLOSED.start()),
+            Self::FirstContact | Self::FreshContact | Self::Again | Self::Concealed => frames::syn(from, closed),
             Self::BlockedPrivate => frames::syn(from, RESTRICTED),
             Self::Illegal => frames::segment(from, PUBLIC, FIN),
             Self::Echo => named("IPv4 ping"),

@@ -10,7 +10,7 @@ use scanguard_common::challenge::{ChallengeMode, ChallengeRules};
 use scanguard_common::config::KernelConfig;
 use scanguard_common::reason::Mode;
 use scanguard_common::record::SourceRecord;
-use scanguard_common::source::SourceKey;
+use scanguard_common::source::{KeyRules, SourceKey};
 use scanguard_common::verdict::{Origin, Scope, Verdict};
 
 use super::rows::Asked;
@@ -124,23 +124,23 @@ impl World {
         self.kernel.beat()?;
         if self.fill == Fill::Flooded {
             let many = Asked::Fresh.vary(self.fill);
-            rig.run_varied(place, &many, 0, &Asked::Fresh.frame(0), many.count)?;
+            rig.run_varied(place, &many, 0, &Asked::Fresh.frame(), many.count)?;
             return Ok(());
         }
-        let mut meet = |asked: Asked, vary: Vary, round: usize| -> Result<()> {
-            rig.run_varied(place, &vary, 0, &asked.frame(round), vary.count)?;
+        let mut meet = |frame: &[u8], vary: Vary| -> Result<()> {
+            rig.run_varied(place, &vary, 0, frame, vary.count)?;
             Ok(())
         };
         for asked in [Asked::Known, Asked::Known6, Asked::Datagram, Asked::Echo, Asked::Illegal] {
-            meet(asked, asked.vary(self.fill), 0)?;
+            meet(&asked.frame(), asked.vary(self.fill))?;
         }
         // First contacts are made by sources that asked for something else before.
         for asked in [Asked::FirstContact, Asked::Again] {
-            meet(Asked::Known, asked.vary(self.fill), 0)?;
+            meet(&Asked::Known.frame(), asked.vary(self.fill))?;
         }
-        meet(Asked::Again, Asked::Again.vary(self.fill), 0)?;
-        for round in 0..frames::CLOSED.count().min(6) {
-            meet(Asked::FirstContact, Asked::Concealed.vary(self.fill), round)?;
+        meet(&Asked::Again.frame(), Asked::Again.vary(self.fill))?;
+        for port in frames::CLOSED.take(6) {
+            meet(&frames::syn(Ipv4Addr::UNSPECIFIED, port), Asked::Concealed.vary(self.fill))?;
         }
         let suspects = self.kernel.readings().suspects()?.len();
         ensure!(suspects == FEW as usize, "{suspects} suspects");
@@ -159,6 +159,9 @@ impl World {
                 let address = IpAddr::from(Ipv4Addr::from(vary.word(number)));
                 let record = SourceRecord { attempts: 1, ..SourceRecord::new(SourceKey(address.into()), now_ns) };
                 self.kernel.set_virtual_record(&record)?;
+                // A network of which it is the only source.
+                let network = KeyRules::network(&record.source).context("a network")?;
+                self.kernel.set_virtual_network(&SourceRecord::new(network, now_ns))?;
             }
         }
         Ok(())
