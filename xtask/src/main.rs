@@ -52,10 +52,10 @@ enum Verb {
     Demo,
     /// Measure what the kernel part costs, beside programs that do nothing
     #[command(
-        after_help = "Examples:\n  cargo xtask bench datapath\n  cargo xtask bench wire\n  cargo xtask bench egress\n  cargo xtask bench replay --json out.json"
+        after_help = "Examples:\n  cargo xtask bench datapath\n  cargo xtask bench wire\n  cargo xtask bench egress\n  cargo xtask bench policy\n  cargo xtask bench replay --json out.json"
     )]
     Bench {
-        /// What to measure: datapath, wire, tcp, egress, replay (which needs no root)
+        /// What to measure: datapath, wire, tcp, egress, policy, replay (which needs no root)
         name: String,
         /// Write the figures as JSON here (`-` for standard output)
         #[arg(long, value_name = "FILE")]

@@ -135,10 +135,19 @@ impl Decider {
                     match desk.block_by_policy(block, now) {
                         Ok(true) => {
                             let (scope, lasts) = (scope.label(), duration::format(lasts));
-                            info!(source = desk.named(source), scope, reason = reason.label(), lasts, "blocked");
-                            if let Some(time_ns) = time_ns {
-                                self.live.took(clock::monotonic_ns().saturating_sub(time_ns));
+                            let took_ns = time_ns.map(|time_ns| clock::monotonic_ns().saturating_sub(time_ns));
+                            if let Some(took_ns) = took_ns {
+                                self.live.took(took_ns);
                             }
+                            let took_us = took_ns.map(|took_ns| took_ns / 1_000);
+                            info!(
+                                source = desk.named(source),
+                                scope,
+                                reason = reason.label(),
+                                lasts,
+                                took_us,
+                                "blocked"
+                            );
                         }
                         // An operator's block is in force already, or it came onto the allowlist meanwhile.
                         Ok(false) => self.take_back(source, desk, now),

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
-use scanguard_tests::bench::{datapath, egress, replay, tcp, wire};
+use scanguard_tests::bench::{datapath, egress, policy, replay, tcp, wire};
 use serde::Serialize;
 
 /// What the kernel part costs, beside programs that do nothing.
@@ -30,6 +30,8 @@ enum Verb {
     Wire,
     /// A bulk TCP transfer, without scanguard and with it.
     Tcp,
+    /// Decisions: the policy, the chain from a packet to a verdict, restarts, memory.
+    Policy,
     /// Captures, without a kernel.
     Replay,
 }
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
         Verb::Egress => egress::measure().and_then(|figures| show(&figures, json)),
         Verb::Wire => wire::measure().and_then(|figures| show(&figures, json)),
         Verb::Tcp => tcp::measure().and_then(|figures| show(&figures, json)),
+        Verb::Policy => policy::measure().and_then(|figures| show(&figures, json)),
         Verb::Replay => replay::measure().and_then(|figures| show(&figures, json)),
     };
     match shown {

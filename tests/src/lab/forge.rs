@@ -18,19 +18,19 @@ const LOOKS: u32 = 200;
 
 /// A TCP segment to the edge, as the stack of a customer's Linux would send it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Forged {
-    pub(super) from: Ipv4Addr,
-    pub(super) from_port: u16,
-    pub(super) port: u16,
-    pub(super) sequence: u32,
+pub(crate) struct Forged {
+    pub(crate) from: Ipv4Addr,
+    pub(crate) from_port: u16,
+    pub(crate) port: u16,
+    pub(crate) sequence: u32,
     /// None in a SYN.
-    pub(super) acknowledged: Option<u32>,
+    pub(crate) acknowledged: Option<u32>,
     /// Without TCP options, as crafters of packets send it.
-    pub(super) bare: bool,
+    pub(crate) bare: bool,
 }
 
 /// Sends them, at most so many a second. The calling thread must be in the host that they leave from.
-pub(super) fn forge(segments: impl IntoIterator<Item = Forged>, a_second: u32) -> Result<u64> {
+pub(crate) fn forge(segments: impl IntoIterator<Item = Forged>, a_second: u32) -> Result<u64> {
     let socket = raw_socket()?;
     let (begun, mut sent) = (Instant::now(), 0_u32);
     for segment in segments {

@@ -42,7 +42,7 @@ pub mod topology;
 pub mod wire;
 
 mod client;
-mod forge;
+pub(crate) mod forge;
 mod responder;
 mod site;
 mod ssh;
