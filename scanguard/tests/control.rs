@@ -42,6 +42,7 @@ impl Answers for MadeUp {
             sources: 0,
             suspects: 0,
             verdicts: VerdictCounts::default(),
+            would_have: scanguard::api::WouldHave::default(),
             pending: 0,
             drift: 0,
             ring_lost: 0,

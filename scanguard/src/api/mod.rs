@@ -31,7 +31,7 @@ pub use pending::{MOST_WHYS, PendingApprove, PendingApproved, PendingDenied, Pen
 pub use records::{AuditEntry, AuditList, AuditQuery, BlockEvent, BlockHistory, HistoryQuery, MOST_RECORDS};
 pub use reload::{Change, Reloaded};
 pub use sources::{Source, SourceList, SourceOrder, SourcesQuery};
-pub use status::{Interface, MapFill, Packets, SessionsWatch, Status, VerdictCounts, Warning};
+pub use status::{Interface, MapFill, Packets, SessionsWatch, Status, VerdictCounts, Warning, WouldHave};
 pub use why::{
     Evidence, Why, WhyAllow, WhyAnswered, WhyKnown, WhyPending, WhyProof, WhyScore, WhySessions, WhyVerdict,
 };

@@ -41,6 +41,9 @@ pub struct Status {
     pub suspects: u64,
     /// Verdicts in force.
     pub verdicts: VerdictCounts,
+    /// What enforcing would have done since the daemon's start, while the mode was observe.
+    #[serde(default)]
+    pub would_have: WouldHave,
     /// Blocks that wait for a person; `scanguard pending list` shows them.
     #[serde(default)]
     pub pending: u64,
@@ -81,6 +84,17 @@ pub struct SessionsWatch {
     pub cgroup: Option<String>,
     /// Why not.
     pub reason: Option<String>,
+}
+
+/// What enforcing would have done while the mode was observe: how often, not of how many sources.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct WouldHave {
+    /// Sources that became suspects: restricted and closed ports would have been hidden from them.
+    pub hidden: u64,
+    /// Sources that would have been blocked.
+    pub blocked: u64,
+    /// Of both, those that had sessions with data here in the last 90 days: customers, perhaps.
+    pub with_sessions: u64,
 }
 
 /// What became of packets.

@@ -4,15 +4,18 @@ use std::collections::HashSet;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ipnetwork::IpNetwork;
+use scanguard_common::reason::Mode;
 use scanguard_common::source::SourceKey;
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
 use super::incidents::Recorder;
 use super::live::Live;
+use crate::api::WouldHave;
 use crate::config::Blocks;
 use crate::duration;
 use crate::kernel::clock;
+use crate::known::Acquainted;
 use crate::operator::{AutomaticBlock, Desk, NewBlock, Question};
 use crate::policy::{
     Action, BlockReason, Clock, Event, Explanation, Facts, KeptDecoy, KeptEnd, Lifter, Policy, RunningBlock,
@@ -124,6 +127,7 @@ impl Decider {
     fn step(&mut self, event: Event, time_ns: Option<u64>, desk: &mut Desk, now: SystemTime) {
         let facts = event.source().map(|source| self.facts(desk, source, event, now)).unwrap_or_default();
         let actions = self.policy.step(&self.settings, &facts, event, clock_of(now));
+        self.suppose(event, &actions, desk);
         let mut changed = false;
         for action in actions {
             self.live.decided(action.labels());
@@ -201,6 +205,32 @@ impl Decider {
         let decoys: Vec<_> = decoys.collect();
         desk.keep_decoys(decoys);
         (self.decoys_unkept, self.decoys_kept) = (false, Some(Instant::now()));
+    }
+
+    /// Counts what enforcing would have done, while nothing is enforced.
+    fn suppose(&self, event: Event, actions: &[Action], desk: &Desk) {
+        if desk.mode_now() != Mode::Observe {
+            return;
+        }
+        let hidden = matches!(event, Event::Suspect { .. }).then(|| event.source().copied()).flatten();
+        let blocked = actions.iter().filter_map(|action| match action {
+            Action::Block { source, .. } => Some(*source),
+            Action::Ask { .. } | Action::Ended { .. } | Action::Deferred { .. } => None,
+        });
+        let mut more = WouldHave::default();
+        for (source, count) in
+            hidden.map(|source| (source, true)).into_iter().chain(blocked.map(|source| (source, false)))
+        {
+            *(if count { &mut more.hidden } else { &mut more.blocked }) += 1;
+            more.with_sessions += u64::from(desk.acquainted(&source) != Acquainted::default());
+        }
+        if more != WouldHave::default() {
+            self.live.change(|state| {
+                state.would_have.hidden += more.hidden;
+                state.would_have.blocked += more.blocked;
+                state.would_have.with_sessions += more.with_sessions;
+            });
+        }
     }
 
     /// What is known of the source of an event: all of it where proof may be decided on, else what is cheap.

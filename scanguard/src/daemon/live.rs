@@ -10,7 +10,7 @@ use scanguard_common::score::ScoreRules;
 use scanguard_common::source::KeyRules;
 
 use super::interfaces::Guarded;
-use crate::api::SessionsWatch;
+use crate::api::{SessionsWatch, WouldHave};
 use crate::config::Safety;
 use crate::kernel::Altered;
 use crate::known::Fronted;
@@ -42,6 +42,8 @@ pub(super) struct State {
     pub(super) pending: u64,
     /// Where most sessions come from, if that is few networks.
     pub(super) fronted: Option<Fronted>,
+    /// What enforcing would have done.
+    pub(super) would_have: WouldHave,
     /// Decisions by action and reason.
     pub(super) decisions: BTreeMap<(&'static str, &'static str), u64>,
 }

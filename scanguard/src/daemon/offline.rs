@@ -66,6 +66,7 @@ pub fn offline_status(config: &Config) -> Result<Option<Status>, Failure> {
             breaker_open: false,
             pending: desk.pending() as u64,
             fronted: None,
+            would_have: crate::api::WouldHave::default(),
             decisions: BTreeMap::new(),
         })?;
         let view = View {

@@ -180,6 +180,7 @@ async fn daemon(config: Config, options: Options) -> Result<(), Failure> {
         breaker_open: false,
         pending: desk.pending() as u64,
         fronted: None,
+        would_have: crate::api::WouldHave::default(),
         decisions: std::collections::BTreeMap::new(),
     })?;
     let recorder = block_in_place(|| Recorder::start(Some(desk.archive().clone()), config.key_rules()));

@@ -61,7 +61,7 @@ fn read(sample: &Sample) -> Vec<MetricFamily> {
         interfaces,
         ..
     } = sample;
-    let Sample { decisions, decision_seconds, drift, repairs, state, breaker_open, pending, .. } = sample;
+    let Sample { decisions, decision_seconds, drift, repairs, state, breaker_open, pending, would_have, .. } = sample;
     let (state_failing, state_failures, state_set_aside) = *state;
     let Sample { incidents, incidents_open, .. } = sample;
     let verdict_labels = || {
@@ -183,6 +183,16 @@ fn read(sample: &Sample) -> Vec<MetricFamily> {
             "breaker_open",
             "1 while the budget of automatic blocks is used up, else 0.",
             [(Vec::new(), u64::from(*breaker_open))],
+        ),
+        counter(
+            "would_have_total",
+            "What enforcing would have done while the mode was observe: sources hidden from or blocked, and how many of them had sessions.",
+            [
+                ("hidden", would_have.hidden),
+                ("blocked", would_have.blocked),
+                ("with_sessions", would_have.with_sessions),
+            ]
+            .map(|(action, count)| (vec![("action", action)], count)),
         ),
         gauge("pending", "Blocks that wait for a person.", [(Vec::new(), *pending)]),
     ];

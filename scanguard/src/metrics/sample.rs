@@ -10,7 +10,7 @@ use scanguard_common::counter::{Counter, CounterIndex, Loss};
 use scanguard_common::reason::{Level, Mode, Reason};
 use scanguard_common::verdict::Scope;
 
-use crate::api::{Interface, MapFill};
+use crate::api::{Interface, MapFill, WouldHave};
 use crate::incidents::Kind;
 use crate::kernel::Counters;
 
@@ -50,6 +50,8 @@ pub struct Sample {
     pub breaker_open: bool,
     /// Blocks that wait for a person.
     pub pending: u64,
+    /// What enforcing would have done.
+    pub would_have: WouldHave,
     /// Incidents opened since the daemon started, by kind.
     pub incidents: Vec<(Kind, u64)>,
     /// Incidents that are open.
@@ -118,6 +120,7 @@ impl Default for Sample {
             state: (false, 0, 0),
             breaker_open: false,
             pending: 0,
+            would_have: WouldHave::default(),
             incidents: Vec::new(),
             incidents_open: 0,
             incident_events_lost: 0,

@@ -83,7 +83,7 @@ mod tests {
     use scanguard_common::reason::{Level, Mode, Reason};
 
     use super::*;
-    use crate::api::{Interface, MapFill};
+    use crate::api::{Interface, MapFill, WouldHave};
 
     #[test]
     fn a_sample_becomes_the_agreed_metrics() {
@@ -110,6 +110,7 @@ mod tests {
             state: (true, 3, 1),
             breaker_open: true,
             pending: 2,
+            would_have: WouldHave { hidden: 5, blocked: 2, with_sessions: 1 },
             heartbeat: std::time::Duration::from_millis(2500),
             maps: vec![MapFill { name: "SOURCES".into(), entries: 7, capacity: 262_144, bytes: 50_000_000 }],
             interfaces: vec![

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Paint;
 use super::human::{bytes, count, duration, moment};
-use crate::api::{Interface, MapFill, Packets, Status, VerdictCounts, Warning};
+use crate::api::{Interface, MapFill, Packets, Status, VerdictCounts, Warning, WouldHave};
 
 /// The status as text.
 #[must_use]
@@ -50,6 +50,17 @@ fn write(status: &Status, paint: Paint, text: &mut String) -> fmt::Result {
         count(would_drop),
         count(dropped)
     )?;
+    let WouldHave { hidden, blocked, with_sessions } = status.would_have;
+    if hidden + blocked > 0 {
+        writeln!(
+            text,
+            "{:<12}enforcing would have hidden ports from {} sources and blocked {}; {} of these have had sessions here",
+            "what if",
+            count(hidden),
+            count(blocked),
+            count(with_sessions)
+        )?;
+    }
     writeln!(text, "{:<12}{} known, {} of them suspects", "sources", count(*sources), count(*suspects))?;
     let VerdictCounts { conceal, block } = *verdicts;
     writeln!(
@@ -106,6 +117,7 @@ mod tests {
             sources: 1_024,
             suspects: 3,
             verdicts: VerdictCounts { conceal: 3, block: 0 },
+            would_have: WouldHave { hidden: 3, blocked: 1, with_sessions: 1 },
             pending: 0,
             drift: 0,
             ring_lost: 0,
