@@ -88,6 +88,7 @@ pub struct SessionsWatch {
 
 /// What enforcing would have done while the mode was observe: how often, not of how many sources.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct WouldHave {
     /// Sources that became suspects: restricted and closed ports would have been hidden from them.
     pub hidden: u64,
