@@ -345,7 +345,7 @@ fn what_earlier_versions_kept_is_read_as_it_was_meant() {
     assert_eq!((store.load_answering().expect("a list").len(), store.load_opened().expect("a list").len()), (1, 2));
     assert_eq!(store.load_questions().expect("a list")[0].ports, [22, 23]);
     assert_eq!((store.load_denials().expect("a list").len(), store.load_decoys().expect("a list").len()), (1, 1));
-    assert_eq!(store.open_incidents().expect("a list").1, 4);
+    assert_eq!(store.open_incidents(0, 10).expect("a list").1, 4);
     assert_eq!(store.first_run(1_800_000_000).expect("a time"), 1_600_000_000);
     assert!(store.audit(0, 10).expect("a list").is_empty());
 }

@@ -12,7 +12,7 @@ use crate::exit::{ExitStatus, Failure};
 /// Show incidents: scans as a person thinks of them
 ///
 /// An incident is one source that scans, the sources of a network, or a campaign: sources of many networks that ask for the same ports. It is
-/// closed an hour after the last that was heard of it.
+/// closed an hour after the last that was heard of it, and opened again if it goes on within a day.
 #[derive(Args, Debug)]
 pub(super) struct Incidents {
     #[command(subcommand)]

@@ -11,7 +11,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{info, warn};
 
-use crate::incidents::{Brief, Change, Deed, Head, Heard, Incidents, Kind, Moment, Record, told};
+use crate::incidents::{self, Brief, Change, Deed, Head, Heard, Incidents, Kind, Moment, Record, told};
 use crate::kernel::clock;
 use crate::policy::Action;
 use crate::store::Archive;
@@ -78,10 +78,12 @@ pub(super) struct Tally {
 }
 
 impl Recorder {
-    /// Takes up those that were open when an earlier daemon ended.
+    /// Takes up those that were open when an earlier daemon ended, or may be opened again.
     pub(super) fn start(archive: Option<Archive>, keys: KeyRules) -> Self {
         let now = Now::read();
-        let kept = archive.as_ref().map(|archive| archive.ask(|store| store.open_incidents()));
+        let since = now.wall.saturating_sub(incidents::LONGEST);
+        let kept =
+            archive.as_ref().map(|archive| archive.ask(move |store| store.open_incidents(since, incidents::MOST_OPEN)));
         let incidents = match kept {
             Some(Ok((records, next_id))) => Incidents::restore(records, next_id, now.moment(now.ns)),
             Some(Err(error)) => {
@@ -227,12 +229,12 @@ impl Recorder {
         }
     }
 
-    /// Those that are open, the latest first, with the ports they asked for most.
+    /// Those that are open or may be opened again, the latest first.
     pub(super) fn open(&self) -> Vec<Brief> {
         self.hear().incidents.heads()
     }
 
-    /// All of one that is open.
+    /// All of one that is open or may be opened again.
     pub(super) fn record(&self, id: u64) -> Option<Record> {
         self.hear().incidents.record(id)
     }
@@ -263,14 +265,18 @@ fn alarm(change: &Change, keys: &KeyRules) {
             let subject = subject.map(|subject| told::display(kind, subject, keys)).unwrap_or_default();
             let (sources, contacts, because) = (totals.sources, totals.contacts, cause.sentence());
             let (kind, cause) = (kind.label(), cause.label());
-            if kind == Kind::Source.label() {
-                info!(incident = id, kind, cause, subject, sources, contacts, ports, "an incident opens. {because}");
-            } else {
+            if kind == Kind::Campaign.label() {
                 warn!(incident = id, kind, cause, subject, sources, contacts, ports, "an incident opens. {because}");
+            } else {
+                info!(incident = id, kind, cause, subject, sources, contacts, ports, "an incident opens. {because}");
             }
         }
         Change::Joined { part, whole } => {
             info!(incident = part, whole, "an incident turns out to be a part of another")
+        }
+        Change::Reopened(Head { id, cause, totals, .. }) => {
+            let (kind, sources, contacts) = (cause.kind().label(), totals.sources, totals.contacts);
+            info!(incident = id, kind, sources, contacts, "an incident that was over goes on");
         }
         Change::Closed(Head { id, totals, .. }) => {
             info!(incident = id, sources = totals.sources, contacts = totals.contacts, "an incident is over");

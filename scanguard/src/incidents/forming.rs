@@ -15,7 +15,7 @@ impl Incidents {
             self.join(source, slot, at);
             return;
         }
-        if self.open.len() >= MOST_OPEN {
+        if !self.has_room(at) {
             let slot = self.rush(Cause::Rush, at);
             self.join(source, slot, at);
             return;
@@ -35,13 +35,14 @@ impl Incidents {
     pub(super) fn wider(&self, source: &SourceKey, at: Moment) -> Option<u64> {
         let network =
             KeyRules::network(source).and_then(|network| self.networks.get(&network)).map(|slot| self.place(*slot));
-        network.filter(|slot| self.open.contains_key(slot)).or_else(|| {
+        network.filter(|slot| self.is_open(*slot)).or_else(|| {
             if self.campaigns.is_empty() {
                 return None;
             }
             let services = self.actors.get(source)?.services_at(at.ticks);
             let takes_part = |slot: &u64| {
                 let campaign = self.open.get(slot);
+                let campaign = campaign.filter(|campaign| campaign.closed.is_none());
                 campaign.is_some_and(|it| crowd::takes_part(&services, &it.services, it.cause == Cause::Canary))
             };
             self.campaigns.iter().copied().find(takes_part)
@@ -51,7 +52,7 @@ impl Incidents {
     /// Where the rush is that goes on.
     fn going_rush(&self, at: Moment) -> Option<u64> {
         let recent = self.suspected.iter().filter(|ticks| **ticks + RUSH_SPAN > at.ticks).count();
-        self.rush.filter(|slot| recent >= RUSH / 2 && self.open.contains_key(slot))
+        self.rush.filter(|slot| recent >= RUSH / 2 && self.is_open(*slot))
     }
 
     pub(super) fn form(&mut self, incident: Incident) -> u64 {
@@ -59,6 +60,21 @@ impl Incidents {
         self.next_slot += 1;
         self.open.insert(slot, incident);
         slot
+    }
+
+    /// Whether one more may form. If need be the one that is closed for longest is closed for good.
+    fn has_room(&mut self, at: Moment) -> bool {
+        if self.open.len() >= MOST_OPEN {
+            let closed = self.open.iter().filter(|(_, incident)| incident.closed.is_some());
+            let oldest = closed.min_by_key(|(_, incident)| incident.last.ticks).map(|(slot, _)| *slot);
+            self.close_for_good(oldest.as_slice(), at);
+        }
+        self.open.len() < MOST_OPEN
+    }
+
+    /// Whether an incident is there, and not closed.
+    fn is_open(&self, slot: u64) -> bool {
+        self.open.get(&slot).is_some_and(|incident| incident.closed.is_none())
     }
 
     /// Makes a source a part of an incident, with what it did before.
@@ -91,20 +107,23 @@ impl Incidents {
         }
     }
 
-    /// The incident of a network, made if there is none and there is room.
+    /// The incident of a network, made if there is none and there is room, and opened again if it was closed.
     pub(super) fn network(&mut self, network: SourceKey, cause: Cause, at: Moment) -> Option<u64> {
-        if let Some(slot) = self.networks.get(&network).map(|slot| self.place(*slot))
-            && self.open.contains_key(&slot)
-        {
-            return Some(slot);
-        }
+        let known = self.networks.get(&network).map(|slot| self.place(*slot));
         let parts: Vec<u64> =
             self.open.iter().filter(|(_, incident)| is_of(incident, &network)).map(|(slot, _)| *slot).collect();
-        if self.open.len() >= MOST_OPEN && parts.is_empty() {
-            return None;
+        let slot = match known.filter(|slot| self.open.contains_key(slot)) {
+            Some(slot) => slot,
+            None if parts.is_empty() && !self.has_room(at) => return None,
+            None => {
+                let slot = self.form(Incident::new(cause, Some(network), at));
+                self.networks.insert(network, slot);
+                slot
+            }
+        };
+        if let Some(incident) = self.open.get_mut(&slot) {
+            incident.hear(at);
         }
-        let slot = self.form(Incident::new(cause, Some(network), at));
-        self.networks.insert(network, slot);
         self.gathering = true;
         parts.into_iter().for_each(|part| self.absorb(part, slot));
         if self.young(at).count() >= RUSH {
@@ -115,7 +134,7 @@ impl Incidents {
 
     /// Makes one incident of all that came about within a minute.
     pub(super) fn rush(&mut self, cause: Cause, at: Moment) -> u64 {
-        let going = self.rush.filter(|slot| self.open.contains_key(slot));
+        let going = self.rush.filter(|slot| self.is_open(*slot));
         let slot = going.unwrap_or_else(|| self.form(Incident::new(cause, None, at)));
         self.rush = Some(slot);
         let parts: Vec<u64> = self.young(at).collect();
@@ -165,7 +184,7 @@ impl Incidents {
         };
         let slot = match self.campaigns.iter().copied().find(is_same) {
             Some(slot) => slot,
-            None if self.open.len() >= MOST_OPEN => return,
+            None if !self.has_room(now) => return,
             None => {
                 let cause = if *canary { Cause::Canary } else { Cause::Ports };
                 let slot = self.form(Incident::new(cause, None, now));
@@ -219,6 +238,9 @@ impl Incidents {
         if let Some(id) = absorbed.id {
             // Whoever was told of the part must be able to find the whole.
             let opened = self.open_now(whole, absorbed.last);
+            if absorbed.reopened {
+                self.changes.push(Change::Reopened(absorbed.head(id)));
+            }
             let mut record = absorbed.record(id);
             (record.head.closed, record.head.part_of) = (Some(absorbed.last.wall), opened);
             self.finished.push(record);
@@ -229,6 +251,6 @@ impl Incidents {
 
 /// Whether it is an incident of a source of this network.
 fn is_of(incident: &Incident, network: &SourceKey) -> bool {
-    let subject = incident.subject.filter(|_| incident.cause == Cause::Suspect);
+    let subject = incident.subject.filter(|_| incident.cause == Cause::Suspect && incident.closed.is_none());
     subject.and_then(|source| KeyRules::network(&source)) == Some(*network)
 }

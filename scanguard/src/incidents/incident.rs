@@ -224,7 +224,7 @@ pub struct Head {
     pub last: u64,
     /// When it was opened.
     pub opened: u64,
-    /// When it was closed; none while it is open.
+    /// When it was closed last; none while it is open.
     pub closed: Option<u64>,
     /// The incident that it turned out to be a part of.
     pub part_of: Option<u64>,
@@ -291,6 +291,10 @@ pub(super) struct Incident {
     pub(super) last: Moment,
     first: u64,
     opened: u64,
+    /// When it was closed, if nothing was heard of it since.
+    pub(super) closed: Option<u64>,
+    /// Whether something was, and that is yet to be told.
+    pub(super) reopened: bool,
     /// What those who take part ask for; of campaigns.
     pub(super) services: BTreeSet<Service>,
     pub(super) totals: Totals,
@@ -312,6 +316,8 @@ impl Incident {
             last: at,
             first: at.wall,
             opened: at.wall,
+            closed: None,
+            reopened: false,
             services: BTreeSet::new(),
             totals: Totals::default(),
             sources: Rows::default(),
@@ -330,6 +336,7 @@ impl Incident {
         let mut incident = Self::new(head.cause, head.subject, back(head.opened));
         (incident.id, incident.first, incident.opened) = (Some(head.id), head.first, head.opened);
         (incident.last, incident.totals, incident.changed) = (back(head.last), head.totals, false);
+        incident.closed = head.closed;
         sources.into_iter().for_each(|(key, value)| incident.sources.restore(key.into(), value));
         ports.into_iter().for_each(|(key, value)| incident.ports.restore(key, value));
         answers.into_iter().for_each(|(key, value)| incident.answers.restore(key, value));
@@ -342,9 +349,10 @@ impl Incident {
         (self.id, self.opened, self.changed) = (Some(id), now.wall, true);
     }
 
-    /// Takes note that something belongs to it.
+    /// Takes note that something belongs to it, which opens it again if it was closed.
     pub(super) fn hear(&mut self, at: Moment) {
         self.changed = true;
+        self.reopened |= self.closed.take().is_some();
         self.first = self.first.min(at.wall);
         if at.ticks >= self.last.ticks {
             self.last = at;
@@ -525,7 +533,7 @@ impl Incident {
             first: self.first,
             last: self.last.wall,
             opened: self.opened,
-            closed: None,
+            closed: self.closed,
             part_of: None,
             totals: self.totals,
         }

@@ -43,9 +43,9 @@ pub use incident::{
     AnswerKey, Brief, Cause, DeedTally, Head, Kind, PortKey, Record, SessionKey, SessionTally, SourceTally, Totals,
 };
 
-/// After so many milliseconds in which nothing of it was heard an incident is closed.
+/// After so many milliseconds in which nothing of it was heard an incident is closed. What its sources do later opens it again, …
 pub const QUIET: u64 = 3_600_000;
-/// It is closed after so many milliseconds in any case; what goes on is a new one.
+/// … until so many milliseconds after it formed: then it is closed for good, and what goes on is a new one.
 pub const LONGEST: u64 = 24 * 3_600_000;
 /// An incident of one source opens so many milliseconds after the source became a suspect.
 pub const SETTLE: u64 = 5_000;
@@ -55,7 +55,7 @@ pub const NEIGHBOURS: usize = 4;
 pub const RUSH: usize = 64;
 /// See [`RUSH`]; milliseconds.
 pub const RUSH_SPAN: u64 = 60_000;
-/// Incidents that may be open at once.
+/// Incidents that are open, or may be opened again; where there is no room for more the latter are closed for good.
 pub const MOST_OPEN: usize = 1024;
 /// Sources listed in all open incidents together.
 pub const MOST_LISTED: usize = 65_536;
@@ -76,11 +76,13 @@ pub enum Change {
         /// The whole.
         whole: u64,
     },
-    /// One was closed.
+    /// One was closed, for now or for good.
     Closed(Head),
+    /// Something was heard of one that was closed.
+    Reopened(Head),
 }
 
-/// All incidents that are open, and what may become some.
+/// All incidents that are open or may be opened again, and what may become some.
 #[derive(Clone, Debug, Default)]
 pub struct Incidents {
     next_id: u64,
@@ -110,7 +112,7 @@ pub struct Incidents {
 }
 
 impl Incidents {
-    /// Begins with those that were open before. `next_id` is higher than any number that was given.
+    /// Begins with those that were open before, or may be opened again. `next_id` is higher than any number that was given.
     pub fn restore(records: impl IntoIterator<Item = Record>, next_id: u64, now: Moment) -> Self {
         let mut incidents = Self { next_id, ..Self::default() };
         for record in records.into_iter().take(MOST_OPEN) {
@@ -193,7 +195,7 @@ impl Incidents {
         changed
     }
 
-    /// Those that are open, the latest first.
+    /// Those that are open or may be opened again, the latest first.
     #[must_use]
     pub fn heads(&self) -> Vec<Brief> {
         let told =
@@ -203,13 +205,13 @@ impl Incidents {
         heads
     }
 
-    /// All of one that is open.
+    /// All of one that is open or may be opened again.
     #[must_use]
     pub fn record(&self, id: u64) -> Option<Record> {
         self.open.values().find(|incident| incident.id == Some(id)).map(|incident| incident.record(id))
     }
 
-    /// The open incident that a source is in.
+    /// The incident that a source is in, and that is open or may be opened again.
     #[must_use]
     pub fn of_source(&self, source: &SourceKey) -> Option<u64> {
         let slot = self.actors.get(source)?.slot?;
@@ -225,7 +227,7 @@ impl Incidents {
     /// How many are open.
     #[must_use]
     pub fn open(&self) -> usize {
-        self.open.values().filter(|incident| incident.id.is_some()).count()
+        self.open.values().filter(|incident| incident.id.is_some() && incident.closed.is_none()).count()
     }
 
     fn contact(&mut self, source: SourceKey, mark: Mark) {
@@ -314,20 +316,39 @@ impl Incidents {
         Some(id)
     }
 
+    /// Closes what was quiet, for good what is old.
     fn close_quiet(&mut self, now: Moment) {
-        let is_over = |incident: &Incident| {
-            incident.last.ticks + QUIET <= now.ticks || incident.formed.ticks + LONGEST <= now.ticks
-        };
-        let over: Vec<u64> =
-            self.open.iter().filter(|(_, incident)| is_over(incident)).map(|(slot, _)| *slot).collect();
-        for slot in &over {
+        for incident in self.open.values_mut() {
+            let Some(id) = incident.id else { continue };
+            if std::mem::take(&mut incident.reopened) {
+                self.changes.push(Change::Reopened(incident.head(id)));
+            }
+            if incident.closed.is_none() && incident.last.ticks + QUIET <= now.ticks {
+                (incident.closed, incident.changed) = (Some(now.wall), true);
+                self.changes.push(Change::Closed(incident.head(id)));
+            }
+        }
+        let old: Vec<u64> = self
+            .open
+            .iter()
+            .filter(|(_, incident)| incident.formed.ticks + LONGEST <= now.ticks)
+            .map(|(slot, _)| *slot)
+            .collect();
+        self.close_for_good(&old, now);
+    }
+
+    fn close_for_good(&mut self, over: &[u64], now: Moment) {
+        for slot in over {
             let Some(mut incident) = self.open.remove(slot) else { continue };
             self.listed -= incident.sources.len();
             self.campaigns.remove(slot);
             if let Some(id) = incident.id {
-                let mut record = incident.take_changed(id);
-                record.head.closed = Some(now.wall);
-                self.changes.push(Change::Closed(record.head));
+                let was_open = incident.closed.is_none();
+                incident.closed.get_or_insert(now.wall);
+                let record = incident.take_changed(id);
+                if was_open {
+                    self.changes.push(Change::Closed(record.head));
+                }
                 self.finished.push(record);
             }
         }

@@ -31,10 +31,10 @@ pub fn list(
     let kept = store.map_or(Ok(Vec::new()), |store| store.incidents(&wanted))?;
     let in_memory = |id: u64| open.iter().any(|brief| brief.head.id == id);
     let mut found: Vec<Head> = kept.into_iter().filter(|head| !in_memory(head.id)).collect();
-    if wanted.open != Some(false) {
-        let recent = open.iter().filter(|brief| since.is_none_or(|since| brief.head.last >= since));
-        found.extend(recent.map(|brief| brief.head));
-    }
+    let is_wanted = |head: &Head| {
+        since.is_none_or(|since| head.last >= since) && wanted.open.is_none_or(|open| open == head.closed.is_none())
+    };
+    found.extend(open.iter().map(|brief| brief.head).filter(is_wanted));
     found.sort_by_key(|head| Reverse(head.id));
     let total = found.len() as u64;
     found.truncate(if limit == 0 { usize::MAX } else { limit });

@@ -38,12 +38,16 @@ impl Store {
         })
     }
 
-    /// Those that were open, whole, and a number higher than that of any that is kept.
+    /// Those that were open, or were opened since then and are no part of another one, whole: the latest so many. And a number higher than
+    /// that of any that is kept.
     ///
     /// # Errors
     /// When the file cannot be read or is damaged.
-    pub fn open_incidents(&self) -> Result<(Vec<Record>, u64), StoreError> {
-        let heads = self.rows(&format!("SELECT {HEAD} FROM incident WHERE closed IS NULL ORDER BY id"), head)?;
+    pub fn open_incidents(&self, since: u64, most: usize) -> Result<(Vec<Record>, u64), StoreError> {
+        let query = format!(
+            "SELECT {HEAD} FROM incident WHERE closed IS NULL OR (opened >= ?1 AND part_of IS NULL) ORDER BY id DESC LIMIT ?2"
+        );
+        let heads = self.rows_of(&query, (since, i64::try_from(most).unwrap_or(i64::MAX)), head)?;
         let records = heads.into_iter().map(|head| self.whole(head)).collect::<Result<_, _>>()?;
         let last: Option<u64> = self
             .connection
@@ -341,7 +345,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("state.db");
         let mut store = Store::open(&path).expect("a store");
-        assert_eq!(store.open_incidents().expect("none"), (Vec::new(), 1));
+        assert_eq!(store.open_incidents(0, 9).expect("none"), (Vec::new(), 1));
         store.save_incidents(&[record(4, 10)]).expect("saved");
         let change = Record {
             head: record(4, 20).head,
@@ -360,7 +364,7 @@ mod tests {
         let mut expected = record(4, 20);
         expected.sources = record(4, 10).sources;
         expected.ports[1].1 = 9;
-        assert_eq!(store.open_incidents().expect("one"), (vec![expected.clone()], 5));
+        assert_eq!(store.open_incidents(9, 9).expect("one"), (vec![expected.clone()], 5));
         assert_eq!(store.incident(4).expect("read"), Some(expected.clone()));
         assert_eq!(store.incident(5).expect("read"), None);
         assert_eq!(store.most_asked(4, 1).expect("read"), [expected.ports[1]]);
@@ -385,6 +389,11 @@ mod tests {
         assert_eq!(list(IncidentQuery { open: Some(false), ..all }), [2]);
         assert_eq!(list(IncidentQuery { since: Some(20), open: Some(true), ..all }), [4]);
         assert_eq!(store.incidents_of(&source(1), 9).expect("read"), [4, 2, 1]);
+        let again = |since, most| {
+            let (records, _) = store.open_incidents(since, most).expect("a list");
+            records.iter().map(|record| record.head.id).collect::<Vec<_>>()
+        };
+        assert_eq!((again(2, 9), again(3, 9), again(2, 1)), (vec![4, 2, 1], vec![4, 1], vec![4]));
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! The host: tables in memory, its ports, its stack, the policy, and who has worked here.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use anyhow::{Context as _, Result};
 use scanguard::config::{AutoLevel, Blocks, Config};
+use scanguard::incidents::{Brief, Cause, Change, Heard, Incidents, Moment};
 use scanguard::known::People;
 use scanguard::policy::harm::CUSTOMER_DAYS;
 use scanguard::policy::{Action as Decision, BlockReason, Clock, Deferral, Doubt, Event as PolicyEvent, Facts, Policy};
@@ -74,6 +75,7 @@ pub(super) struct Host {
     tables: MemoryTables,
     settings: Blocks,
     policy: Policy,
+    incidents: Incidents,
     people: People,
     pub(super) now_ns: u64,
     met_ns: u64,
@@ -82,6 +84,8 @@ pub(super) struct Host {
     cookies: u64,
     pub(super) packets: u64,
     pub(super) decisions: Decisions,
+    /// Incidents that opened, by why they are one.
+    pub(super) opened: BTreeMap<Cause, u64>,
     pub(super) fates: HashMap<SourceKey, Fate>,
     /// Decoys completed, by source: when, and on which port.
     completed: HashMap<SourceKey, Vec<(u64, u16)>>,
@@ -120,6 +124,7 @@ impl Host {
             tables,
             settings: config.blocks,
             policy: Policy::default(),
+            incidents: Incidents::default(),
             people: People::default(),
             now_ns: 0,
             met_ns: 0,
@@ -127,6 +132,7 @@ impl Host {
             cookies: 0,
             packets: 0,
             decisions: Decisions::default(),
+            opened: BTreeMap::new(),
             fates: HashMap::new(),
             completed: HashMap::new(),
         })
@@ -138,6 +144,7 @@ impl Host {
             self.met_ns += MEETING_NS;
             self.set_now(self.met_ns);
             self.meet();
+            self.tell_incidents();
             self.decide(PolicyEvent::Tick);
         }
         self.set_now(now_ns);
@@ -183,6 +190,9 @@ impl Host {
 
     fn hear(&mut self, event: &Event) {
         let source = event.source;
+        if let Some(heard) = Heard::of(event) {
+            self.incidents.hear(&heard, self.moment());
+        }
         match EventKind::from_u8(event.kind) {
             Some(EventKind::Suspect) => {
                 self.fates.entry(source).or_default().concealed_ns.get_or_insert(self.now_ns);
@@ -203,6 +213,20 @@ impl Host {
             }
             _ => {}
         }
+    }
+
+    fn moment(&self) -> Moment {
+        let ticks = self.now_ns / 1_000_000;
+        Moment { ticks, wall: START_MS + ticks }
+    }
+
+    fn tell_incidents(&mut self) {
+        for change in self.incidents.tick(self.moment()) {
+            if let Change::Opened(Brief { head, .. }) = change {
+                *self.opened.entry(head.cause).or_default() += 1;
+            }
+        }
+        drop(self.incidents.take_changed()); // Nobody keeps them here.
     }
 
     fn decide(&mut self, event: PolicyEvent) {

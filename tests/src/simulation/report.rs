@@ -153,6 +153,8 @@ pub struct Report {
     pub deferred: BTreeMap<&'static str, u64>,
     /// The most blocks at once.
     pub most_blocks_at_once: u64,
+    /// Incidents that opened, by why they are one.
+    pub incidents: BTreeMap<&'static str, u64>,
     /// People in whose names others sent.
     pub framed: u64,
 }
@@ -185,6 +187,7 @@ impl Report {
             questions: decisions.asked.iter().map(|(doubt, count)| (doubt.label(), *count)).collect(),
             deferred: decisions.deferred.iter().map(|(why, count)| (why.label(), *count)).collect(),
             most_blocks_at_once: decisions.most_at_once as u64,
+            incidents: host.opened.iter().map(|(cause, count)| (cause.label(), *count)).collect(),
             framed: cast.framed() as u64,
         }
     }
@@ -259,6 +262,7 @@ impl fmt::Display for Report {
         writeln!(formatter, "\n  blocks made: {} (at most {} at once)", list(blocks), self.most_blocks_at_once)?;
         writeln!(formatter, "  questions for a person: {}", list(questions))?;
         writeln!(formatter, "  not done: {}", list(deferred))?;
+        writeln!(formatter, "  incidents: {}", list(&self.incidents))?;
         let forged: u64 = rows.values().map(|row| row.forged).sum();
         writeln!(formatter, "  {forged} packets were forged in the names of {} people", self.framed)?;
         let harm = self.harm_to_customers();
