@@ -117,9 +117,36 @@ impl KeyRules {
         Some(SourceKey(address))
     }
 
-    /// Whether a source and a prefix of this length (of 128 bits) have an address in common, the source's translated ones left out.
+    /// Whether a source and a prefix of this length (of 128 bits) have an address in common, be it one that a translator gives the source.
     #[must_use]
     pub fn overlaps(&self, source: &SourceKey, prefix: &Address, bits: u8) -> bool {
+        self.overlaps_itself(source, prefix, bits)
+            || self.translations(source).any(|translated| {
+                let mask = Address::mask(bits);
+                !prefix.is_mapped() && translated.masked(&mask) == prefix.masked(&mask)
+            })
+    }
+
+    /// The prefixes of 96 bits behind which each IPv4 address stands for an IPv4 source.
+    pub fn all_translators(&self) -> impl Iterator<Item = Address> {
+        let count = (self.translator_count as usize).min(MAX_TRANSLATORS);
+        [WELL_KNOWN_TRANSLATOR].into_iter().chain(self.translators.into_iter().take(count))
+    }
+
+    /// The addresses that an IPv4 source has behind translators.
+    pub fn translations(&self, source: &SourceKey) -> impl Iterator<Item = Address> {
+        let address = source.0;
+        let mine = address.is_mapped().then(|| self.all_translators()).into_iter().flatten();
+        mine.map(move |translator| {
+            let [high, low] = translator.words();
+            // The IPv4 address is the last of an address' four words.
+            let [_, own] = address.words();
+            let last = if cfg!(target_endian = "little") { !0 << 32 } else { (1 << 32) - 1 };
+            Address::from_words([high, low & !last | own & last])
+        })
+    }
+
+    fn overlaps_itself(&self, source: &SourceKey, prefix: &Address, bits: u8) -> bool {
         if bits >= MAPPED_BITS && prefix.is_mapped() && !source.0.is_mapped() {
             return false; // The numbers of ::/64 hold those of IPv4, its addresses do not.
         }
@@ -140,8 +167,7 @@ impl KeyRules {
             return false;
         }
         let mask = Address::mask(bits.min(TRANSLATOR_BITS));
-        let count = (self.translator_count as usize).min(MAX_TRANSLATORS);
-        let mut translators = [WELL_KNOWN_TRANSLATOR].into_iter().chain(self.translators.into_iter().take(count));
+        let mut translators = self.all_translators();
         bits > self.ipv6_prefix() || translators.any(|translator| translator.masked(&mask) == prefix.masked(&mask))
     }
 
@@ -290,6 +316,13 @@ mod tests {
             ("2001:db8:1:2::", ("2001:db8:1::", 48), true),
             ("2001:db8:1:2::", ("2001:db8:1:3::", 64), false),
             ("::", ("10.0.0.0", 8), false),
+            // Behind a translator.
+            ("203.0.113.1", ("64:ff9b::203.0.113.1", 128), true),
+            ("203.0.113.1", ("64:ff9b::203.0.113.2", 128), false),
+            ("203.0.113.1", ("64:ff9b::203.0.113.0", 120), true),
+            ("203.0.113.1", ("64:ff9b::", 32), true),
+            ("203.0.113.1", ("2001:db8::", 32), false),
+            ("2001:db8:1:2::", ("64:ff9b::203.0.113.1", 128), false),
         ];
         for (source, (network, length), expected) in rows {
             let (address, bits) = crate::address::prefix(ip(network), length);

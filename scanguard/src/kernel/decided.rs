@@ -213,17 +213,27 @@ impl Decided {
     pub(super) fn allows_some_of(&self, keys: &KeyRules, source: &SourceKey) -> bool {
         let prefix = source_prefix(keys, source);
         let mut within = self.allowed.within(prefix);
+        let host = |address: Address| Prefix { address: address.bytes(), bits: 128 };
         self.allowed.covering(prefix).next().is_some()
             || within.any(|(entry, _)| keys.overlaps(source, &entry.address(), entry.bits))
+            || keys.translations(source).any(|address| self.allowed.covering(host(address)).next().is_some())
+    }
+
+    /// Sources with a verdict whose first address lies in a prefix.
+    fn sources_within(&self, prefix: Prefix) -> impl Iterator<Item = SourceKey> {
+        let host = !u128::from_be_bytes(Address::mask(prefix.bits).bytes());
+        let last = (u128::from_be_bytes(prefix.address) | host).to_be_bytes();
+        self.verdicts.by_source.range(prefix.address..=last).map(|(key, _)| SourceKey(Address::from_bytes(*key)))
     }
 
     /// Sources with a verdict that have an address in common with a prefix.
     pub(super) fn verdicts_meeting(&self, keys: &KeyRules, prefix: Prefix) -> Vec<SourceKey> {
-        let first = prefix.address;
-        let host = !u128::from_be_bytes(Address::mask(prefix.bits).bytes());
-        let last = (u128::from_be_bytes(first) | host).to_be_bytes();
-        let mut found: Vec<SourceKey> =
-            self.verdicts.by_source.range(first..=last).map(|(key, _)| SourceKey(Address::from_bytes(*key))).collect();
+        let mut found: Vec<SourceKey> = self.sources_within(prefix).collect();
+        for translator in keys.all_translators() {
+            if let Some(numbers) = untranslated(prefix, &translator).filter(|numbers| !prefix.covers(numbers)) {
+                found.extend(self.sources_within(numbers));
+            }
+        }
         // The source that the prefix lies in, which begins before it.
         let around = SourceKey(prefix.address().masked(&keys.ipv6_mask));
         if !prefix.address().is_mapped()
@@ -305,6 +315,16 @@ impl Decided {
     }
 }
 
+/// The IPv4 addresses that have one in a prefix behind a translator, as a prefix of mapped ones.
+fn untranslated(prefix: Prefix, translator: &Address) -> Option<Prefix> {
+    if prefix.bits <= MAPPED_BITS {
+        let holds = prefix.covers(&Prefix::around(translator, MAPPED_BITS));
+        return holds.then(|| Prefix::around(&Address::from_ipv4_word(0), MAPPED_BITS));
+    }
+    let address = prefix.address();
+    address.is_in_96(translator).then(|| Prefix::around(&Address::from_ipv4_word(address.last_word()), prefix.bits))
+}
+
 #[cfg(test)]
 mod tests {
     use std::net::IpAddr;
@@ -365,5 +385,13 @@ mod tests {
         assert_eq!(meeting("2001:db8:1::/48").len(), 2);
         assert_eq!(meeting("fe80::9"), [source("fe80::9")]);
         assert_eq!(meeting("fe80::8"), []);
+        // Behind a translator an IPv4 source has an address, too.
+        assert_eq!(meeting("64:ff9b::192.0.2.1"), [source("192.0.2.1")]);
+        assert_eq!(meeting("64:ff9b::192.0.2.128/121"), [source("192.0.2.200")]);
+        assert_eq!(meeting("64:ff9b::/64").len(), 2);
+        assert_eq!(meeting("::/0").len(), 5);
+        decided.allow(prefix("64:ff9b::192.0.2.0/120"), NEVER_NS);
+        assert!(decided.allows_some_of(&keys, &source("192.0.2.1")));
+        assert!(!decided.allows_some_of(&keys, &source("192.0.3.1")));
     }
 }
