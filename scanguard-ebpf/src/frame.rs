@@ -176,7 +176,7 @@ impl Packet for FarFrame<'_> {
     #[inline(always)]
     fn view<const N: usize>(&self, offset: usize) -> Option<&[u8; N]> {
         // Compared as it is and used as it is: LLVM would compare the sum, from which the verifier learns nothing of the offset before
-        // Linux 6.10 (98d7ca374ba4).
+        // Linux 6.11 (98d7ca374ba4).
         let offset = opaque(offset);
         if offset > HEADER_BYTES - N || offset + N > self.gathered {
             return None;

@@ -71,6 +71,20 @@ fn without_a_daemon_the_message_says_how_to_start_one() {
     insta::assert_snapshot!(text(&output.stderr));
 }
 
+/// The kernel pretends to be an old one (personality(2), `UNAME26`) to who asks for it by `setarch`.
+#[test]
+fn an_old_kernel_is_named_with_what_it_lacks() {
+    let program = env!("CARGO_BIN_EXE_scanguard");
+    let started = Command::new("setarch").args(["--uname-2.6", program, "run", "-i", "lo"]).output();
+    let output = match started {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return println!("NOT TESTED: no setarch here"),
+        started => started.expect("setarch starts"),
+    };
+    let said = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(77), "{said}");
+    assert!(said.contains("the kernel is 2.6.") && said.contains("5.18") && said.contains("xdp.frags"), "{said}");
+}
+
 #[test]
 fn checking_a_configuration_answers_programs_too() {
     let folder = folder();

@@ -18,7 +18,7 @@ use super::sessions;
 use super::tables::Tables;
 
 /// The kernel part as built by this package's build script.
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/scanguard"));
+pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/scanguard"));
 
 /// How to load the kernel part.
 #[derive(Clone, Debug)]

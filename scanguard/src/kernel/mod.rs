@@ -42,6 +42,8 @@ pub mod rig;
 pub mod sessions;
 #[cfg(feature = "rig")]
 pub mod size;
+#[cfg(test)]
+mod stack;
 mod tables;
 mod told;
 pub mod trial;

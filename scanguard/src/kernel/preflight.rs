@@ -5,7 +5,8 @@ use std::fmt;
 use aya::util::KernelVersion;
 use caps::{CapSet, Capability};
 
-/// Oldest kernel that works: `xdp.frags` and the helpers for frames in several buffers came with Linux 5.18.
+/// Oldest kernel that has everything: `xdp.frags` and the helpers for frames in several buffers came with Linux 5.18 (c2f2cdbeffda,
+/// 3f364222d032). What else is needed is older; docs/compatibility.md lists it.
 pub const OLDEST_KERNEL: (u8, u8) = (5, 18);
 
 /// Something that is missing.
@@ -31,7 +32,11 @@ pub fn check() -> Vec<Missing> {
 
 fn kernel() -> Option<Missing> {
     let (major, minor) = OLDEST_KERNEL;
-    let missing = |what| Missing { what, fix: format!("Linux {major}.{minor} or newer is needed") };
+    let fix = format!(
+        "Linux {major}.{minor} or newer is needed, which is the first one whose XDP programs take frames that lie in several buffers \
+         (xdp.frags)"
+    );
+    let missing = |what| Missing { what, fix };
     match KernelVersion::current() {
         Ok(version) if version < KernelVersion::new(major, minor, 0) => Some(missing(format!(
             "the kernel is {}",
