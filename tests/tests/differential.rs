@@ -1,6 +1,7 @@
 //! Kernel against host on a million random and mutated frames: what the parser reads, and everything the datapath keeps.
 //!
-//! Needs root; run by `cargo xtask test`. `SCANGUARD_FRAMES` sets another number, `SCANGUARD_SEED` another seed.
+//! Needs root; run by `cargo xtask test`, by `cargo xtask test --full` ten times with other seeds. `SCANGUARD_FRAMES` sets another number,
+//! `SCANGUARD_SEED` another first seed.
 
 use std::cmp::Reverse;
 use std::{env, slice};
@@ -22,9 +23,20 @@ fn setting(name: &str, default: u64) -> u64 {
     env::var(name).map_or(default, |text| text.parse().unwrap_or_else(|_| panic!("{name} is not a number: {text}")))
 }
 
+/// The seeds of the rounds, from this one on: one round, or ten where all the long tests run.
+fn seeds(first: u64) -> std::ops::Range<u64> {
+    let first = setting("SCANGUARD_SEED", first);
+    let rounds = if env::var_os("SCANGUARD_FULL").is_some() { 10 } else { 1 };
+    first..first + rounds
+}
+
 #[test]
 fn the_kernel_reads_a_million_frames_as_the_host_does() {
-    let (frames, seed) = (setting("SCANGUARD_FRAMES", 1_000_000), setting("SCANGUARD_SEED", 1));
+    seeds(1).for_each(read_alike);
+}
+
+fn read_alike(seed: u64) {
+    let frames = setting("SCANGUARD_FRAMES", 1_000_000);
     let mut rig = Rig::load(rig::OBJECT, 0, 1).expect("the rig, which needs root: run `cargo xtask test`");
     let mut mutations = Mutations::new(seed);
     for number in 0..frames {
@@ -143,12 +155,16 @@ fn meddle(twin: &mut Twin, random: &mut SmallRng, now_ns: u64) {
 
 #[test]
 fn the_kernel_counts_a_million_frames_as_the_host_does() {
+    seeds(2).for_each(count_alike);
+}
+
+fn count_alike(seed: u64) {
     const BETWEEN_EVENTS: u64 = 1_000;
     /// Every so many frames one leaves.
     const ANSWERED: u64 = 3;
     /// As many frames may still be answered.
     const ANSWERED_LATE: usize = 200;
-    let (frames, seed) = (setting("SCANGUARD_FRAMES", 1_000_000), setting("SCANGUARD_SEED", 2));
+    let frames = setting("SCANGUARD_FRAMES", 1_000_000);
     // Room for a source a frame, so that nothing is evicted.
     let room = u32::try_from(frames.max(1 << 10) * 2).expect("a number of frames that fits a table");
     let mut twin = Twin::new(room);

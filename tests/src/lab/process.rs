@@ -12,6 +12,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 
+use super::wait::patiently;
+
 /// Text for a program's standard input, in memory: it can be of any length, and no thread has to feed it.
 ///
 /// # Errors
@@ -109,6 +111,7 @@ impl Running {
     /// # Errors
     /// When the program closes it, or `limit` passes, without.
     pub fn wait_for_stderr(&self, text: &str, limit: Duration) -> Result<()> {
+        let limit = patiently(limit);
         let Some(seen) = self.stderr.wait_for(limit, |output| output.contains(text)) else {
             bail!("{} did not say \"{text}\" within {} s", self.name, limit.as_secs());
         };
@@ -146,6 +149,7 @@ impl Running {
     /// # Errors
     /// When `limit` passes first; it is killed then.
     pub fn wait(mut self, limit: Duration) -> Result<Finished> {
+        let limit = patiently(limit);
         // (Once asked for its end, a program has no process any more that could be watched.)
         if self.exited()?.is_none() && !self.ends_within(limit)? {
             let name = self.name.clone();

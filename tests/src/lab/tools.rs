@@ -41,6 +41,8 @@ pub enum Tool {
     Nmap,
     /// Records links.
     Tcpdump,
+    /// Tells what filters there are.
+    Tc,
     /// Stateless scanner.
     Zmap,
 }
@@ -61,6 +63,7 @@ impl Tool {
             Self::Masscan => ("masscan", "masscan"),
             Self::Nft => ("nft", "nftables"),
             Self::Nmap => ("nmap", "nmap"),
+            Self::Tc => ("tc", "iproute2"),
             Self::Tcpdump => ("tcpdump", "tcpdump"),
             Self::Zmap => ("zmap", "zmap"),
         }

@@ -15,13 +15,16 @@ pub(super) struct Effort {
     pub(super) limit_s: u64,
     /// Frames of the comparison of kernel and host.
     pub(super) frames: u64,
+    /// How many times longer the lab waits than on a machine of its own.
+    pub(super) patience: u32,
 }
 
 /// A script that runs the suites and says how they ended.
 pub(super) fn script(root: &Path, suites: &[Runnable], effort: Effort) -> String {
-    let Effort { limit_s, frames } = effort;
+    let Effort { limit_s, frames, patience } = effort;
     let mut text = format!(
-        "export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root SCANGUARD_FRAMES={frames}\n\
+        "export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root\n\
+         export SCANGUARD_FRAMES={frames} SCANGUARD_PATIENCE={patience}\n\
          mkdir -p /dev/pts /dev/shm\n\
          mount -t devpts devpts /dev/pts\n\
          mount -t tmpfs shm /dev/shm\n\
@@ -111,7 +114,7 @@ mod tests {
 
     #[test]
     fn paths_with_quotes_and_spaces_stay_whole() {
-        let script = script(Path::new("/it's here"), &runnables(), Effort { limit_s: 5, frames: 7 });
+        let script = script(Path::new("/it's here"), &runnables(), Effort { limit_s: 5, frames: 7, patience: 2 });
         assert!(script.contains(r"cd '/it'\''s here/tests'"), "{script}");
         assert!(script.contains(r"timeout 5 '/it'\''s here/atomics' --test-threads 1 --nocapture 2>&1"), "{script}");
     }

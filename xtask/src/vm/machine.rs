@@ -71,8 +71,8 @@ impl Engine {
     /// What can be asked of a machine.
     pub(super) const fn effort(self) -> Effort {
         match self {
-            Self::Kvm => Effort { limit_s: 300, frames: 300_000 },
-            Self::Emulation => Effort { limit_s: 900, frames: 30_000 },
+            Self::Kvm => Effort { limit_s: 300, frames: 300_000, patience: 2 },
+            Self::Emulation => Effort { limit_s: 900, frames: 30_000, patience: 8 },
         }
     }
 

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 
+use crate::lab::wait::patiently;
+
 /// Rounds of work on a thread of their own. Dropping it stops the rounds.
 #[derive(Debug)]
 pub(in crate::lab) struct Rounds<T> {
@@ -69,6 +71,7 @@ impl<T: Send + 'static> Rounds<T> {
 
     /// Waits until `count` rounds are done, or they ended with an error (which [`Self::stop`] tells).
     pub(in crate::lab) fn wait_for(&self, count: u64, limit: Duration) -> Result<()> {
+        let limit = patiently(limit);
         let waiting = self
             .shared
             .changed

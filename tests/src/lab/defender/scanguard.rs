@@ -250,7 +250,12 @@ pub fn left_attached(edge: &Netns) -> Result<Vec<String>> {
     if is_attached(edge)? {
         left.push(format!("an XDP program on {UPLINK}"));
     }
-    let seeing = edge.run(|| egress::running(UPLINK))?.context("cannot ask what sees packets leave")?;
+    // A kernel without TCX (before Linux 6.6) has none of these to tell of.
+    let seeing = edge.run(|| egress::running(UPLINK))?.unwrap_or_default();
+    let filters = Tool::Tc.run(edge, ["filter", "show", "dev", UPLINK, "egress"], LIMIT)?.success("tc filter show")?;
+    if filters.stdout.contains("bpf") {
+        left.push(format!("a filter on what leaves by {UPLINK}"));
+    }
     left.extend(seeing.into_iter().map(|program| format!("the program {program} on what leaves by {UPLINK}")));
     pinned(Path::new("/sys/fs/bpf"), &mut left).context("cannot list the pins")?;
     Ok(left)
