@@ -4,6 +4,7 @@
 //! without the BPF toolchain, because it is what gets it.
 
 mod build;
+mod fuzz;
 mod lab;
 mod rights;
 mod step;
@@ -85,6 +86,9 @@ enum Verb {
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
     },
+    /// Feed the parser, the datapath, captures, configurations and requests what nobody would think of (libFuzzer)
+    #[command(after_help = "Examples:\n  cargo xtask fuzz\n  cargo xtask fuzz datapath --executions 100000000")]
+    Fuzz(fuzz::Options),
     /// Run what needs the kernel on Debian's 6.1 and 6.12 in qemu, and on this machine's own (long: emulated where KVM is not)
     #[command(
         after_help = "Examples:\n  cargo xtask vm-test --json out.json\n  cargo xtask vm-test --kernel 6.1 --suite 'lab syn'"
@@ -143,6 +147,7 @@ fn run() -> Result<ExitCode> {
         Verb::Bench { name, json } => lab::bench(&root, &name, json.as_deref()),
         Verb::Simulate { seed, block_all, json } => lab::simulate(&root, seed, block_all, json.as_deref()),
         Verb::Eval { labels, json } => lab::eval(&root, labels, json.as_deref()),
+        Verb::Fuzz(options) => fuzz::fuzz(&root, &options),
         Verb::VmTest(options) => vm::test(&root, &options),
         Verb::Chaos { kills, seed, json } => lab::chaos(&root, kills, seed, json.as_deref()),
         Verb::Lab { scenario, defender, json } => lab::scenario(&root, &scenario, &defender, json.as_deref()),

@@ -104,6 +104,61 @@ impl MemoryTables {
         self.config = Some(KernelConfig { census, ..config });
     }
 
+    /// Forgets everything but the settings, the ports, the addresses of this host and its sockets: what packets told, and what was decided.
+    pub fn forget(&mut self) {
+        let Self {
+            config: _,
+            now_ns: _,
+            ports: _,
+            protected: _,
+            own_addresses: _,
+            sockets: _,
+            opened,
+            asked,
+            flows,
+            sent,
+            sessions,
+            live,
+            verdicts,
+            prefix_verdicts,
+            known,
+            allowed,
+            sources,
+            networks,
+            suspects,
+            state,
+            challenged,
+            passes,
+            refused,
+            nic: _,
+            frame: _,
+            proofs,
+            counters,
+            events,
+        } = self;
+        opened.get_mut().clear();
+        asked.get_mut().clear();
+        flows.get_mut().clear();
+        sent.get_mut().clear();
+        sessions.get_mut().clear();
+        live.get_mut().clear();
+        verdicts.clear();
+        prefix_verdicts.clear();
+        known.clear();
+        allowed.clear();
+        sources.records.get_mut().clear();
+        networks.records.get_mut().clear();
+        suspects.get_mut().clear();
+        *state.get_mut() = State::default();
+        challenged.get_mut().clear();
+        passes.get_mut().clear();
+        refused.get_mut().clear();
+        proofs.get_mut().clear();
+        counters.get_mut().fill(Counter::default());
+        events.get_mut().clear();
+        self.take_census();
+    }
+
     /// Sets the clock, in nanoseconds.
     pub fn set_now(&self, now_ns: u64) {
         self.now_ns.set(now_ns);
