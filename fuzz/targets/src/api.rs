@@ -7,11 +7,14 @@ use std::io;
 use std::sync::Arc;
 
 use axum::serve::Listener;
-use scanguard::api::{Reloaded, SourceList, SourcesQuery, Status};
+use scanguard::api::{
+    AuditList, AuditQuery, BlockHistory, HistoryQuery, Incident, IncidentList, IncidentsQuery, Reloaded, SourceList,
+    SourcesQuery, Status,
+};
 use scanguard::control::server::{Answers, router};
 use scanguard::http::{Peer, Peered, serve};
-use scanguard::operator::OperatorError;
 use scanguard::operator::wish::Wish;
+use scanguard::operator::{Caller, OperatorError};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream, ReadBuf};
 use tokio::runtime::{Builder, Runtime};
 
@@ -125,11 +128,27 @@ impl Answers for Nobody {
         anyhow::bail!("there are no tables")
     }
 
-    async fn operate<W: Wish>(&self, _: W) -> Result<W::Answer, OperatorError> {
+    async fn incidents(&self, _: IncidentsQuery) -> anyhow::Result<IncidentList> {
+        anyhow::bail!("nothing happened")
+    }
+
+    async fn incident(&self, _: u64) -> anyhow::Result<Option<Incident>> {
+        Ok(None)
+    }
+
+    async fn operate<W: Wish>(&self, _: W, _: Caller) -> Result<W::Answer, OperatorError> {
         Err(OperatorError::NotFound("there is nobody to do it".into()))
     }
 
-    async fn reload(&self) -> Result<Reloaded, OperatorError> {
+    async fn audit(&self, _: AuditQuery) -> Result<AuditList, OperatorError> {
+        Err(OperatorError::NotFound("there is no file of state".into()))
+    }
+
+    async fn history(&self, _: HistoryQuery) -> Result<BlockHistory, OperatorError> {
+        Err(OperatorError::NotFound("there is no file of state".into()))
+    }
+
+    async fn reload(&self, _: Caller) -> Result<Reloaded, OperatorError> {
         Err(OperatorError::NotFound("there is no configuration".into()))
     }
 }

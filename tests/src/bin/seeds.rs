@@ -87,13 +87,15 @@ fn pcapng<'a>(frames: impl Iterator<Item = &'a [u8]>) -> Vec<u8> {
 }
 
 /// Every route, with what it takes.
-const REQUESTS: [(&str, &str, &str); 14] = [
+const REQUESTS: [(&str, &str, &str); 16] = [
     ("GET", "/v1/status", ""),
     ("GET", "/v1/sources?sort=score&limit=7", ""),
     ("GET", "/v1/allow", ""),
     ("GET", "/v1/allow/test?address=192.0.2.7", ""),
     ("GET", "/v1/block", ""),
     ("GET", "/v1/mode", ""),
+    ("GET", "/v1/incidents", ""),
+    ("GET", "/v1/incidents/1", ""),
     ("GET", "/v1/why?address=2001:db8::1", ""),
     ("POST", "/v1/allow", r#"{"entries":[{"prefix":"192.0.2.7","name":null,"comment":"x","for_s":60}]}"#),
     ("POST", "/v1/allow/remove", r#"{"prefixes":["192.0.2.7"]}"#),
