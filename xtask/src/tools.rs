@@ -38,8 +38,8 @@ pub(crate) const LAB: &[Tool] = &[
 /// A browser, which pages steer.
 const BROWSER: &[Tool] = &[tool("chromium", "chromium")];
 
-/// What the tests run besides: a browser, which looks at reports too.
-pub(crate) const TESTS: &[Tool] = BROWSER;
+/// What the tests run besides: a browser, which looks at reports too; a program that reads what was answered; settings of links.
+pub(crate) const TESTS: &[Tool] = &[BROWSER[0], tool("tshark", "tshark"), tool("ethtool", "ethtool")];
 
 /// What a scenario of the lab runs besides [`LAB`].
 pub(crate) fn of_scenario(name: &str) -> &'static [Tool] {

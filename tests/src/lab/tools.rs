@@ -27,6 +27,8 @@ pub enum Tool {
     Dropbear,
     /// Makes keys for both.
     Dropbearkey,
+    /// Settings of links that `ip` does not have.
+    Ethtool,
     /// A load balancer; its package would start a service, so it may be unpacked only.
     Haproxy,
     /// Packet crafter.
@@ -57,6 +59,7 @@ impl Tool {
             Self::Dbclient => ("dbclient", "dropbear-bin"),
             Self::Dropbear => ("dropbear", "dropbear-bin"),
             Self::Dropbearkey => ("dropbearkey", "dropbear-bin"),
+            Self::Ethtool => ("ethtool", "ethtool"),
             Self::Haproxy => ("haproxy", "haproxy"),
             Self::Hping3 => ("hping3", "hping3"),
             Self::Ip => ("ip", "iproute2"),
