@@ -15,7 +15,7 @@ use scanguard::kernel::rig::{Floor, Rig};
 use scanguard_common::reason::Mode;
 use scanguard_tests::lab::defender::Defender;
 use scanguard_tests::lab::netns::Netns;
-use scanguard_tests::lab::plan::{EDGE, EDGE6, TO_EDGE, TO_SCANNER, UPLINK};
+use scanguard_tests::lab::plan::{EDGE, EDGE6, SCANNER, TO_EDGE, TO_SCANNER, UPLINK};
 use scanguard_tests::lab::stage::{Scene, Stage};
 use scanguard_tests::lab::tools::Tool;
 use scanguard_tests::lab::{Lab, Setup, sandbox};
@@ -108,6 +108,11 @@ fn another_program_finds_nothing_wrong_with_any_answer() {
             attached.expect("the namespace").expect("an attachment");
         }
         stage.lab.scanner.run(connect).expect("the namespace");
+        // Who completed decoys is told so, contact by contact.
+        let daemon = stage.guard.daemon().expect("the daemon");
+        let why = daemon.ask(&format!("/v1/why?address={SCANNER}"), None).expect("an answer");
+        let proven = why["evidence"].as_array().into_iter().flatten().filter(|found| found["proven"].is_string());
+        assert!(proven.count() >= 4 && why["proven_at"].is_string(), "{variant}: {why:#}");
         stage.calm().expect("customers").close(&setup).expect("observations");
 
         let capture = captures.join("scanner.pcap");

@@ -32,6 +32,9 @@ pub struct Why {
     pub known: WhyKnown,
     /// What proves that the address is real.
     pub proof: Vec<WhyProof>,
+    /// When that became proof of a scan: the fourth distinct port. RFC 3339, UTC; none where it is not proven.
+    #[serde(default)]
+    pub proven_at: Option<String>,
     /// Whether a block of it waits for a person.
     #[serde(default)]
     pub pending: Option<WhyPending>,
@@ -140,6 +143,9 @@ pub struct Evidence {
     pub step: f64,
     /// The score with it, in nats.
     pub score: f64,
+    /// When the source completed a decoy there, which forged packets cannot. RFC 3339, UTC; none where it did not.
+    #[serde(default)]
+    pub proven: Option<String>,
 }
 
 /// What the allowlist says.

@@ -134,6 +134,7 @@ fn evidence(event: &Event) -> Evidence {
         outcome: Outcome::from_u8(event.outcome).map_or("unknown", Outcome::label).to_owned(),
         step: nats(event.points),
         score: nats(event.score),
+        proven: None,
     }
 }
 

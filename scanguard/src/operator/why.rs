@@ -1,5 +1,6 @@
 //! Everything behind what is done about a source: the answer to "why?".
 
+use std::collections::HashSet;
 use std::time::SystemTime;
 
 use scanguard_common::class::PortClass;
@@ -112,6 +113,7 @@ impl Desk {
             last_seen: record.as_ref().map(|record| time(record.last_seen_ns)),
             ..Why::default()
         };
+        tell_proof(&mut why);
         why.arithmetic = arithmetic(&why, record.as_ref(), &rules);
         if let Some(network) = network {
             why.arithmetic.push(format!(
@@ -124,6 +126,9 @@ impl Desk {
         }
         let is_settled = why.allow.matched || why.verdict.origin.as_deref() == Some("operator");
         if !is_settled {
+            if why.verdict.level != Level::None.label() {
+                why.arithmetic.push(proven(&why));
+            }
             why.arithmetic.extend(remembered.policy);
         }
         why.next_step = next_step(&why, self.mode.mode, remembered.is_watched);
@@ -244,22 +249,30 @@ fn arithmetic(why: &Why, record: Option<&SourceRecord>, rules: &ScoreRules) -> V
     sentences
 }
 
+/// Says of each contact whether it is proven, and when all of it became proof.
+fn tell_proof(why: &mut Why) {
+    for found in &mut why.evidence {
+        let there = |proof: &&WhyProof| proof.destination == found.destination && proof.port == found.port;
+        found.proven = why.proof.iter().find(there).map(|proof| proof.time.clone());
+    }
+    let mut ports = HashSet::new();
+    let deciding = why.proof.iter().find(|proof| ports.insert(proof.port) && ports.len() == PORTS);
+    why.proven_at = deciding.map(|proof| proof.time.clone());
+}
+
 /// Whether there is proof, in words.
 fn proven(why: &Why) -> String {
-    match why.proof.as_slice() {
-        [] => "It is not proven that the address is real, so it is never blocked for this.".to_owned(),
-        [first, ..] => {
-            let mut ports = std::collections::HashSet::new();
-            let deciding = why.proof.iter().find(|proof| ports.insert(proof.port) && ports.len() == PORTS);
-            match deciding {
-                Some(deciding) => format!("It was proven at {} that it is really there, and scans.", deciding.time),
-                None => format!(
-                    "A decoy that it completed at {} shows that the address is real, but {} of {PORTS} distinct ports prove no \
-                     scan: it is not blocked.",
-                    first.time,
-                    ports.len()
-                ),
-            }
+    match (&why.proven_at, why.proof.first()) {
+        (Some(at), _) => format!("It was proven at {at} that it is really there, and scans."),
+        (None, None) => "It is not proven that it is really there, so it is never blocked for this.".to_owned(),
+        (None, Some(first)) => {
+            let ports: HashSet<u16> = why.proof.iter().map(|proof| proof.port).collect();
+            format!(
+                "A decoy that it completed at {} shows that it is really there, but {} of {PORTS} distinct ports prove no scan: it is not \
+                 proven, so it is never blocked for this.",
+                first.time,
+                ports.len()
+            )
         }
     }
 }
@@ -287,8 +300,7 @@ fn next_step(why: &Why, mode: Mode, is_watched: bool) -> String {
         ),
         "conceal" => format!(
             "Closed, canary and restricted ports stay hidden from it {until}, longer if it goes on; public ones are open to \
-             it.{observed} {} `scanguard allow add {source}` ends it.",
-            proven(why)
+             it.{observed} `scanguard allow add {source}` ends it."
         ),
         _ if !is_watched => "Nothing new is held against it while no daemon runs.".to_owned(),
         _ if score.value > 0.0 => {

@@ -8,7 +8,7 @@ use super::human::{count, moment};
 use super::table::{Side, table};
 use crate::api::{Evidence, Why, WhyAnswered, WhyKnown, WhyPending, WhyProof, WhySessions, WhyVerdict};
 
-const COLUMNS: [(&str, Side); 7] = [
+const COLUMNS: [(&str, Side); 8] = [
     ("TIME", Side::Left),
     ("PROTO", Side::Left),
     ("DESTINATION", Side::Left),
@@ -16,6 +16,7 @@ const COLUMNS: [(&str, Side); 7] = [
     ("OUTCOME", Side::Left),
     ("STEP", Side::Right),
     ("SCORE", Side::Right),
+    ("PROVEN", Side::Left),
 ];
 
 /// A page: verdict, evidence, arithmetic, allowlist, what comes next.
@@ -175,7 +176,7 @@ fn details(verdict: &WhyVerdict) -> Vec<String> {
 }
 
 fn row(evidence: &Evidence) -> [String; COLUMNS.len()] {
-    let Evidence { time, proto, destination, port, outcome, step, score } = evidence;
+    let Evidence { time, proto, destination, port, outcome, step, score, proven } = evidence;
     [
         moment(time),
         proto.clone(),
@@ -184,6 +185,7 @@ fn row(evidence: &Evidence) -> [String; COLUMNS.len()] {
         outcome.clone(),
         format!("{step:+.3}"),
         format!("{score:.3}"),
+        proven.as_deref().map_or_else(|| "no".to_owned(), moment),
     ]
 }
 
@@ -201,6 +203,7 @@ mod tests {
             outcome: if step > 0.0 { "closed" } else { "public" }.into(),
             step,
             score,
+            proven: (port == 23).then(|| "2026-03-01T12:00:01.500Z".into()),
         };
         Why {
             schema_version: SCHEMA_VERSION,
