@@ -10,11 +10,20 @@ use crate::build::{self, Profile};
 use crate::rights::Rights;
 use crate::{step, tools};
 
+/// Random cases of each property in the long run; 256 otherwise.
+const CASES: &str = "20000";
+
 /// Runs them: first those that need no rights, then those that need root, the kernel and real programs.
 pub(crate) fn test(root: &Path, full: bool) -> Result<ExitCode> {
     let rights = Rights::find();
     build::setup(root)?;
-    step::run("tests of the code", build::cargo(root).args(["test", "--locked"]))?;
+    let mut cargo = build::cargo(root);
+    cargo.args(["test", "--locked"]);
+    if full {
+        // Each property of the policy over millions of steps.
+        cargo.env("PROPTEST_CASES", CASES);
+    }
+    step::run("tests of the code", &mut cargo)?;
     if rights == Rights::None {
         println!(
             "\nLEFT OUT: the tests that need root (the XDP program in the kernel, network namespaces, the daemon, real \
