@@ -134,8 +134,12 @@ fn without_a_usable_file_of_state_the_daemon_guards_all_the_same() {
     let rubbish = "no database, but long enough to be taken for one by somebody";
     fs::write(STATE, rubbish).expect("a file");
     let daemon = start(&lab, "");
-    wait_for_line(&daemon, &["there is no memory", STATE, "move it away"]);
+    wait_for_line(&daemon, &["damaged", "set aside", STATE]);
     expect_class(&lab, &daemon, 0, 3306, "closed");
     daemon.stop().expect("a clean stop");
-    assert_eq!(fs::read_to_string(STATE).expect("the file is left alone"), rubbish);
+    let folder = STATE.rsplit_once('/').expect("a folder").0;
+    let kept = fs::read_dir(folder).expect("the folder").map(|entry| entry.expect("an entry").path());
+    let aside: Vec<_> = kept.filter(|path| path.to_string_lossy().contains(".damaged-")).collect();
+    let [aside] = &aside[..] else { panic!("not one file was set aside: {aside:?}") };
+    assert_eq!(fs::read_to_string(aside).expect("what was set aside"), rubbish, "it is left as it was");
 }
