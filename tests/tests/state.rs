@@ -207,7 +207,7 @@ fn a_file_that_is_overwritten_is_set_aside_and_a_new_one_has_what_the_daemon_or_
     }
     fs::write(STATE, &garbage).expect("overwritten");
     let daemon = start(&lab, &["--keep"]);
-    assert!(has(&daemon, "state_set_aside"), "{:?}", warnings(&daemon));
+    assert!(has(&daemon, "state_set_aside"), "{:?}\n{}", warnings(&daemon), daemon.log());
     assert_eq!(set_aside().len(), 2);
     assert_eq!((allowed(&daemon), blocked(&daemon)), (vec!["198.18.0.1".to_owned()], vec!["203.0.113.9".to_owned()]));
 

@@ -30,7 +30,7 @@ pub fn open(config: &Config, now: SystemTime) -> Result<Option<Offline>, KernelE
         return Ok(None);
     }
     let tables = Tables::pinned(&pins)?;
-    let mut desk = Desk::over(tables, config, Archive::open(&config.state, config.retention), now);
+    let mut desk = Desk::over(tables, config, Archive::open_whole(&config.state, config.retention), now);
     // What has ended is cleared up first, so that nobody sees it any more.
     if let Err(error) = desk.expire(now) {
         debug!(%error, "what is over could not be cleared up");

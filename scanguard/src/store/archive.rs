@@ -124,10 +124,23 @@ impl Archive {
     /// When no thread can be started.
     #[must_use]
     pub fn open(path: &Path, limits: Limits) -> Self {
+        Self::open_and(path, limits, true)
+    }
+
+    /// The same without setting anything aside, for who only looks in while no daemon runs: a damaged file is the next daemon's to find and tell.
+    ///
+    /// # Panics
+    /// When no thread can be started.
+    #[must_use]
+    pub fn open_whole(path: &Path, limits: Limits) -> Self {
+        Self::open_and(path, limits, false)
+    }
+
+    fn open_and(path: &Path, limits: Limits, sets_aside: bool) -> Self {
         let (orders, queue) = sync_channel(QUEUE);
         let shared = Arc::new(Shared::default());
         let (opened, wait) = sync_channel(1);
-        let mut archivist = Archivist::new(path, limits, Arc::clone(&shared));
+        let mut archivist = Archivist { sets_aside, ..Archivist::new(path, limits, Arc::clone(&shared)) };
         let thread = thread::Builder::new().name("state".into()).spawn(move || {
             archivist.begin();
             let _ = opened.send(());
@@ -272,6 +285,8 @@ struct Archivist {
     journal: Journal,
     looked: Instant,
     trimmed: Option<Instant>,
+    /// Whether a damaged file is set aside.
+    sets_aside: bool,
 }
 
 impl Archivist {
@@ -288,6 +303,7 @@ impl Archivist {
             journal: Journal::default(),
             looked: Instant::now(),
             trimmed: None,
+            sets_aside: true,
         }
     }
 
@@ -327,7 +343,9 @@ impl Archivist {
     /// Opens the file to be written, whatever must be set aside for that. False where that fails.
     fn open(&mut self) -> bool {
         let mut opened = Store::open(&self.path);
-        if let Err(StoreError::Damaged { reason, .. }) = &opened {
+        if let Err(StoreError::Damaged { reason, .. }) = &opened
+            && self.sets_aside
+        {
             let reason = reason.clone();
             self.abandon();
             if !self.set_aside(&reason) {
@@ -629,6 +647,18 @@ mod tests {
         assert!(archive.remembers());
         assert_eq!((kept(&archive), verbs(&archive)), (vec!["192.0.2.1".to_owned()], vec!["one".to_owned()]));
         assert_eq!(archive.epoch(), 0);
+    }
+
+    #[test]
+    fn who_only_looks_in_leaves_a_damaged_file_where_it_is() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("state.db");
+        let garbage = [0x5a; 4096];
+        std::fs::write(&path, garbage).expect("a file");
+        let archive = Archive::open_whole(&path, Limits::default());
+        assert_eq!((archive.health().files_set_aside, archive.health().trouble.is_some()), (0, true));
+        drop(archive);
+        assert_eq!(std::fs::read(&path).expect("still there"), garbage);
     }
 
     #[test]
