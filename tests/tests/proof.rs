@@ -127,5 +127,8 @@ fn nobody_gets_more_by_the_edge_than_was_sent_in_his_name_and_no_more_than_the_l
 #[test]
 fn a_scanner_behind_a_shared_address_costs_those_who_share_it_no_public_port() {
     let report = play("nat-shared");
-    assert!(report.verdicts.iter().all(|verdict| verdict.scope.as_deref() != Some("all")), "{report}");
+    let [verdict] = &report.verdicts[..] else { panic!("not one verdict: {report}") };
+    assert_eq!((verdict.role, verdict.level.as_str()), (Role::Customer, "conceal"), "{report}");
+    assert!(report.special.decoys_completed >= Some(4), "he proved himself: {report}");
+    assert_eq!(report.special.pending, Some(1), "a person is asked: {report}");
 }

@@ -20,9 +20,9 @@ pub struct PendingList {
 pub struct PendingEntry {
     /// Whom: an IPv4 address or an IPv6 prefix.
     pub source: String,
-    /// `all`: the block would take public ports, too.
+    /// `all`: the block would take public ports, too; `private`: those alone that are not public.
     pub scope: String,
-    /// `harm`: it has proven that it is really there, scans, and is no browser.
+    /// `proven`: it has proven that it is really there, and scans; `harm`: that it is no browser, besides.
     pub reason: String,
     /// Why it is not done without a person, for programs: `fronted`, `customer`, `harmed` or `max_auto_level`.
     pub doubt: String,

@@ -14,8 +14,9 @@ use crate::prefix;
 /// Decide on blocks that are not made without a person
 ///
 /// A source that has proven to be a scanner, and no browser, could be blocked from public ports as well. Where the configuration does not
-/// let it go so far by itself (`max_auto_level` of [block]), or where customers may be behind the address, it waits here. What nobody answers
-/// ends by itself, in the source's favour; until then it is blocked from private ports like any proven scanner.
+/// let it go so far by itself (`max_auto_level` of [block]), or where many people may be behind the address, it waits here; until then it is
+/// blocked from private ports like any proven scanner. A customer, behind whose address somebody has proven to be a scanner, waits here and is
+/// not blocked at all. What nobody answers ends by itself, in the source's favour.
 #[derive(Args, Debug)]
 pub(super) struct Pending {
     #[command(subcommand)]
@@ -37,7 +38,7 @@ Examples:
   sudo scanguard pending list --json | jq '.entries[] | {source, doubt, people}'")]
 struct List {}
 
-/// Block a source that waits, from all ports
+/// Block a source that waits, from the ports that were asked for
 ///
 /// In force in the kernel when it returns, in both modes, and an operator's block from then on: `scanguard block remove` lifts it. The
 /// safety rules of `block add` hold (exit code 4).

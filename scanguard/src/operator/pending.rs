@@ -80,12 +80,13 @@ impl Questions {
 }
 
 impl Desk {
-    /// Puts a question, unless it waits already. True when it is new.
+    /// Puts a question, unless one of no fewer ports waits already. True when it is new.
     pub fn ask(&mut self, source: SourceKey, question: Question) -> bool {
-        if self.questions.open.contains_key(&source) {
+        let waiting = self.questions.open.get(&source);
+        if waiting.is_some_and(|waiting| waiting.scope as u8 >= question.scope as u8) {
             return false;
         }
-        if self.questions.open.len() >= MOST_QUESTIONS {
+        if waiting.is_none() && self.questions.open.len() >= MOST_QUESTIONS {
             let first =
                 self.questions.open.iter().min_by_key(|(source, question)| (question.expires, source.0.bytes()));
             if let Some(first) = first.map(|(source, _)| *source) {
@@ -140,7 +141,7 @@ impl Desk {
             entries.push(PendingEntry {
                 source: name,
                 scope: scope.label().to_owned(),
-                reason: BlockReason::Harm.label().to_owned(),
+                reason: reason(scope).label().to_owned(),
                 doubt: doubt.label().to_owned(),
                 sentence: doubt.sentence().to_owned(),
                 people,
@@ -177,7 +178,10 @@ impl Desk {
             scope: question.scope.label().to_owned(),
             hard: false,
             for_s: for_s.or(Some(question.lasts.as_secs())),
-            reason: Some("proof of harm, approved".to_owned()),
+            reason: Some(match reason(question.scope) {
+                BlockReason::Harm => "proof of harm, approved".to_owned(),
+                BlockReason::Proven | BlockReason::Score => "proof, approved".to_owned(),
+            }),
             force: *force,
             logged_in_from: logged_in_from.clone(),
         };
@@ -227,7 +231,7 @@ impl Desk {
         let over: Vec<SourceKey> = over.filter(|source| !settled.contains(source)).collect();
         if !over.is_empty() {
             let names: Vec<String> = over.iter().map(|source| self.named(*source)).collect();
-            info!(sources = names.join(" "), "nobody said whether to block them from public ports: they are not");
+            info!(sources = names.join(" "), "nobody said whether to block them: they are not");
         }
         self.close(&[settled, over].concat());
     }
@@ -261,6 +265,14 @@ impl Desk {
     pub fn keep_decoys(&mut self, decoys: Vec<KeptDecoy>) {
         self.decoys.clone_from(&decoys);
         self.keep(move |store| store.save_decoys(&decoys));
+    }
+}
+
+/// What a question is about: only proof of harm takes public ports.
+const fn reason(scope: Scope) -> BlockReason {
+    match scope {
+        Scope::All => BlockReason::Harm,
+        Scope::Private => BlockReason::Proven,
     }
 }
 

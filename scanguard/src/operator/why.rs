@@ -298,6 +298,10 @@ fn next_step(why: &Why, mode: Mode, is_watched: bool) -> String {
             "It stays blocked {until}.{observed} `scanguard block remove {named}` lifts it, `scanguard allow add {source}` for \
              good."
         ),
+        "conceal" if why.pending.is_some() => format!(
+            "It stays concealed {until}, longer if it goes on.{observed} Whether to block it waits for you: `scanguard pending approve \
+             {source}` or `deny`."
+        ),
         "conceal" => format!(
             "Closed, canary and restricted ports stay hidden from it {until}, longer if it goes on; public ones are open to \
              it.{observed} `scanguard allow add {source}` ends it."

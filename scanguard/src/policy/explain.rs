@@ -7,9 +7,12 @@ use scanguard_common::source::SourceKey;
 use super::clock::{Moment, millis};
 use super::proof::{PORTS, WITHIN_MS};
 use super::recurrence::{length, uncapped};
-use super::{BlockReason, Clock, Deferral, Doubt, Facts, Policy, doubt, harm};
+use super::{BlockReason, Clock, Deferral, Doubt, Facts, Policy, doubt, harm, may_block};
 use crate::config::Blocks;
 use crate::duration::format;
+
+/// What comes next for a customer.
+const CUSTOMER: &str = "It is a customer: nothing is blocked without a person. Once it proves that it is really there, and scans, one is asked.";
 
 /// Why a source is blocked or not, for `why`.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
@@ -66,7 +69,12 @@ impl Policy {
     fn next_step(&self, settings: &Blocks, facts: &Facts, source: &SourceKey, earlier: u32) -> String {
         let lasts = format(length(settings, earlier));
         let reason = if settings.unproven { BlockReason::Score } else { BlockReason::Proven };
-        match self.may_block(settings, facts, source, reason, false) {
+        let room = || self.budget.room(settings, source);
+        let is_asked = facts.is_customer && !facts.allowed && settings.max_auto_level >= BlockReason::Proven.level();
+        if is_asked {
+            return CUSTOMER.to_owned();
+        }
+        match may_block(settings, facts, reason).and_then(|()| room()) {
             Ok(()) if settings.unproven => format!(
                 "Once its score is high enough, or it proves that it is really there, it is blocked from private ports \
                  for {lasts}."
@@ -102,10 +110,13 @@ fn harm_sentences(settings: &Blocks, facts: &Facts, ports: &[u16]) -> Vec<String
         if facts.eligible { "its score is high enough for a block" } else { "its score is below that of a block" };
     let proven = if harm::is_proven(facts, ports) { "This is proof of harm" } else { "This is no proof of harm" };
     sentences.push(format!("{proven}: {asked}, and {score}."));
-    if harm::is_proven(facts, ports) {
+    let doubt = if harm::is_proven(facts, ports) {
         sentences.push(harm::arithmetic(facts));
-        sentences.extend(doubt(settings, facts).map(|doubt: Doubt| doubt.sentence().to_owned()));
-    }
+        doubt(settings, facts)
+    } else {
+        facts.is_customer.then_some(Doubt::Customer)
+    };
+    sentences.extend(doubt.map(|doubt| doubt.sentence().to_owned()));
     sentences
 }
 

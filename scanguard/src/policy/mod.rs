@@ -9,7 +9,8 @@
 //! ([`Deferral`]): the source stays concealed, and its next event is judged anew.
 //!
 //! Blocks from public ports need proof of harm ([`harm`]), and nobody else to be harmed by them: where the configuration does not let it go so
-//! far, or customers may be behind the address, a person is asked ([`Action::Ask`]), and until he answers it stays with private ports.
+//! far, or many people may be behind the address, a person is asked ([`Action::Ask`]), and until he answers it stays with private ports. From a
+//! customer nothing at all is taken without a person: whoever proves something there may be his neighbour behind one address.
 
 mod aged;
 pub mod budget;
@@ -170,7 +171,8 @@ impl Policy {
         actions
     }
 
-    /// Does what proof is good for: a block from private ports, and from all if it is proof of harm and nobody else is harmed.
+    /// Does what proof is good for: a block from private ports, and from all if it is proof of harm and nobody else is harmed; of a customer
+    /// neither, before a person was asked.
     fn prove(
         &mut self,
         settings: &Blocks,
@@ -180,22 +182,37 @@ impl Policy {
         now: Moment,
         actions: &mut Vec<Action>,
     ) {
-        if !harm::is_proven(facts, ports) {
-            actions.extend(self.judge(settings, facts, source, BlockReason::Proven, now));
-            return;
+        let harmful = harm::is_proven(facts, ports);
+        self.tally.harmful += u64::from(harmful);
+        let doubt = if harmful { doubt(settings, facts) } else { None };
+        let reason = if harmful && doubt.is_none() && !facts.denied { BlockReason::Harm } else { BlockReason::Proven };
+        // Of a customer one question is enough: the one about all ports.
+        if facts.allowed || !(harmful && facts.is_customer) {
+            actions.extend(self.judge(settings, facts, source, reason, now));
         }
-        self.tally.harmful += 1;
-        let why = doubt(settings, facts);
-        if facts.allowed || (why.is_none() && !facts.denied) {
-            actions.extend(self.judge(settings, facts, source, BlockReason::Harm, now));
-            return;
+        if let Some(why) = doubt.filter(|_| !facts.allowed && !facts.denied) {
+            actions.push(self.ask(settings, facts, source, Scope::All, why, now));
         }
-        actions.extend(self.judge(settings, facts, source, BlockReason::Proven, now));
-        if let Some(why) = why.filter(|_| !facts.denied) {
-            let until = self.timeline.clock(now.after(settings.question));
-            let lasts =
-                recurrence::length(settings, self.running.get(&source).map_or(0, |(_, running)| running.earlier()));
-            actions.push(Action::Ask { source, scope: Scope::All, why, lasts, people: harm::people(facts), until });
+    }
+
+    /// A question for a person.
+    fn ask(
+        &self,
+        settings: &Blocks,
+        facts: &Facts,
+        source: SourceKey,
+        scope: Scope,
+        why: Doubt,
+        now: Moment,
+    ) -> Action {
+        let earlier = self.running.get(&source).map_or(0, |(_, running)| running.earlier());
+        Action::Ask {
+            source,
+            scope,
+            why,
+            lasts: recurrence::length(settings, earlier),
+            people: harm::people(facts),
+            until: self.timeline.clock(now.after(settings.question)),
         }
     }
 
@@ -211,7 +228,15 @@ impl Policy {
         if !facts.allowed && running.is_some_and(|running| running.reason.scope() as u8 >= reason.scope() as u8) {
             return None; // Its block is running.
         }
-        if let Err(why) = self.may_block(settings, facts, &source, reason, running.is_some()) {
+        if let Err(why) = may_block(settings, facts, reason) {
+            return Some(Action::Deferred { source, why });
+        }
+        if facts.is_customer {
+            let ask = || self.ask(settings, facts, source, reason.scope(), Doubt::Customer, now);
+            return (!facts.denied).then(ask);
+        }
+        // One that is blocked already takes nothing more from the budget.
+        if let (None, Err(why)) = (running, self.budget.room(settings, &source)) {
             return Some(Action::Deferred { source, why });
         }
         // A block that becomes one of more ports begins anew, and is no recurrence of itself.
@@ -234,27 +259,6 @@ impl Policy {
             recurrence,
             people: harm::people(facts),
         })
-    }
-
-    /// Whether a source may be blocked for this. One that is blocked already takes nothing more from the budget.
-    fn may_block(
-        &self,
-        settings: &Blocks,
-        facts: &Facts,
-        source: &SourceKey,
-        reason: BlockReason,
-        is_blocked: bool,
-    ) -> Result<(), Deferral> {
-        if facts.allowed {
-            return Err(Deferral::Allowed);
-        }
-        if reason.level() > settings.max_auto_level {
-            return Err(Deferral::MaxAutoLevel);
-        }
-        if reason == BlockReason::Score && !settings.unproven {
-            return Err(Deferral::Unproven);
-        }
-        if is_blocked { Ok(()) } else { self.budget.room(settings, source) }
     }
 
     /// Ends a block that ended in the kernel, whatever the clock says.
@@ -288,8 +292,22 @@ impl Policy {
     }
 }
 
-/// Why a person must be asked before a source is blocked from public ports, if one must. (From private ones nobody needs to be: who has worked
-/// on restricted ports keeps them, and nothing else is taken from anybody.)
+/// Whether a source may be blocked for this, if the budget has room.
+fn may_block(settings: &Blocks, facts: &Facts, reason: BlockReason) -> Result<(), Deferral> {
+    if facts.allowed {
+        return Err(Deferral::Allowed);
+    }
+    if reason.level() > settings.max_auto_level {
+        return Err(Deferral::MaxAutoLevel);
+    }
+    if reason == BlockReason::Score && (!settings.unproven || facts.is_customer) {
+        return Err(Deferral::Unproven);
+    }
+    Ok(())
+}
+
+/// Why a person must be asked before a source is blocked from public ports, if one must. (Before it is blocked from private ones, one must only if
+/// it is a customer: others who are known there keep restricted ports.)
 fn doubt(settings: &Blocks, facts: &Facts) -> Option<Doubt> {
     let rows = [
         (facts.fronted, Doubt::Fronted),

@@ -50,7 +50,7 @@ pub struct Special {
     pub restricted_after_ms: Option<u64>,
     /// Decoys that anybody completed, as the defender counted them; each is a step to proof.
     pub decoys_completed: Option<u64>,
-    /// Blocks of public ports that wait for a person.
+    /// Blocks that wait for a person.
     pub pending: Option<u64>,
     /// What a page made a browser do.
     pub steered: Option<Steered>,

@@ -7,7 +7,7 @@ use rand::RngExt as _;
 use rand::rngs::SmallRng;
 
 use super::host::{Host, PUBLIC, RESTRICTED, source};
-use super::report::Kind;
+use super::report::{Kind, Tally};
 use super::stack::{self, Attempt, Outcome};
 
 const SECOND_NS: u64 = 1_000_000_000;
@@ -50,25 +50,6 @@ pub(super) struct Actor {
     open: Vec<u16>,
     begins_ns: u64,
     pub(super) tally: Tally,
-}
-
-/// What he saw.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Tally {
-    /// Attempts on public ports, and how many of them failed.
-    pub(super) public: u64,
-    pub(super) public_failed: u64,
-    /// The same for restricted ones.
-    pub(super) restricted: u64,
-    pub(super) restricted_failed: u64,
-    /// Segments of connections that did not get through.
-    pub(super) broken: u64,
-    /// Closed ports that he asked for, and how many answered by the host's own stack.
-    pub(super) closed: u64,
-    pub(super) closed_answered: u64,
-    pub(super) decoyed: u64,
-    /// Packets in somebody's name.
-    pub(super) forged: u64,
 }
 
 /// What came of one step.
@@ -179,29 +160,6 @@ impl Cast {
 }
 
 impl Tally {
-    pub(super) fn add(&mut self, other: &Self) {
-        let Self {
-            public,
-            public_failed,
-            restricted,
-            restricted_failed,
-            broken,
-            closed,
-            closed_answered,
-            decoyed,
-            forged,
-        } = other;
-        self.public += public;
-        self.public_failed += public_failed;
-        self.restricted += restricted;
-        self.restricted_failed += restricted_failed;
-        self.broken += broken;
-        self.closed += closed;
-        self.closed_answered += closed_answered;
-        self.decoyed += decoyed;
-        self.forged += forged;
-    }
-
     fn of(port: u16, outcome: Outcome) -> Self {
         let failed = u64::from(outcome != Outcome::Connected);
         let mut tally = Self { decoyed: u64::from(outcome == Outcome::Decoyed), ..Self::default() };
@@ -302,7 +260,7 @@ impl Actor {
             let outcome = stack::connect(host, &attempt)?;
             did.add(&Tally::of(port, outcome));
             if outcome == Outcome::Connected && !stack::speak(host, &attempt)? {
-                did.broken += 1;
+                did.established_broken += 1;
             }
         }
         Ok(did)

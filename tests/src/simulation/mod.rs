@@ -24,7 +24,7 @@ use scanguard::config::AutoLevel;
 pub use cast::Size;
 use cast::{Cast, Deed};
 use host::Host;
-pub use report::{Kind, Report, Row};
+pub use report::{Kind, Report, Row, Tally};
 
 /// What is simulated.
 #[derive(Clone, Copy, Debug)]

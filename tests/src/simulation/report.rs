@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::Options;
-use super::cast::{Cast, Tally};
+use super::cast::Cast;
 use super::host::Host;
 
 /// What somebody is like.
@@ -91,11 +91,9 @@ impl Kind {
     }
 }
 
-/// What became of those of one kind. Verdicts are those on their addresses, which others may share or forge.
+/// What somebody did, and what he was answered.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
-pub struct Row {
-    /// How many.
-    pub count: u64,
+pub struct Tally {
     /// Attempts on public ports.
     pub public: u64,
     /// Of these, failed.
@@ -114,6 +112,16 @@ pub struct Row {
     pub decoyed: u64,
     /// Sent in somebody else's name.
     pub forged: u64,
+}
+
+/// What became of those of one kind. Verdicts are those on their addresses, which others may share or forge.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Row {
+    /// How many.
+    pub count: u64,
+    /// What they did.
+    #[serde(flatten)]
+    pub did: Tally,
     /// Whose addresses were concealed.
     pub concealed: u64,
     /// Who were proven.
@@ -124,7 +132,7 @@ pub struct Row {
     pub blocked_all: u64,
     /// About whom a person was asked.
     pub pending: u64,
-    /// Proven, and neither blocked nor left for want of budget.
+    /// Proven, and neither blocked, nor asked about, nor left for want of budget.
     pub unhandled: u64,
 }
 
@@ -166,13 +174,14 @@ impl Report {
             let row = rows.entry(actor.kind).or_default();
             let fate = actor.fate(host);
             row.count += 1;
-            row.add(&actor.tally);
+            row.did.add(&actor.tally);
             row.concealed += u64::from(fate.concealed_ns.is_some());
             row.proven += u64::from(fate.proven_ns.is_some());
             row.blocked += u64::from(fate.blocked_ns.is_some());
             row.blocked_all += u64::from(fate.blocked_all);
             row.pending += u64::from(fate.asked);
-            row.unhandled += u64::from(fate.proven_ns.is_some() && fate.blocked_ns.is_none() && !fate.deferred);
+            let is_handled = fate.blocked_ns.is_some() || fate.asked || fate.deferred;
+            row.unhandled += u64::from(fate.proven_ns.is_some() && !is_handled);
         }
         let decisions = &host.decisions;
         Self {
@@ -196,28 +205,28 @@ impl Report {
     #[must_use]
     pub fn harm_to_customers(&self) -> u64 {
         let customers = self.rows.iter().filter(|(kind, _)| kind.is_customer());
-        customers.map(|(_, row)| row.public_failed + row.established_broken).sum()
+        customers.map(|(_, row)| row.did.public_failed + row.did.established_broken).sum()
     }
 }
 
-impl Row {
-    fn add(&mut self, tally: &Tally) {
-        let Tally {
+impl Tally {
+    pub(super) fn add(&mut self, other: &Self) {
+        let Self {
             public,
             public_failed,
             restricted,
             restricted_failed,
-            broken,
+            established_broken,
             closed,
             closed_answered,
             decoyed,
             forged,
-        } = *tally;
+        } = other;
         self.public += public;
         self.public_failed += public_failed;
         self.restricted += restricted;
         self.restricted_failed += restricted_failed;
-        self.established_broken += broken;
+        self.established_broken += established_broken;
         self.closed += closed;
         self.closed_answered += closed_answered;
         self.decoyed += decoyed;
@@ -248,10 +257,10 @@ impl fmt::Display for Report {
                 row.blocked,
                 row.blocked_all,
                 row.pending,
-                row.public,
-                row.public_failed,
-                row.restricted,
-                row.restricted_failed,
+                row.did.public,
+                row.did.public_failed,
+                row.did.restricted,
+                row.did.restricted_failed,
             ];
             line(formatter, kind.about(), cells.map(|cell| cell.to_string()))?;
         }
@@ -263,7 +272,7 @@ impl fmt::Display for Report {
         writeln!(formatter, "  questions for a person: {}", list(questions))?;
         writeln!(formatter, "  not done: {}", list(deferred))?;
         writeln!(formatter, "  incidents: {}", list(&self.incidents))?;
-        let forged: u64 = rows.values().map(|row| row.forged).sum();
+        let forged: u64 = rows.values().map(|row| row.did.forged).sum();
         writeln!(formatter, "  {forged} packets were forged in the names of {} people", self.framed)?;
         let harm = self.harm_to_customers();
         writeln!(

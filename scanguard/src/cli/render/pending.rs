@@ -18,7 +18,8 @@ pub fn pending(list: &PendingList, paint: Paint) -> String {
 }
 
 fn paragraph(entry: &PendingEntry, paint: Paint) -> String {
-    let PendingEntry { source, people, ports, lasts_s, since, expires, sentence, why, .. } = entry;
+    let PendingEntry { source, scope, people, ports, lasts_s, since, expires, sentence, why, .. } = entry;
+    let from = if scope == "all" { "public ports, too," } else { "private ports" };
     let lasts = duration::format(std::time::Duration::from_secs(*lasts_s));
     let ports: Vec<String> = ports.iter().map(ToString::to_string).collect();
     let harmed = match people {
@@ -33,7 +34,7 @@ fn paragraph(entry: &PendingEntry, paint: Paint) -> String {
         )
     });
     format!(
-        "{}: block it from public ports, too, for {lasts}?\n  Proof: it completed decoys on ports {}.\n  {harmed} {sentence}\n{known}  Asked \
+        "{}: block it from {from} for {lasts}?\n  Proof: it completed decoys on ports {}.\n  {harmed} {sentence}\n{known}  Asked \
          {}; unanswered it ends {}.\n\n",
         paint.strong(source),
         ports.join(", "),
@@ -54,9 +55,9 @@ pub fn approved(answer: &PendingApproved, paint: Paint) -> String {
 #[must_use]
 pub fn denied(answer: &PendingDenied, paint: Paint) -> String {
     let PendingDenied { schema_version: _, denied, missing, until } = answer;
-    let left = denied.iter().map(|source| {
-        format!("{source} keeps public ports. Nobody is asked about it again until {}.\n", moment(until))
-    });
+    let left = denied
+        .iter()
+        .map(|source| format!("{source} stays as it is. Nobody is asked about it again until {}.\n", moment(until)));
     let note = paint.doubtful("note");
     let absent = missing
         .iter()
@@ -94,7 +95,8 @@ mod tests {
     #[test]
     fn the_list() {
         let stranger = PendingEntry { source: "203.0.113.66".into(), people: 0, why: None, ..entry() };
-        let list = PendingList { schema_version: SCHEMA_VERSION, entries: vec![entry(), stranger] };
+        let neighbour = PendingEntry { source: "198.51.100.8".into(), scope: "private".into(), why: None, ..entry() };
+        let list = PendingList { schema_version: SCHEMA_VERSION, entries: vec![entry(), stranger, neighbour] };
         insta::assert_snapshot!(pending(&list, Paint::new(false)));
         assert_eq!(pending(&PendingList::default(), Paint::new(false)), "Nothing waits for you.\n");
     }

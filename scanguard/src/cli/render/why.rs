@@ -85,9 +85,10 @@ fn proof_line(proof: &WhyProof) -> String {
 }
 
 fn waits(pending: &WhyPending) -> String {
-    let WhyPending { scope: _, doubt: _, people, expires } = pending;
+    let WhyPending { scope, doubt: _, people, expires } = pending;
+    let from = if scope == "all" { "public" } else { "private" };
     format!(
-        "Whether to block it from public ports, which is taken to harm {people} people beside the scanner; unanswered it is not, from {} on.",
+        "Whether to block it from {from} ports, which is taken to harm {people} people beside the scanner; unanswered it is not, from {} on.",
         moment(expires)
     )
 }

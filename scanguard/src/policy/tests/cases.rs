@@ -107,6 +107,9 @@ fn settings_of_the_moment_hold() {
     let unproven = Blocks { unproven: true, ..Blocks::default() };
     let actions = policy.step(&unproven, &STRANGER, Event::Eligible { source: scanner }, START);
     assert!(matches!(actions[..], [Action::Block { reason: BlockReason::Score, .. }]), "{actions:?}");
+    let customer = Facts { is_customer: true, ..STRANGER };
+    let actions = Policy::default().step(&unproven, &customer, Event::Eligible { source: scanner }, START);
+    assert_eq!(actions, [Action::Deferred { source: scanner, why: Deferral::Unproven }], "others can forge his score");
 }
 
 #[test]
@@ -165,13 +168,19 @@ fn harm_is_proven_by_score_ports_and_nobody_else_behind_the_address() {
     let denied = Facts { denied: true, ..HARMFUL };
     let browsers = [8081, 8082, 9000, 9001];
     let mail = [25, 143, 465, 5060];
-    let rows: [(&str, Blocks, Facts, &[u16], Vec<_>); 11] = [
+    let conceal = Blocks { max_auto_level: AutoLevel::Conceal, ..Blocks::default() };
+    let rows: [(&str, Blocks, Facts, &[u16], Vec<_>); 16] = [
         ("a stranger", all, HARMFUL, &PORTS, vec![("block", "harm")]),
         ("not without a person", private, HARMFUL, &PORTS, vec![block, ask("max_auto_level")]),
         ("a low score", all, STRANGER, &PORTS, vec![block]),
         ("ports that a page can ask for", all, HARMFUL, &browsers, vec![block]),
         ("ports that mail programs ask for", all, HARMFUL, &mail, vec![block]),
-        ("a customer", all, customer, &PORTS, vec![block, ask("customer")]),
+        ("a customer", all, customer, &PORTS, vec![ask("customer")]),
+        ("a customer, and no proof of harm", all, customer, &browsers, vec![ask("customer")]),
+        ("a customer behind a proxy", all, Facts { fronted: true, ..customer }, &PORTS, vec![ask("fronted")]),
+        ("a customer, said no", all, Facts { denied: true, ..customer }, &PORTS, vec![]),
+        ("a customer, said no, no harm", all, Facts { denied: true, ..customer }, &browsers, vec![]),
+        ("a customer, nothing to block", conceal, customer, &browsers, vec![("defer", "max_auto_level")]),
         ("behind a proxy", all, fronted, &PORTS, vec![block, ask("fronted")]),
         ("a shared address", all, shared, &PORTS, vec![block, ask("harmed")]),
         ("said no", all, denied, &PORTS, vec![block]),

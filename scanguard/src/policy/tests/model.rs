@@ -92,15 +92,19 @@ impl Model {
         if harms && doubt.is_none() && !facts.denied {
             return self.block(settings, facts, source, BlockReason::Harm, now).into_iter().collect();
         }
-        let mut actions: Vec<Action> =
-            self.block(settings, facts, source, BlockReason::Proven, now).into_iter().collect();
+        let asked_of_all = harms && facts.is_customer && !facts.allowed;
+        let first = if asked_of_all { None } else { self.block(settings, facts, source, BlockReason::Proven, now) };
+        let mut actions: Vec<Action> = first.into_iter().collect();
         if let (true, false, false, Some(why)) = (harms, facts.allowed, facts.denied, doubt) {
-            let earlier = self.standing(now).find(|block| block.source == source).map_or(0, |block| block.earlier);
-            let until = Clock(now + milliseconds(settings.question));
-            let lasts = length(settings, earlier);
-            actions.push(Action::Ask { source, scope: Scope::All, why, lasts, people, until });
+            actions.push(self.ask(settings, facts, source, Scope::All, why, now));
         }
         actions
+    }
+
+    fn ask(&self, settings: &Blocks, facts: &Facts, source: SourceKey, scope: Scope, why: Doubt, now: u64) -> Action {
+        let earlier = self.standing(now).find(|block| block.source == source).map_or(0, |block| block.earlier);
+        let until = Clock(now + milliseconds(settings.question));
+        Action::Ask { source, scope, why, lasts: length(settings, earlier), people: people(facts), until }
     }
 
     fn block(
@@ -121,8 +125,10 @@ impl Model {
         }
         let deferral = if settings.max_auto_level < reason.level() {
             Some(Deferral::MaxAutoLevel)
-        } else if reason == BlockReason::Score && !settings.unproven {
+        } else if reason == BlockReason::Score && (!settings.unproven || facts.is_customer) {
             Some(Deferral::Unproven)
+        } else if facts.is_customer {
+            None
         } else if standing.is_some() {
             None
         } else {
@@ -130,6 +136,10 @@ impl Model {
         };
         if let Some(why) = deferral {
             return Some(Action::Deferred { source, why });
+        }
+        if facts.is_customer {
+            let asked = self.ask(settings, facts, source, Scope::Private, Doubt::Customer, now);
+            return (!facts.denied).then_some(asked);
         }
         let recurrence = standing.map_or_else(|| self.recurrence(settings, source, now), |(_, earlier)| earlier);
         let lasts = length(settings, recurrence);

@@ -117,6 +117,17 @@ proptest! {
     }
 
     #[test]
+    fn nothing_is_taken_from_a_customer_without_a_person(settings in any_settings(), story in any_story()) {
+        for (_, event, actions) in play(&settings, &story) {
+            for action in actions {
+                if let Action::Block { source, .. } = action {
+                    prop_assert!(!facts_of(&source).is_customer, "{:?}", event);
+                }
+            }
+        }
+    }
+
+    #[test]
     fn the_budgets_hold_in_every_minute_and_at_once(settings in any_settings(), story in any_story()) {
         let mut begun: Vec<(Clock, SourceKey)> = Vec::new();
         let mut standing: HashMap<SourceKey, Clock> = HashMap::new();
@@ -237,8 +248,8 @@ fn stories_meet_every_block_question_and_deferral_that_small_settings_can() {
                 Action::Deferred { why, .. } => {
                     met.insert(why);
                 }
-                Action::Ask { why, .. } => {
-                    asked.insert(why);
+                Action::Ask { scope, why, .. } => {
+                    asked.insert((scope as u8, why));
                 }
                 Action::Block { reason, .. } => {
                     blocked.insert(reason);
@@ -249,5 +260,6 @@ fn stories_meet_every_block_question_and_deferral_that_small_settings_can() {
     }
     let missing: Vec<Deferral> = Deferral::ALL.into_iter().filter(|why| !met.contains(why)).collect();
     assert_eq!(missing, [Deferral::Full]);
-    assert_eq!((asked.len(), blocked.len()), (Doubt::ALL.len(), BlockReason::ALL.len()), "{asked:?}, {blocked:?}");
+    // Each doubt about all ports, and one about private ones alone: that of a customer.
+    assert_eq!((asked.len(), blocked.len()), (Doubt::ALL.len() + 1, BlockReason::ALL.len()), "{asked:?}, {blocked:?}");
 }

@@ -79,13 +79,15 @@ pub(super) const NAT_SHARED: Scenario = Scenario {
     name: "nat-shared",
     about: "a scanner by nmap -sT and -sV behind the address of a customer who goes on browsing, with challenges",
     play: |setup| {
-        scan(setup, "nat-shared", &SCENE, |lab| {
+        let asked = |daemon: &Daemon| Ok(metric(daemon, "scanguard_pending")? >= 1.0);
+        watched(setup, "nat-shared", &SCENE, ("a person to be asked", asked), |lab| {
             let (from, edge) = (customer(0).to_string(), EDGE.to_string());
-            for kind in [&["-sT", "-p", "1-100"][..], &["-sV", "--version-intensity", "0", "-p", "1-40"]] {
-                let source = ["-S", &from, "-e", crate::lab::plan::UPLINK, "--host-timeout", "30s"];
-                nmap(&lab.customers, &[kind, &source, &PATIENCE, &AT_LEAST].concat(), &edge)?;
-            }
-            Ok(())
+            let source = ["-S", &from, "-e", crate::lab::plan::UPLINK, "--host-timeout", "30s"];
+            nmap(&lab.customers, &[&["-sT", "-p", "1-100"][..], &source, &PATIENCE, &AT_LEAST].concat(), &edge)?;
+            // At leisure, so that he proves himself: within the limit of answers, and his stack has the second it takes to ask again.
+            let leisure = ["--max-rate", "10", "--min-rtt-timeout", "2s", "--max-retries", "1"];
+            let versions = ["-sV", "--version-intensity", "0", "-p", "1-40"];
+            nmap(&lab.customers, &[&versions[..], &source, &leisure].concat(), &edge).map(drop)
         })
     },
 };
@@ -147,15 +149,25 @@ pub(super) fn proving(
     scene: &Scene,
     scan: impl FnOnce(&Lab) -> Result<()>,
 ) -> Result<Report> {
+    let blocked = |daemon: &Daemon| Ok(why(daemon, SCANNER.into())?["verdict"]["level"] == "block");
+    watched(setup, name, scene, ("the scanner to be blocked", blocked), scan)
+}
+
+/// A scan that proves something, until the daemon has done what there is to do.
+fn watched(
+    setup: &Setup,
+    name: &str,
+    scene: &Scene,
+    (what, done): (&'static str, impl Fn(&Daemon) -> Result<bool>),
+    scan: impl FnOnce(&Lab) -> Result<()>,
+) -> Result<Report> {
     forget()?;
     let stage = Stage::set(setup, scene)?;
     scan(&stage.lab)?;
     let mut special = Special::default();
     if let Some(daemon) = stage.guard.daemon() {
-        wait_until("the scanner to be blocked", Duration::from_secs(20), || {
-            Ok(why(daemon, SCANNER.into())?["verdict"]["level"] == "block")
-        })
-        .with_context(|| format!("the daemon says {:?}\n{}", why(daemon, SCANNER.into()), daemon.log()))?;
+        wait_until(what, Duration::from_secs(20), || done(daemon))
+            .with_context(|| format!("the daemon says {:?}\n{}", why(daemon, SCANNER.into()), daemon.log()))?;
         special.decision_ms = Some(metric(daemon, "scanguard_decision_seconds_sum")? * 1e3);
         special.decoys_completed = Some(completed_decoys(daemon)?);
         special.pending = Some(metric(daemon, "scanguard_pending")? as u64);
