@@ -172,6 +172,12 @@ pub trait Tables {
         true
     }
 
+    /// The time by a clock that is never behind, for what is timed; in tests and replays the time of the packet.
+    #[inline(always)]
+    fn precise_ns(&self, now_ns: u64) -> u64 {
+        now_ns
+    }
+
     /// Tells userspace of an event, which is made when there is room for it, and in its place: in the kernel it would take too much of the
     /// stack. False when there is none.
     fn emit(&self, event: impl FnOnce() -> Event) -> bool;

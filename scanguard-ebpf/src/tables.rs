@@ -255,6 +255,11 @@ impl<H: Hook> Tables for KernelTables<'_, H> {
     }
 
     #[inline(always)]
+    fn precise_ns(&self, _now_ns: u64) -> u64 {
+        clock::precise_ns()
+    }
+
+    #[inline(always)]
     fn emit(&self, event: impl FnOnce() -> Event) -> bool {
         events::emit(event)
     }

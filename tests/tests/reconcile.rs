@@ -138,3 +138,38 @@ fn entries_that_somebody_else_deletes_alters_or_adds_are_put_right() {
     assert_eq!(status["healthy"], true, "{status}");
     daemon.stop().expect("a clean stop");
 }
+
+#[test]
+fn what_somebody_else_deletes_is_put_right_while_the_daemon_itself_writes_all_the_time() {
+    sandbox::enter().expect("a sandbox, which needs root: run `cargo xtask test`");
+    let lab = Lab::build(1).expect("the lab");
+    let daemon = Daemon::start_with(&lab.edge, &binary_beside_tests(), "", &["--keep"]).expect("the daemon");
+    ask(&daemon, "/v1/block", &json!({"prefix": "203.0.113.9", "scope": "all"}));
+    let verdicts = Pinned::named(&lab.edge, "VERDICTS");
+    let right = verdicts.entries().expect("entries");
+    let (key, value) = right.first_key_value().expect("a verdict");
+    let mut others = (0_u32..).map(|number| Ipv4Addr::from(0xc612_0000 | number).to_string());
+    let mut written = Vec::new();
+    for how in ["delete", "change"] {
+        let before = repairs(&daemon, "VERDICTS");
+        match how {
+            "delete" => verdicts.delete(key).expect("deleted"),
+            _ => verdicts.update(key, &value.iter().map(|byte| byte ^ 1).collect::<Vec<u8>>()).expect("changed"),
+        }
+        wait_for(&format!("the verdict to be right after somebody did {how} it"), || {
+            let other = others.next().expect("more of them");
+            ask(&daemon, "/v1/block", &json!({"prefix": other, "scope": "all"}));
+            written.push(other);
+            verdicts.entries().expect("entries").get(key) == Some(value) && repairs(&daemon, "VERDICTS") > before
+        });
+    }
+    assert_eq!(
+        repairs(&daemon, "VERDICTS"),
+        2,
+        "of the {} that were written meanwhile none is taken for altered",
+        written.len()
+    );
+    let list = daemon.ask("/v1/block", None).expect("an answer");
+    assert_eq!(list["entries"].as_array().map(Vec::len), Some(written.len() + 1));
+    daemon.stop().expect("a clean stop");
+}

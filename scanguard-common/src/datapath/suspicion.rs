@@ -66,7 +66,10 @@ fn waits_for_answer(case: &Case) -> bool {
 
 #[cfg_attr(target_arch = "bpf", inline(never))]
 fn tell_contact<T: Tables>(case: &Case, score: u32, tables: &T) {
-    tell(|| Event { points: case.points, score, ..case.event(EventKind::Contact) }, tables);
+    // What is not a source's first step may be what a decision follows: how long that takes is measured by the fine clock, for the coarse one is up
+    // to two ticks late.
+    let time_ns = if score > case.points { tables.precise_ns(case.now_ns) } else { case.now_ns };
+    tell(|| Event { time_ns, points: case.points, score, ..case.event(EventKind::Contact) }, tables);
 }
 
 /// The score of a source that is not exempt reached the threshold: makes it a suspect.

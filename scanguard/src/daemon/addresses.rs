@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tracing::{info, warn};
 
@@ -18,6 +19,10 @@ const UNBIDDEN: Duration = Duration::from_secs(60);
 pub(super) struct OwnAddresses {
     told: Vec<IpAddr>,
     changes: Option<Changes>,
+    /// What is there is being asked: nothing else waits for it.
+    asking: Option<JoinHandle<Result<Vec<IpAddr>, NetError>>>,
+    /// The answer, until it is taken over.
+    found: Option<Vec<IpAddr>>,
     unbidden: tokio::time::Interval,
 }
 
@@ -31,11 +36,35 @@ impl OwnAddresses {
         unbidden.set_missed_tick_behavior(MissedTickBehavior::Delay);
         unbidden.reset();
         info!(count = addresses.len(), "own addresses are known");
-        Ok(Self { told: addresses, changes: Some(changes), unbidden })
+        Ok(Self { told: addresses, changes: Some(changes), asking: None, found: None, unbidden })
+    }
+
+    /// Waits until it was asked which addresses there are, after they may have changed; [`Self::take_over`] puts it in force. Cancel safe. What
+    /// fails is tried again at the next change.
+    pub(super) async fn asked(&mut self) {
+        loop {
+            if let Some(asking) = &mut self.asking {
+                let asked = asking.await;
+                self.asking = None;
+                match asked {
+                    Ok(Ok(addresses)) => {
+                        self.found = Some(addresses);
+                        return;
+                    }
+                    Ok(Err(error)) => warn!(%error, "cannot tell the kernel part of changed addresses"),
+                    Err(error) => warn!(%error, "cannot tell the kernel part of changed addresses"),
+                }
+            }
+            self.changed().await;
+            self.asking = Some(tokio::spawn(async {
+                sleep(FLOCK).await;
+                own_addresses().await
+            }));
+        }
     }
 
     /// Waits until the addresses may have changed. Cancel safe.
-    pub(super) async fn changed(&mut self) {
+    async fn changed(&mut self) {
         let Some(changes) = &mut self.changes else {
             self.unbidden.tick().await;
             return;
@@ -49,15 +78,9 @@ impl OwnAddresses {
         }
     }
 
-    /// Asks what is there and tells the kernel part if it is something else. What fails is tried again at the next change.
-    pub(super) async fn refresh(&mut self, tables: &mut Tables) {
-        sleep(FLOCK).await;
-        let addresses = match own_addresses().await {
-            Ok(addresses) => addresses,
-            Err(error @ (NetError::Socket(_) | NetError::List { .. })) => {
-                return warn!(%error, "cannot tell the kernel part of changed addresses");
-            }
-        };
+    /// Tells the kernel part what was found, if it is something else than it has.
+    pub(super) fn take_over(&mut self, tables: &mut Tables) {
+        let Some(addresses) = self.found.take() else { return };
         if addresses == self.told {
             return;
         }

@@ -12,6 +12,7 @@ use scanguard_common::record::SourceRecord;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
+use super::turns;
 use crate::kernel::{KernelError, MapUse, Readings, clock};
 
 /// How many times as long as a reading took the next one waits.
@@ -54,7 +55,7 @@ impl Census {
                 return Ok(fresh); // Somebody else read it while this one waited.
             }
             let readings = census.readings.clone();
-            let snapshot = tokio::task::spawn_blocking(move || read(&readings)).await??;
+            let snapshot = tokio::task::spawn_blocking(move || turns::in_the_background(|| read(&readings))).await??;
             let snapshot = Arc::new(snapshot);
             *census.latest.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&snapshot));
             Ok(snapshot)

@@ -28,6 +28,9 @@ const QUEUE: usize = 4096;
 /// Completed decoys are kept so often at most: a thousand scanners complete eight thousand in a second.
 const DECOYS_EVERY: Duration = Duration::from_secs(1);
 
+/// What is remembered no longer is taken out of what is kept so often at most.
+const FORGET_EVERY: Duration = Duration::from_secs(60);
+
 /// Something for the policy, and when the packet came that it is about.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Told {
@@ -58,13 +61,15 @@ pub(super) struct Decider {
     /// Whether decoys were completed that are not kept yet, and when they were last.
     decoys_unkept: bool,
     decoys_kept: Option<Instant>,
+    /// When blocks that do not count any more were last taken out of what is kept.
+    forgotten: Option<Instant>,
 }
 
 impl Decider {
     /// Takes up where an earlier daemon left.
     pub(super) fn start(desk: &Desk, settings: Blocks, shared: Vec<IpNetwork>, recorder: Recorder, live: Live) -> Self {
         let (sender, told) = mpsc::channel(QUEUE);
-        let history = desk.recurrences().iter().filter_map(|KeptRecurrence { source, ended, times }| {
+        let history = desk.recurrences().filter_map(|KeptRecurrence { source, ended, times }| {
             Some(KeptEnd { source: desk.source_named(source).ok()?, ended: Clock(*ended), times: *times })
         });
         let running = desk.automatic_blocks().into_iter().map(|block| {
@@ -87,6 +92,7 @@ impl Decider {
             live,
             decoys_unkept: false,
             decoys_kept: None,
+            forgotten: None,
         }
     }
 
@@ -120,6 +126,7 @@ impl Decider {
             let by = if desk.spares(&source) { Lifter::Allowlist } else { Lifter::Operator };
             self.step(Event::Lifted { source, by }, None, desk, now);
         }
+        self.forget(desk);
         let breaker_open = self.policy.breaker_open(&self.settings, clock_of(now));
         self.live.change(|state| state.breaker_open = breaker_open);
     }
@@ -128,7 +135,7 @@ impl Decider {
         let facts = event.source().map(|source| self.facts(desk, source, event, now)).unwrap_or_default();
         let actions = self.policy.step(&self.settings, &facts, event, clock_of(now));
         self.suppose(event, &actions, desk);
-        let mut changed = false;
+        let mut ended = Vec::new();
         for action in actions {
             self.live.decided(action.labels());
             self.recorder.note_action(&action);
@@ -160,7 +167,6 @@ impl Decider {
                             self.take_back(source, desk, now);
                         }
                     }
-                    changed = true;
                 }
                 Action::Ask { source, scope, why, lasts, people, until } => {
                     let ports = self.policy.decoys().filter(|decoy| decoy.source == source).map(|decoy| decoy.port);
@@ -183,13 +189,13 @@ impl Decider {
                         );
                     }
                 }
-                Action::Ended { .. } => changed = true,
+                Action::Ended { source, .. } => ended.push(source),
                 Action::Deferred { .. } => {}
             }
         }
-        if changed {
-            self.keep(desk);
-        }
+        // What is remembered of blocks changes when one ends, and is forgotten in time.
+        let kept = ended.iter().filter_map(|source| Some(kept_end(self.policy.past_end(source)?, desk))).collect();
+        desk.keep_recurrences(kept);
         self.decoys_unkept |= matches!(event, Event::Completed { .. });
         if self.decoys_unkept && self.decoys_kept.is_none_or(|kept| kept.elapsed() >= DECOYS_EVERY) {
             self.keep_decoys(desk);
@@ -264,15 +270,19 @@ impl Decider {
         arithmetic
     }
 
-    fn keep(&self, desk: &mut Desk) {
-        let kept = self.policy.history().map(|KeptEnd { source, ended, times }| KeptRecurrence {
-            source: desk.named(source),
-            ended: ended.0,
-            times,
-        });
-        let kept: Vec<KeptRecurrence> = kept.collect();
-        desk.keep_recurrences(kept);
+    /// Takes out of what is kept what is remembered no longer; in flocks, because all of it is written.
+    fn forget(&mut self, desk: &mut Desk) {
+        let is_due = self.forgotten.is_none_or(|last| last.elapsed() >= FORGET_EVERY);
+        if is_due && desk.recurrences().len() > self.policy.history().count() {
+            self.forgotten = Some(Instant::now());
+            desk.replace_recurrences(self.policy.history().map(|past| kept_end(past, desk)).collect());
+        }
     }
+}
+
+fn kept_end(past: KeptEnd, desk: &Desk) -> KeptRecurrence {
+    let KeptEnd { source, ended, times } = past;
+    KeptRecurrence { source: desk.named(source), ended: ended.0, times }
 }
 
 fn time_of(clock: Clock) -> SystemTime {

@@ -11,6 +11,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{info, warn};
 
+use super::turns;
 use crate::incidents::{self, Brief, Change, Deed, Head, Heard, Incidents, Kind, Moment, Record, told};
 use crate::kernel::clock;
 use crate::policy::Action;
@@ -152,7 +153,8 @@ impl Recorder {
             beats = beats.wrapping_add(1);
             let (recorder, is_tick) = (self.clone(), beats.is_multiple_of(TICK));
             // Off the async threads: a flood may take a while, and so may the disk.
-            let _ = spawn_blocking(move || if is_tick { recorder.tick() } else { drop(recorder.hear()) }).await;
+            let turn = move || if is_tick { recorder.tick() } else { drop(recorder.hear()) };
+            let _ = spawn_blocking(|| turns::in_the_background(turn)).await;
         }
     }
 

@@ -42,6 +42,7 @@ mod reload;
 pub mod run;
 mod signals;
 mod start;
+mod turns;
 mod view;
 
 pub use offline::offline_status;

@@ -1,12 +1,15 @@
 //! Keeps the kernel part's classes of ports true.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use scanguard_common::address::Address;
 use scanguard_common::class::{PortClass, Protocol};
+use scanguard_common::opened::Endpoint;
 use tokio::sync::mpsc;
-use tokio::task::{block_in_place, spawn_blocking};
+use tokio::task::{JoinHandle, block_in_place, spawn_blocking};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use tracing::{debug, info, warn};
 
@@ -14,7 +17,7 @@ use super::keeper::{Keeper, Kept, ToKeep};
 use crate::api::timestamp;
 use crate::config::{Config, Ports};
 use crate::kernel::{KernelError, Readings, Tables, clock};
-use crate::net::{ListenersError, NetSettings, SettingsError, listeners};
+use crate::net::{Listener, ListenersError, NetSettings, SettingsError, listeners};
 use crate::ports::{Changes, Observation, PortTracker};
 use crate::store::Opened;
 
@@ -30,6 +33,10 @@ pub(super) struct PortWatch {
     tracker: PortTracker,
     keeper: Keeper,
     look: Interval,
+    /// A look that goes on, on another thread: nothing else waits for it.
+    looking: Option<JoinHandle<Look>>,
+    /// What it found, until that is taken over.
+    found: Option<Look>,
     sightings: (Sightings, mpsc::Receiver<Sighted>),
     /// When what answered is to be read from the kernel part again.
     answers_due: Instant,
@@ -41,6 +48,17 @@ pub(super) struct PortWatch {
     complaints: Complaints,
     forwards: Arc<AtomicBool>,
 }
+
+/// What a look finds.
+struct Look {
+    listeners: Result<HashSet<Listener>, ListenersError>,
+    settings: Result<NetSettings, SettingsError>,
+    /// Which endpoints answered, and this host's own addresses, where it is time to read that.
+    answering: Option<Result<Answering, KernelError>>,
+}
+
+/// Endpoints with when they were seen last, and this host's own addresses.
+type Answering = (Vec<(Endpoint, u64)>, HashSet<Address>);
 
 /// What could not be seen at the last look.
 #[derive(Clone, Copy, Default)]
@@ -94,6 +112,8 @@ impl PortWatch {
             tracker: PortTracker::new(&config.ports, first_run, remembered),
             keeper,
             look,
+            looking: None,
+            found: None,
             sightings: (Sightings(sender), receiver),
             answers_due: Instant::now(),
             readings: tables.readings(),
@@ -102,7 +122,8 @@ impl PortWatch {
             forwards: Arc::default(),
         };
         watch.protect(&config.ports);
-        let changes = watch.look().await?;
+        let found = watch.begin_look().await?;
+        let changes = watch.observe(found);
         watch.tell_kernel(tables)?;
         watch.untold = false;
         watch.tell_start(&changes);
@@ -133,11 +154,24 @@ impl PortWatch {
         Arc::clone(&self.forwards)
     }
 
-    /// Waits until it is time to look. Cancel safe.
-    pub(super) async fn changed(&mut self) {
-        tokio::select! {
-            _ = self.look.tick() => {}
-            Some(sighted) = self.sightings.1.recv() => self.sight(sighted),
+    /// Waits until it was looked, on another thread, what is there; [`Self::take_over`] puts it in force. Cancel safe.
+    pub(super) async fn looked(&mut self) {
+        loop {
+            if let Some(looking) = &mut self.looking {
+                match looking.await {
+                    Ok(found) => self.found = Some(found),
+                    Err(error) => warn!(%error, "cannot look which ports are open"),
+                }
+                self.looking = None;
+                if self.found.is_some() {
+                    return;
+                }
+            }
+            tokio::select! {
+                _ = self.look.tick() => {}
+                Some(sighted) = self.sightings.1.recv() => self.sight(sighted),
+            }
+            self.looking = Some(self.begin_look());
         }
     }
 
@@ -152,17 +186,23 @@ impl PortWatch {
         }
     }
 
-    /// Looks what is there and tells the kernel part if it is something else. What fails is tried again at the next look.
+    /// Looks what is there, at once, and tells the kernel part if it is something else. What fails is tried again at the next look.
     pub(super) async fn refresh(&mut self, tables: &mut Tables) {
+        match self.begin_look().await {
+            Ok(found) => self.found = Some(found),
+            Err(error) => return warn!(%error, "cannot look which ports are open"),
+        }
+        self.take_over(tables);
+    }
+
+    /// Tells the kernel part what was found, if it is something else than it has.
+    pub(super) fn take_over(&mut self, tables: &mut Tables) {
+        let Some(found) = self.found.take() else { return };
         while let Ok(sighted) = self.sightings.1.try_recv() {
             self.sight(sighted);
         }
-        self.hear_answers().await;
         let answered = self.answered();
-        let changes = match self.look().await {
-            Ok(changes) => changes,
-            Err(error) => return warn!(%error, "cannot look which ports are open"),
-        };
+        let changes = self.observe(found);
         self.untold |= changes.classes || self.answered() != answered;
         if self.untold {
             match self.tell_kernel(tables) {
@@ -173,30 +213,6 @@ impl PortWatch {
         self.tell(&changes);
         let (tracker, readings) = (&self.tracker, &self.readings);
         self.keeper.tick(|| to_keep(tracker, readings));
-    }
-
-    /// Reads from the kernel part which ports go on answering: it tells of the first time alone.
-    async fn hear_answers(&mut self) {
-        if !self.tracker.has_elsewhere() || Instant::now() < self.answers_due {
-            return;
-        }
-        self.answers_due = Instant::now() + ANSWERS;
-        let readings = self.readings.clone();
-        let read =
-            spawn_blocking(move || Ok::<_, anyhow::Error>((readings.opened()?, readings.own_addresses()?))).await;
-        match read {
-            Ok(Ok((opened, own))) => {
-                for (endpoint, seen_ns) in opened {
-                    if let (true, Some(protocol)) =
-                        (own.contains(&endpoint.address), Protocol::from_u8(endpoint.protocol))
-                    {
-                        self.tracker.seen_answering(protocol, endpoint.port, wall(seen_ns));
-                    }
-                }
-            }
-            Ok(Err(error)) => warn!(%error, "cannot read which ports answered"),
-            Err(error) => warn!(%error, "cannot read which ports answered"),
-        }
     }
 
     /// Takes over what a new configuration says of ports; the next look puts it in force.
@@ -228,9 +244,28 @@ impl PortWatch {
         tables.set_port_classes(self.tracker.entries())
     }
 
-    async fn look(&mut self) -> anyhow::Result<Changes> {
-        // Both ask the kernel and wait for it.
-        let (listeners, settings) = spawn_blocking(|| (listeners(), NetSettings::read())).await?;
+    /// Begins to look. The kernel part tells of the first answer of a port alone: now and then it is read which go on answering.
+    fn begin_look(&mut self) -> JoinHandle<Look> {
+        let answers = self.tracker.has_elsewhere() && Instant::now() >= self.answers_due;
+        if answers {
+            self.answers_due = Instant::now() + ANSWERS;
+        }
+        let readings = answers.then(|| self.readings.clone());
+        // All of it asks the kernel and waits for it.
+        spawn_blocking(move || Look {
+            listeners: listeners(),
+            settings: NetSettings::read(),
+            answering: readings.map(|readings| Ok((readings.opened()?, readings.own_addresses()?))),
+        })
+    }
+
+    fn observe(&mut self, found: Look) -> Changes {
+        let Look { listeners, settings, answering } = found;
+        match answering {
+            Some(Ok((opened, own))) => self.hear_answers(opened, &own),
+            Some(Err(error)) => warn!(%error, "cannot read which ports answered"),
+            None => {}
+        }
         self.complain(listeners.as_ref().err(), settings.as_ref().err());
         let observation = Observation::new(listeners.ok(), settings.unwrap_or(NetSettings::CAUTIOUS));
         let changes = self.tracker.observe(observation, now());
@@ -238,7 +273,15 @@ impl PortWatch {
         if changes.memory {
             self.keeper.changed();
         }
-        Ok(changes)
+        changes
+    }
+
+    fn hear_answers(&mut self, opened: Vec<(Endpoint, u64)>, own: &HashSet<Address>) {
+        for (endpoint, seen_ns) in opened {
+            if let (true, Some(protocol)) = (own.contains(&endpoint.address), Protocol::from_u8(endpoint.protocol)) {
+                self.tracker.seen_answering(protocol, endpoint.port, wall(seen_ns));
+            }
+        }
     }
 
     /// Says once what cannot be seen, and once when it can be seen again.

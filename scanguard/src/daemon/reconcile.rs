@@ -8,12 +8,13 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 use tracing::warn;
 
 use super::live::Live;
+use super::turns;
 use crate::kernel::{Altered, Comparison, KernelError, Reading};
 use crate::operator::Desk;
 
 /// How often the tables are looked at.
 const EVERY: Duration = Duration::from_secs(2);
-/// Readings that come to nothing because this process wrote meanwhile. The next one is made while it waits.
+/// Readings that come to nothing because ports or addresses changed meanwhile. The next one is made while this process waits.
 const TRIES: u8 = 3;
 
 /// Looks at the tables on another thread, again and again.
@@ -66,8 +67,7 @@ impl Reconciler {
                 Ok((Comparison::Different, reading)) => block_in_place(|| self.note(desk.repair(&reading))),
                 Ok((Comparison::Unclear, _)) if self.tries < TRIES => self.look(desk),
                 Ok((Comparison::Unclear, _)) => block_in_place(|| {
-                    let tables = desk.read_tables();
-                    let read = tables.readings().told(tables.generation());
+                    let read = desk.tables().begin_look().read();
                     self.note(read.and_then(|reading| desk.repair(&reading)));
                 }),
                 Err(error) => self.note(Err(error)),
@@ -84,11 +84,10 @@ impl Reconciler {
         }
     }
 
-    fn look(&mut self, desk: &Desk) {
+    fn look(&mut self, desk: &mut Desk) {
         self.tries += 1;
-        let tables = desk.read_tables();
-        let (readings, generation) = (tables.readings(), tables.generation());
-        self.reading = Some(spawn_blocking(move || readings.told(generation)));
+        let look = desk.tables().begin_look();
+        self.reading = Some(spawn_blocking(|| turns::in_the_background(|| look.read())));
     }
 
     /// Takes note of a look that is over.

@@ -1,5 +1,6 @@
 //! From start to clean stop.
 
+use std::future::pending;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -10,7 +11,7 @@ use nix::unistd::{Group, geteuid};
 use sd_notify::NotifyState;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::mpsc;
-use tokio::task::{JoinSet, block_in_place, spawn_blocking};
+use tokio::task::{JoinHandle, JoinSet, block_in_place, spawn_blocking};
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{error, info, warn};
 
@@ -28,7 +29,7 @@ use super::reconcile::Reconciler;
 use super::signals::{Signal, Signals};
 use super::start::Loaded;
 use super::view::View;
-use super::{events, logging, reload, start};
+use super::{events, logging, reload, start, turns};
 use crate::config::{Config, LogFormat, file};
 use crate::control::gate::{self, Gate};
 use crate::control::socket::{self, SocketFile};
@@ -99,6 +100,7 @@ pub fn run(options: Options) -> Result<ExitStatus, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
         .enable_all()
+        .on_thread_start(turns::ask_for_short_ones)
         .build()
         .context("cannot start the runtime")?;
     runtime.block_on(daemon(config, options))?;
@@ -118,6 +120,7 @@ struct Daemon {
     addresses: OwnAddresses,
     interfaces: Interfaces,
     reconciler: Reconciler,
+    logins: Logins,
     config: Config,
     options: Options,
     live: Live,
@@ -234,6 +237,7 @@ async fn daemon(config: Config, options: Options) -> Result<(), Failure> {
         addresses,
         interfaces,
         reconciler: Reconciler::new(live.clone()),
+        logins: Logins::default(),
         config,
         options,
         live,
@@ -242,11 +246,35 @@ async fn daemon(config: Config, options: Options) -> Result<(), Failure> {
         socket_file,
     };
     daemon.meet_all();
-    daemon.lease().await;
+    if daemon.config.safety.leases {
+        daemon.logins.look();
+        let logged_in = daemon.logins.looked().await;
+        daemon.lease(&logged_in);
+    }
+    turns::ask_for_short_ones(); // This thread decides. Those that keep and write were started before, and do not get them.
     let outcome = daemon.until_stopped(&mut signals).await;
     notify(NotifyState::Stopping);
     daemon.stop().await;
     Ok(outcome?)
+}
+
+/// Looks who is logged in, on another thread: nothing else waits for it.
+#[derive(Default)]
+struct Logins(Option<JoinHandle<Vec<logins::Login>>>);
+
+impl Logins {
+    /// Looks, unless that goes on.
+    fn look(&mut self) {
+        self.0.get_or_insert_with(|| spawn_blocking(|| turns::in_the_background(logins::remote)));
+    }
+
+    /// Waits until it was looked. Cancel safe.
+    async fn looked(&mut self) -> Vec<logins::Login> {
+        let Some(looking) = &mut self.0 else { return pending().await };
+        let logged_in = looking.await;
+        self.0 = None;
+        logged_in.unwrap_or_default()
+    }
 }
 
 impl Daemon {
@@ -269,7 +297,7 @@ impl Daemon {
                         Err(error) => error!(%error, "the configuration was not read anew: what was in force stays"),
                     },
                 },
-                _ = heartbeat.tick() => self.beat().await,
+                _ = heartbeat.tick() => self.beat(),
                 _ = meeting.tick() => self.meet_all(),
                 step = self.reconciler.next() => {
                     self.reconciler.step(step, &mut self.desk);
@@ -278,8 +306,9 @@ impl Daemon {
                 Some(source) = self.worked.recv() => self.meet(source),
                 Some(job) = self.jobs.recv() => self.work(job).await,
                 Some(told) = self.decider.next() => block_in_place(|| self.decider.decide(told, &mut self.desk)),
-                () = self.addresses.changed() => self.addresses.refresh(self.desk.tables()).await,
-                () = self.ports.changed() => self.ports.refresh(self.desk.tables()).await,
+                () = self.addresses.asked() => self.addresses.take_over(self.desk.tables()),
+                () = self.ports.looked() => self.ports.take_over(self.desk.tables()),
+                logged_in = self.logins.looked() => self.lease(&logged_in),
                 () = self.interfaces.changed() => {
                     self.interfaces.refresh(&mut self.program).await;
                     if let Err(error) = self.desk.tables().set_egress(self.interfaces.leaving_since_ns()) {
@@ -301,7 +330,7 @@ impl Daemon {
     }
 
     /// What is due every few seconds.
-    async fn beat(&mut self) {
+    fn beat(&mut self) {
         self.reconciler.settings(&mut self.desk); // Before they are written.
         if let Err(error) = self.desk.turn_challenge_key() {
             warn!(%error, "cannot replace the key of challenges: the one before stays");
@@ -317,7 +346,9 @@ impl Daemon {
             self.decider.catch_up(&mut self.desk, now);
             self.desk.keep_people();
         });
-        self.lease().await;
+        if self.config.safety.leases {
+            self.logins.look();
+        }
         self.publish();
     }
 
@@ -347,13 +378,9 @@ impl Daemon {
     }
 
     /// Puts those who are logged in on the allowlist meanwhile.
-    async fn lease(&mut self) {
-        if !self.config.safety.leases {
-            return;
-        }
-        let logged_in = spawn_blocking(logins::remote).await.unwrap_or_default();
+    fn lease(&mut self, logged_in: &[logins::Login]) {
         let leases: Vec<_> =
-            logged_in.into_iter().map(|login| (self.desk.lease_prefix(login.address), login.user)).collect();
+            logged_in.iter().map(|login| (self.desk.lease_prefix(login.address), login.user.clone())).collect();
         let until = SystemTime::now() + self.config.safety.lease;
         if let Err(error) = block_in_place(|| self.desk.lease(&leases, until)) {
             warn!(%error, "those who are logged in could not be put on the allowlist");

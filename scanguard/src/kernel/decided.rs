@@ -1,6 +1,6 @@
 //! What was told to the kernel part, in memory: this process is its only writer, and asking takes system calls.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use scanguard_common::address::{Address, MAPPED_BITS};
 use scanguard_common::config::KernelConfig;
@@ -16,12 +16,24 @@ use crate::prefix_map::{Prefix, PrefixMap};
 pub struct Decided {
     verdicts: Verdicts,
     prefix_verdicts: PrefixMap<Verdict>,
+    prefix_kinds: Kinds,
     known: HashMap<SourceKey, Known>,
     pub(super) allowed: PrefixMap<Ends>,
     /// Of the four above, as the kernel should hold them.
     prints: Prints,
+    /// What changed in them since the latest reading of the kernel's tables began.
+    touched: Touched,
     /// Entries of the allowlist that may cover some addresses of a source and not others; kept for these rules.
     within: (Option<KeyRules>, usize),
+}
+
+/// Keys whose entries changed.
+#[derive(Debug, Default)]
+pub(super) struct Touched {
+    pub(super) verdicts: HashSet<SourceKey>,
+    pub(super) prefix_verdicts: HashSet<Prefix>,
+    pub(super) known: HashSet<SourceKey>,
+    pub(super) allow: HashSet<Prefix>,
 }
 
 /// When an entry of the allowlist ends: a longest-prefix match sees one entry only, so in the kernel it ends when the last of those ends
@@ -41,12 +53,40 @@ impl Ends {
     }
 }
 
+/// How many verdicts there are of which kind.
+#[derive(Clone, Copy, Debug, Default)]
+struct Kinds {
+    blocks: [u64; 2],
+    hard: u32,
+}
+
+impl Kinds {
+    /// One is replaced by another, or there is one more or one less.
+    fn replace(&mut self, earlier: Option<&Verdict>, now: Option<&Verdict>) {
+        if let Some(earlier) = earlier {
+            self.count(earlier, |count| count.saturating_sub(1));
+        }
+        if let Some(now) = now {
+            self.count(now, |count| count.saturating_add(1));
+        }
+    }
+
+    fn count(&mut self, verdict: &Verdict, step: impl Fn(u64) -> u64) {
+        if verdict.level == Level::Block as u8 {
+            let block = &mut self.blocks[Scope::from_u8(verdict.scope) as usize];
+            *block = step(*block);
+        }
+        if verdict.hard != 0 {
+            self.hard = u32::try_from(step(u64::from(self.hard))).unwrap_or(u32::MAX);
+        }
+    }
+}
+
 /// Verdicts by source, in order, and how many there are of which kind.
 #[derive(Debug, Default)]
 struct Verdicts {
     by_source: BTreeMap<[u8; 16], Verdict>,
-    blocks: [u64; 2],
-    hard: u32,
+    kinds: Kinds,
 }
 
 impl Verdicts {
@@ -60,34 +100,18 @@ impl Verdicts {
 
     fn insert(&mut self, source: SourceKey, verdict: Verdict) -> Option<Verdict> {
         let earlier = self.by_source.insert(source.0.bytes(), verdict);
-        if let Some(earlier) = &earlier {
-            self.count(earlier, false);
-        }
-        self.count(&verdict, true);
+        self.kinds.replace(earlier.as_ref(), Some(&verdict));
         earlier
     }
 
     fn remove(&mut self, source: &SourceKey) -> Option<Verdict> {
         let earlier = self.by_source.remove(&source.0.bytes());
-        if let Some(earlier) = &earlier {
-            self.count(earlier, false);
-        }
+        self.kinds.replace(earlier.as_ref(), None);
         earlier
     }
 
     fn iter(&self) -> impl Iterator<Item = (SourceKey, &Verdict)> {
         self.by_source.iter().map(|(source, verdict)| (SourceKey(Address::from_bytes(*source)), verdict))
-    }
-
-    fn count(&mut self, verdict: &Verdict, more: bool) {
-        let add = |count: u64| if more { count + 1 } else { count.saturating_sub(1) };
-        if verdict.level == Level::Block as u8 {
-            let block = &mut self.blocks[Scope::from_u8(verdict.scope) as usize];
-            *block = add(*block);
-        }
-        if verdict.hard != 0 {
-            self.hard = if more { self.hard + 1 } else { self.hard.saturating_sub(1) };
-        }
     }
 }
 
@@ -102,22 +126,21 @@ impl Decided {
     /// Sources that are blocked, those on prefixes among them, by scope: private, all.
     #[must_use]
     pub fn blocks(&self) -> [u64; 2] {
-        let mut blocks = self.verdicts.blocks;
-        for (_, verdict) in self.prefix_verdicts.iter() {
-            blocks[Scope::from_u8(verdict.scope) as usize] += u64::from(verdict.level == Level::Block as u8);
-        }
-        blocks
+        let [sources, prefixes] = [self.verdicts.kinds.blocks, self.prefix_kinds.blocks];
+        [sources[0] + prefixes[0], sources[1] + prefixes[1]]
     }
 
     /// Takes note of a verdict on a source.
     pub(super) fn put_verdict(&mut self, source: SourceKey, verdict: Verdict) {
         let earlier = self.verdicts.insert(source, verdict);
+        self.touched.verdicts.insert(source);
         self.prints.verdicts.replace(&source.0, earlier.as_ref(), Some(&verdict));
     }
 
     /// Forgets the verdict on a source; false when there was none.
     pub(super) fn take_verdict(&mut self, source: &SourceKey) -> bool {
         let earlier = self.verdicts.remove(source);
+        self.touched.verdicts.insert(*source);
         self.prints.verdicts.replace(&source.0, earlier.as_ref(), None);
         earlier.is_some()
     }
@@ -130,12 +153,16 @@ impl Decided {
     /// Takes note of a verdict on a prefix.
     pub(super) fn put_prefix_verdict(&mut self, prefix: Prefix, verdict: Verdict) {
         let earlier = self.prefix_verdicts.insert(prefix, verdict);
+        self.prefix_kinds.replace(earlier.as_ref(), Some(&verdict));
+        self.touched.prefix_verdicts.insert(prefix);
         self.prints.prefix_verdicts.replace(&prefix, earlier.as_ref(), Some(&verdict));
     }
 
     /// Forgets the verdict on a prefix; false when there was none.
     pub(super) fn take_prefix_verdict(&mut self, prefix: &Prefix) -> bool {
         let earlier = self.prefix_verdicts.remove(prefix);
+        self.prefix_kinds.replace(earlier.as_ref(), None);
+        self.touched.prefix_verdicts.insert(*prefix);
         self.prints.prefix_verdicts.replace(prefix, earlier.as_ref(), None);
         earlier.is_some()
     }
@@ -153,12 +180,14 @@ impl Decided {
     /// Takes note that a source has worked here.
     pub(super) fn put_known(&mut self, source: SourceKey, known: Known) {
         let earlier = self.known.insert(source, known);
+        self.touched.known.insert(source);
         self.prints.known.replace(&source.0, earlier.as_ref(), Some(&known));
     }
 
     /// Forgets that a source has worked here.
     pub(super) fn take_known(&mut self, source: &SourceKey) {
         let earlier = self.known.remove(source);
+        self.touched.known.insert(*source);
         self.prints.known.replace(&source.0, earlier.as_ref(), None);
     }
 
@@ -187,8 +216,29 @@ impl Decided {
         self.prints
     }
 
+    /// What changed since [`Self::forget_touched`].
+    pub(super) const fn touched(&self) -> &Touched {
+        &self.touched
+    }
+
+    /// A reading of the kernel's tables begins.
+    pub(super) fn forget_touched(&mut self) {
+        self.touched = Touched::default();
+    }
+
+    /// An entry of the allowlist as the kernel should hold it.
+    pub(super) fn allowance(&self, prefix: &Prefix) -> Option<Allowance> {
+        self.allowed.get(prefix).map(|ends| ends.told())
+    }
+
+    /// The verdict on exactly this prefix.
+    pub(super) fn prefix_verdict(&self, prefix: &Prefix) -> Option<Verdict> {
+        self.prefix_verdicts.get(prefix).copied()
+    }
+
     fn put_allowed(&mut self, prefix: Prefix, ends: Ends) -> Option<Ends> {
         let earlier = self.allowed.insert(prefix, ends);
+        self.touched.allow.insert(prefix);
         self.prints.allow.replace(&prefix, earlier.map(Ends::told).as_ref(), Some(&ends.told()));
         earlier
     }
@@ -259,6 +309,7 @@ impl Decided {
     /// Takes an entry away; returns the entries within it whose end in the kernel is another one now, or nothing when there was none.
     pub(super) fn disallow(&mut self, prefix: Prefix) -> Option<Vec<(Prefix, u64)>> {
         let ends = self.allowed.remove(&prefix)?;
+        self.touched.allow.insert(prefix);
         self.prints.allow.take(&prefix, &ends.told());
         self.count_within(&prefix, false);
         Some(self.settle(prefix, None))
@@ -301,10 +352,9 @@ impl Decided {
             self.within = (Some(config.keys), count);
         }
         let count = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
-        let hard_prefixes = self.prefix_verdicts.iter().filter(|(_, verdict)| verdict.hard != 0).count();
         Census {
             verdicts: count(self.verdicts.len()),
-            hard_verdicts: self.verdicts.hard + count(hard_prefixes),
+            hard_verdicts: self.verdicts.kinds.hard.saturating_add(self.prefix_kinds.hard),
             known: count(self.known.len()),
             allowed: count(self.allowed.len()),
             allowed_within: count(self.within.1),
@@ -367,7 +417,7 @@ mod tests {
         let census = decided.census(&KernelConfig::new([0; 2]));
         assert_eq!((census.verdicts, census.hard_verdicts, census.prefix_verdicts), (2, 1, 1));
         decided.take_verdict(&source("192.0.2.2"));
-        assert_eq!((decided.blocks(), decided.verdicts.hard), ([1, 1], 0));
+        assert_eq!((decided.blocks(), decided.verdicts.kinds.hard), ([1, 1], 0));
     }
 
     #[test]

@@ -271,7 +271,6 @@ impl Tables {
 
     /// Brings the census of maps up to date, for the datapath asks only maps that have entries.
     pub(super) fn take_census(&mut self) -> Result<(), KernelError> {
-        self.generation += 1;
         self.config.census = self.decided.census(&self.config);
         self.readings.set_verdicts(&self.decided);
         self.write_config()

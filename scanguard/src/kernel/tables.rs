@@ -36,7 +36,7 @@ pub struct Tables {
     pub(super) own: BTreeSet<[u8; 16]>,
     pub(super) protected: BTreeSet<Prefix>,
     pub(super) nics: BTreeMap<u32, NicBytes>,
-    /// Grows with each change of what was told.
+    /// Grows with each change of these and of the classes.
     pub(super) generation: u64,
 }
 

@@ -1,34 +1,35 @@
 //! Whether the kernel's tables still hold what was told, and putting them right where somebody else wrote them.
 //!
 //! Reading everything takes some 100 ms with 100,000 entries in each table, so it is done on another thread ([`Readings::told`]). The thread
-//! that writes the tables compares fingerprints, which takes no time, and goes through the entries only where they differ. A reading
-//! during which this process wrote something itself proves nothing: it says so by its generation.
+//! that writes the tables compares fingerprints, which takes no time, and goes through the entries only where they differ. What this process
+//! itself wrote while it was read is left out of the comparison; the next reading has it. (A host under attack blocks somebody at every moment.)
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::hash::Hash;
 
 use aya::maps::MapError;
 use scanguard_common::source::SourceKey;
 use scanguard_common::verdict::{Allowance, Known, Verdict};
 
+use super::decided::Touched;
 use super::decisions::lpm_key;
 use super::error::KernelError;
 use super::maps::{
     AllowanceBytes, ConfigBytes, KnownBytes, NicBytes, OURS, VerdictBytes, Written, deleted, map_error, to_bytes,
 };
-use super::print::Print;
+use super::print::{Print, Printed};
 use super::readings::Readings;
 use super::tables::Tables;
 use crate::prefix_map::Prefix;
 
 /// What the kernel held when it was read.
 pub struct Reading {
-    /// Of [`Tables::generation`] when the reading began.
+    /// Of what follows the lists, when the reading began.
     generation: u64,
-    verdicts: Vec<(SourceKey, Verdict)>,
-    prefix_verdicts: Vec<(Prefix, Verdict)>,
-    known: Vec<(SourceKey, Known)>,
-    allow: Vec<(Prefix, Allowance)>,
+    verdicts: HashMap<SourceKey, Verdict>,
+    prefix_verdicts: HashMap<Prefix, Verdict>,
+    known: HashMap<SourceKey, Known>,
+    allow: HashMap<Prefix, Allowance>,
     classes: Vec<u8>,
     own: Vec<([u8; 16], u32)>,
     protected: Vec<(Prefix, u32)>,
@@ -52,7 +53,7 @@ pub enum Comparison {
     Same,
     /// It does not.
     Different,
-    /// Something was told while it was read: read it again.
+    /// Ports, addresses, networks or interfaces were told while they were read: read them again.
     Unclear,
 }
 
@@ -67,49 +68,87 @@ pub struct Altered {
     pub foreign: u64,
 }
 
-impl Readings {
+/// A reading that can begin, on any thread. Everything that is told from now on is told apart.
+pub struct Look {
+    readings: Readings,
+    generation: u64,
+}
+
+impl Look {
     /// What the kernel holds of what it was told. Takes some 100 ms for tables of 100,000 entries: keep it off the async threads.
     ///
     /// # Errors
     /// When a map cannot be read.
-    pub fn told(&self, generation: u64) -> Result<Reading, KernelError> {
-        let (verdicts, known) = (self.verdicts()?, self.known()?);
-        let (prefix_verdicts, allow) = (self.prefix_verdicts()?, self.allowances()?);
+    pub fn read(self) -> Result<Reading, KernelError> {
+        let Self { readings, generation } = self;
+        let (verdicts, known) = (readings.verdicts()?, readings.known()?);
+        let (prefix_verdicts, allow) = (readings.prefix_verdicts()?, readings.allowances()?);
         let prints = Prints {
             verdicts: Print::of(verdicts.iter().map(|(source, verdict)| (&source.0, verdict))),
             known: Print::of(known.iter().map(|(source, known)| (&source.0, known))),
             prefix_verdicts: Print::of(prefix_verdicts.iter().map(|(prefix, verdict)| (prefix, verdict))),
             allow: Print::of(allow.iter().map(|(prefix, allowance)| (prefix, allowance))),
         };
-        let own = self.own()?.into_iter().map(|(address, ours)| (address.bytes(), ours)).collect();
-        let (classes, protected, nics) = (self.classes()?, self.protected()?, self.nics()?);
-        Ok(Reading { generation, verdicts, prefix_verdicts, known, allow, classes, own, protected, nics, prints })
+        let own = readings.own()?.into_iter().map(|(address, ours)| (address.bytes(), ours)).collect();
+        Ok(Reading {
+            generation,
+            verdicts: verdicts.into_iter().collect(),
+            prefix_verdicts: prefix_verdicts.into_iter().collect(),
+            known: known.into_iter().collect(),
+            allow: allow.into_iter().collect(),
+            classes: readings.classes()?,
+            own,
+            protected: readings.protected()?,
+            nics: readings.nics()?,
+            prints,
+        })
     }
 }
 
 impl Tables {
-    /// Grows with each change of what was told.
+    /// Begins to look at the kernel's tables. One look at a time: of an earlier one that goes on nothing can be told any more.
     #[must_use]
-    pub const fn generation(&self) -> u64 {
-        self.generation
+    pub fn begin_look(&mut self) -> Look {
+        self.decided.forget_touched();
+        Look { readings: self.readings(), generation: self.generation }
     }
 
-    /// Whether a reading shows what was told.
+    /// Whether a reading shows what was told: the latest [`Self::begin_look`]'s.
     #[must_use]
     pub fn compare(&self, reading: &Reading) -> Comparison {
-        let same = reading.prints == self.decided.prints()
-            && reading.classes == self.classes
+        let Self { decided, .. } = self;
+        let Touched { verdicts, prefix_verdicts, known, allow } = decided.touched();
+        let (found, wanted) = (&reading.prints, decided.prints());
+        let lists =
+            untouched(found.verdicts, verdicts, |source| source.0, |source| reading.verdicts.get(source).copied())
+                == untouched(wanted.verdicts, verdicts, |source| source.0, |source| decided.verdict(source))
+                && untouched(found.known, known, |source| source.0, |source| reading.known.get(source).copied())
+                    == untouched(wanted.known, known, |source| source.0, |source| decided.known(source))
+                && untouched(
+                    found.prefix_verdicts,
+                    prefix_verdicts,
+                    |prefix| *prefix,
+                    |prefix| reading.prefix_verdicts.get(prefix).copied(),
+                ) == untouched(
+                    wanted.prefix_verdicts,
+                    prefix_verdicts,
+                    |prefix| *prefix,
+                    |prefix| decided.prefix_verdict(prefix),
+                )
+                && untouched(found.allow, allow, |prefix| *prefix, |prefix| reading.allow.get(prefix).copied())
+                    == untouched(wanted.allow, allow, |prefix| *prefix, |prefix| decided.allowance(prefix));
+        let others = reading.classes == self.classes
             && holds(&reading.own, &self.own)
             && holds(&reading.protected, &self.protected)
             && reading.nics.iter().copied().collect::<BTreeMap<_, _>>() == self.nics;
-        match same {
-            true => Comparison::Same,
-            false if reading.generation != self.generation => Comparison::Unclear,
-            false => Comparison::Different,
+        match (lists, others) {
+            (true, true) => Comparison::Same,
+            (_, false) if reading.generation != self.generation => Comparison::Unclear,
+            _ => Comparison::Different,
         }
     }
 
-    /// Puts right what a reading shows to be altered. It must be of this [`Self::generation`].
+    /// Puts right what a reading shows to be [different](Comparison::Different).
     ///
     /// # Errors
     /// When a map cannot be written.
@@ -117,45 +156,77 @@ impl Tables {
         let Self { written, decided, classes, own, protected, nics, .. } = self;
         let Written { ports, own: own_map, protected: protected_map, nics: nics_map, .. } = written;
         let Written { verdicts, prefix_verdicts, known, allow, .. } = written;
-        let mut altered = vec![
-            // The allowlist first: whoever is on it waits for it.
-            repair("ALLOW", &reading.allow, decided.allowances(), |prefix, allowance| match allowance {
-                Some(allowance) => allow.insert(&lpm_key(*prefix), to_bytes::<_, AllowanceBytes>(allowance), 0),
-                None => allow.remove(&lpm_key(*prefix)),
-            })?,
-            repair("VERDICTS", &reading.verdicts, decided.verdicts(), |source, verdict| match verdict {
-                Some(verdict) => verdicts.insert(source.0.bytes(), to_bytes::<_, VerdictBytes>(verdict), 0),
-                None => verdicts.remove(&source.0.bytes()),
-            })?,
-            repair("PREFIX_VERDICTS", &reading.prefix_verdicts, decided.prefix_verdicts(), |prefix, verdict| {
-                match verdict {
-                    Some(verdict) => prefix_verdicts.insert(&lpm_key(*prefix), to_bytes::<_, VerdictBytes>(verdict), 0),
-                    None => prefix_verdicts.remove(&lpm_key(*prefix)),
-                }
-            })?,
-            repair("KNOWN", &reading.known, decided.all_known(), |source, until| match until {
-                Some(until) => known.insert(source.0.bytes(), to_bytes::<_, KnownBytes>(until), 0),
-                None => known.remove(&source.0.bytes()),
-            })?,
-            repair("PORTS", &indexed(&reading.classes), indexed(classes).into_iter(), |index, class| match class {
-                Some(class) => ports.set(*index, *class, 0),
-                None => Ok(()), // An array keeps its length.
-            })?,
-            repair("OWN", &reading.own, own.iter().map(|own| (*own, OURS)), |address, ours| match ours {
-                Some(ours) => own_map.insert(address, ours, 0),
-                None => own_map.remove(address),
-            })?,
-            repair("PROTECTED", &reading.protected, protected.iter().map(|prefix| (*prefix, OURS)), |prefix, ours| {
-                match ours {
-                    Some(ours) => protected_map.insert(&lpm_key(*prefix), ours, 0),
-                    None => protected_map.remove(&lpm_key(*prefix)),
-                }
-            })?,
-            repair("NICS", &reading.nics, nics.iter().map(|(index, nic)| (*index, *nic)), |index, nic| match nic {
-                Some(nic) => nics_map.insert(index, nic, 0),
-                None => nics_map.remove(index),
-            })?,
-        ];
+        let touched = decided.touched();
+        let nothing = HashSet::new();
+        let listed = |found: &[([u8; 16], u32)]| -> HashMap<[u8; 16], u32> { found.iter().copied().collect() };
+        let mut altered =
+            vec![
+                // The allowlist first: whoever is on it waits for it.
+                repair("ALLOW", &reading.allow, decided.allowances(), &touched.allow, |prefix, allowance| {
+                    match allowance {
+                        Some(allowance) => allow.insert(&lpm_key(*prefix), to_bytes::<_, AllowanceBytes>(allowance), 0),
+                        None => allow.remove(&lpm_key(*prefix)),
+                    }
+                })?,
+                repair("VERDICTS", &reading.verdicts, decided.verdicts(), &touched.verdicts, |source, verdict| {
+                    match verdict {
+                        Some(verdict) => verdicts.insert(source.0.bytes(), to_bytes::<_, VerdictBytes>(verdict), 0),
+                        None => verdicts.remove(&source.0.bytes()),
+                    }
+                })?,
+                repair(
+                    "PREFIX_VERDICTS",
+                    &reading.prefix_verdicts,
+                    decided.prefix_verdicts(),
+                    &touched.prefix_verdicts,
+                    |prefix, verdict| match verdict {
+                        Some(verdict) => {
+                            prefix_verdicts.insert(&lpm_key(*prefix), to_bytes::<_, VerdictBytes>(verdict), 0)
+                        }
+                        None => prefix_verdicts.remove(&lpm_key(*prefix)),
+                    },
+                )?,
+                repair("KNOWN", &reading.known, decided.all_known(), &touched.known, |source, until| match until {
+                    Some(until) => known.insert(source.0.bytes(), to_bytes::<_, KnownBytes>(until), 0),
+                    None => known.remove(&source.0.bytes()),
+                })?,
+                repair(
+                    "PORTS",
+                    &indexed(&reading.classes).collect(),
+                    indexed(classes),
+                    &HashSet::new(),
+                    |index, class| match class {
+                        Some(class) => ports.set(*index, *class, 0),
+                        None => Ok(()), // An array keeps its length.
+                    },
+                )?,
+                repair("OWN", &listed(&reading.own), own.iter().map(|own| (*own, OURS)), &nothing, |address, ours| {
+                    match ours {
+                        Some(ours) => own_map.insert(address, ours, 0),
+                        None => own_map.remove(address),
+                    }
+                })?,
+                repair(
+                    "PROTECTED",
+                    &reading.protected.iter().copied().collect(),
+                    protected.iter().map(|prefix| (*prefix, OURS)),
+                    &HashSet::new(),
+                    |prefix, ours| match ours {
+                        Some(ours) => protected_map.insert(&lpm_key(*prefix), ours, 0),
+                        None => protected_map.remove(&lpm_key(*prefix)),
+                    },
+                )?,
+                repair(
+                    "NICS",
+                    &reading.nics.iter().copied().collect(),
+                    nics.iter().map(|(index, nic)| (*index, *nic)),
+                    &HashSet::new(),
+                    |index, nic| match nic {
+                        Some(nic) => nics_map.insert(index, nic, 0),
+                        None => nics_map.remove(index),
+                    },
+                )?,
+            ];
         altered.retain(|Altered { missing, foreign, .. }| missing + foreign > 0);
         if altered.iter().any(|altered| altered.map == "ALLOW") {
             // Suspicion that arose meanwhile is checked against the list anew.
@@ -179,26 +250,43 @@ impl Tables {
 }
 
 /// Has what is wanted and was not found as it should be written by `put`, and what was found and is not wanted taken away: a key without a
-/// value.
+/// value. What was touched since stays as it is.
 fn repair<K: Copy + Eq + Hash, V: Copy + PartialEq>(
     map: &'static str,
-    found: &[(K, V)],
+    found: &HashMap<K, V>,
     wanted: impl Iterator<Item = (K, V)>,
+    touched: &HashSet<K>,
     mut put: impl FnMut(&K, Option<&V>) -> Result<(), MapError>,
 ) -> Result<Altered, KernelError> {
-    let mut found: HashMap<K, V> = found.iter().copied().collect();
+    let mut foreign: HashSet<K> = found.keys().filter(|key| !touched.contains(key)).copied().collect();
     let mut altered = Altered { map, missing: 0, foreign: 0 };
-    for (key, value) in wanted {
-        if found.remove(&key) != Some(value) {
+    for (key, value) in wanted.filter(|(key, _)| !touched.contains(key)) {
+        foreign.remove(&key);
+        if found.get(&key) != Some(&value) {
             altered.missing += 1;
             put(&key, Some(&value)).map_err(map_error(map))?;
         }
     }
-    for key in found.keys() {
+    for key in &foreign {
         altered.foreign += 1;
         deleted(map, put(key, None))?;
     }
     Ok(altered)
+}
+
+/// A fingerprint without the entries of some keys.
+fn untouched<K, P: Printed, V: Printed>(
+    mut print: Print,
+    touched: &HashSet<K>,
+    printed: impl Fn(&K) -> P,
+    entry: impl Fn(&K) -> Option<V>,
+) -> Print {
+    for key in touched {
+        if let Some(value) = entry(key) {
+            print.take(&printed(key), &value);
+        }
+    }
+    print
 }
 
 /// Whether a table of what is ours holds exactly these.
@@ -206,6 +294,6 @@ fn holds<K: Copy + Ord>(found: &[(K, u32)], wanted: &BTreeSet<K>) -> bool {
     found.len() == wanted.len() && found.iter().all(|(key, ours)| *ours == OURS && wanted.contains(key))
 }
 
-fn indexed(classes: &[u8]) -> Vec<(u32, u8)> {
-    (0..).zip(classes.iter().copied()).collect()
+fn indexed(classes: &[u8]) -> impl Iterator<Item = (u32, u8)> {
+    (0..).zip(classes.iter().copied())
 }

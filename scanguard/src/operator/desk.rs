@@ -1,6 +1,6 @@
 //! The kernel part's maps and the file of state in one hand: whatever changes them goes through here.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result};
@@ -26,8 +26,8 @@ pub struct Desk {
     pub(super) archive: Archive,
     /// The epoch of the archive in which all was written last.
     pub(super) kept_epoch: u64,
-    /// How often sources were blocked lately, as the policy says.
-    pub(super) recurrences: Vec<KeptRecurrence>,
+    /// How often sources were blocked lately, as the policy says, by name.
+    pub(super) recurrences: HashMap<String, KeptRecurrence>,
     /// Completed decoys that may become proof, likewise.
     pub(super) decoys: Vec<KeptDecoy>,
     pub(super) allow: PrefixMap<Allowed>,

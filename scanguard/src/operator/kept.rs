@@ -1,6 +1,6 @@
 //! What the file of state keeps of decisions: read at the start, written with each change, and as a whole when the archive asks for that.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use scanguard_common::reason::Mode;
@@ -85,11 +85,13 @@ fn life_event(block: &KeptBlock, event: &str, why: &str, at: u64) -> LifeEvent {
 }
 
 /// How often sources were blocked lately, and completed decoys that may become proof.
-pub(super) fn history(archive: &Archive) -> (Vec<KeptRecurrence>, Vec<KeptDecoy>) {
-    archive.ask(|store| Ok((store.load_recurrences()?, store.load_decoys()?))).unwrap_or_else(|error| {
+pub(super) fn history(archive: &Archive) -> (HashMap<String, KeptRecurrence>, Vec<KeptDecoy>) {
+    let loaded = archive.ask(|store| Ok((store.load_recurrences()?, store.load_decoys()?)));
+    let (recurrences, decoys) = loaded.unwrap_or_else(|error| {
         error!(%error, "how often sources were blocked is lost, and which decoys were completed");
         Default::default()
-    })
+    });
+    (recurrences.into_iter().map(|kept| (kept.source.clone(), kept)).collect(), decoys)
 }
 
 /// Everybody who has worked here.
@@ -207,7 +209,7 @@ impl Desk {
             allow: self.allow.iter().filter_map(|(prefix, entry)| kept_allow(prefix, entry)).collect(),
             blocks: self.blocks.iter().map(|(prefix, block)| kept_block(prefix, block)).collect(),
             mode: self.kept_mode(),
-            recurrences: self.recurrences.clone(),
+            recurrences: self.recurrences.values().cloned().collect(),
         };
         let ((questions, denials), decoys) = (self.kept_questions(), self.decoys.clone());
         let people: Vec<_> = self.people.iter().map(|(source, person)| (*source, *person)).collect();
@@ -246,16 +248,24 @@ impl Desk {
         self.blocks.remove(prefix).is_some()
     }
 
-    /// How often sources were blocked, as it was kept.
-    #[must_use]
-    pub fn recurrences(&self) -> &[KeptRecurrence] {
-        &self.recurrences
+    /// How often sources were blocked, as it is kept. In no order.
+    pub fn recurrences(&self) -> impl ExactSizeIterator<Item = &KeptRecurrence> {
+        self.recurrences.values()
     }
 
-    /// Keeps how often sources were blocked.
+    /// Keeps how often some sources were blocked, besides what is kept already.
     pub fn keep_recurrences(&mut self, recurrences: Vec<KeptRecurrence>) {
-        self.recurrences.clone_from(&recurrences);
+        if recurrences.is_empty() {
+            return;
+        }
+        self.recurrences.extend(recurrences.iter().map(|kept| (kept.source.clone(), kept.clone())));
         self.keep(move |store| store.save_recurrences(&recurrences));
+    }
+
+    /// Keeps how often sources were blocked, and nothing else of it.
+    pub fn replace_recurrences(&mut self, recurrences: Vec<KeptRecurrence>) {
+        self.recurrences = recurrences.iter().map(|kept| (kept.source.clone(), kept.clone())).collect();
+        self.keep(move |store| store.replace_recurrences(&recurrences));
     }
 
     pub(super) fn keep_mode(&mut self) {

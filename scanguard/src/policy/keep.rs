@@ -64,6 +64,15 @@ impl Policy {
         })
     }
 
+    /// What is remembered of blocks of a source that ended, whether or not it is blocked again.
+    #[must_use]
+    pub fn past_end(&self, source: &SourceKey) -> Option<KeptEnd> {
+        let before = || self.running.get(source).and_then(|(_, running)| running.before);
+        let (ended, Finished { times }) =
+            self.finished.get(source).map(|(ended, finished)| (ended, *finished)).or_else(before)?;
+        Some(KeptEnd { source: *source, ended: self.timeline.clock(ended), times })
+    }
+
     /// Blocks in force as of the last step, the one that ends first before the others.
     pub fn running(&self) -> impl Iterator<Item = RunningBlock> {
         self.running.iter().map(|(source, until, Running { since, reason, .. })| RunningBlock {

@@ -170,8 +170,16 @@ impl Store {
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn save_recurrences(&mut self, recurrences: &[KeptRecurrence]) -> Result<(), StoreError> {
+    pub fn replace_recurrences(&mut self, recurrences: &[KeptRecurrence]) -> Result<(), StoreError> {
         self.change(|transaction| replace_recurrences(transaction, recurrences))
+    }
+
+    /// Adds how often sources were blocked, or replaces what is kept of these.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn save_recurrences(&mut self, recurrences: &[KeptRecurrence]) -> Result<(), StoreError> {
+        self.change(|transaction| insert_recurrences(transaction, recurrences))
     }
 
     /// The mode that an operator set, if one did.
@@ -238,6 +246,10 @@ fn insert_blocks(transaction: &Transaction<'_>, blocks: &[KeptBlock]) -> rusqlit
 
 fn replace_recurrences(transaction: &Transaction<'_>, recurrences: &[KeptRecurrence]) -> rusqlite::Result<()> {
     transaction.execute("DELETE FROM recurrence", ())?;
+    insert_recurrences(transaction, recurrences)
+}
+
+fn insert_recurrences(transaction: &Transaction<'_>, recurrences: &[KeptRecurrence]) -> rusqlite::Result<()> {
     let mut insert =
         transaction.prepare("INSERT OR REPLACE INTO recurrence (source, ended, times) VALUES (?1, ?2, ?3)")?;
     for KeptRecurrence { source, ended, times } in recurrences {

@@ -127,9 +127,7 @@ impl Model {
             Some(Deferral::MaxAutoLevel)
         } else if reason == BlockReason::Score && (!settings.unproven || facts.is_customer) {
             Some(Deferral::Unproven)
-        } else if facts.is_customer {
-            None
-        } else if standing.is_some() {
+        } else if facts.is_customer || standing.is_some() {
             None
         } else {
             self.over_budget(settings, source, now)

@@ -1,0 +1,59 @@
+//! Short turns on the processor: whoever decides is not to wait until somebody else's long turn is over.
+
+use std::io;
+use std::mem::size_of;
+
+use nix::libc;
+use tracing::debug;
+
+/// How long a turn is asked for, in nanoseconds. The default is some 3 ms (`sysctl_sched_base_slice` in kernel/sched/fair.c); who asks for less
+/// comes sooner, and gets no more in all (`PREEMPT_SHORT`, since Linux 6.12). The least that the kernel takes is this.
+const TURN_NS: u64 = 100_000;
+
+/// `struct sched_attr` as of its first version (`SCHED_ATTR_SIZE_VER0` in include/uapi/linux/sched/types.h).
+#[repr(C)]
+struct Attributes {
+    size: u32,
+    policy: u32,
+    flags: u64,
+    nice: i32,
+    priority: u32,
+    runtime: u64,
+    deadline: u64,
+    period: u64,
+}
+
+/// Asks for short turns for this thread and those that it starts from now on. Kernels before 6.12 take it and do nothing.
+pub(super) fn ask_for_short_ones() {
+    if let Err(error) = ask(libc::SCHED_OTHER, TURN_NS) {
+        debug!(%error, "decisions may wait for the end of others' turns on the processor");
+    }
+}
+
+/// Does something long for which nobody waits: whoever decides comes before it.
+pub(super) fn in_the_background<T>(work: impl FnOnce() -> T) -> T {
+    struct Back;
+    impl Drop for Back {
+        fn drop(&mut self) {
+            ask_for_short_ones();
+        }
+    }
+    let _back = ask(libc::SCHED_BATCH, 0).ok().map(|()| Back);
+    work()
+}
+
+fn ask(policy: i32, runtime: u64) -> io::Result<()> {
+    let attributes = Attributes {
+        size: size_of::<Attributes>() as u32,
+        policy: policy as u32,
+        flags: 0,
+        nice: 0,
+        priority: 0,
+        runtime,
+        deadline: 0,
+        period: 0,
+    };
+    // SAFETY: the kernel reads a structure of the size that it says it has, of a thread that exists: this one.
+    let result = unsafe { libc::syscall(libc::SYS_sched_setattr, 0, &raw const attributes, 0) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
