@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use anyhow::{Result, bail};
 use scanguard::api::{
     AuditList, AuditQuery, BlockHistory, HistoryQuery, Incident, IncidentList, IncidentsQuery, Packets, Reloaded,
-    SCHEMA_VERSION, SessionsWatch, Source, SourceList, SourceOrder, SourcesQuery, Status, VerdictCounts,
+    SCHEMA_VERSION, SessionsWatch, Signal, Signalled, Source, SourceList, SourceOrder, SourcesQuery, Status,
+    VerdictCounts,
 };
 use scanguard::control::client::{AskError, Client};
 use scanguard::control::server::{Answers, router};
@@ -86,6 +87,10 @@ impl Answers for MadeUp {
 
     async fn operate<W: Wish>(&self, _wish: W, _caller: Caller) -> Result<W::Answer, OperatorError> {
         Err(OperatorError::Refused { rule: "own".into(), message: "it is our own".into() })
+    }
+
+    async fn signal(&self, _: Signal, _: Caller) -> Result<Signalled, OperatorError> {
+        unreachable!("it is not asked for")
     }
 
     async fn audit(&self, _query: AuditQuery) -> Result<AuditList, OperatorError> {

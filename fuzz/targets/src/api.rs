@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use axum::serve::Listener;
 use scanguard::api::{
-    AuditList, AuditQuery, BlockHistory, HistoryQuery, Incident, IncidentList, IncidentsQuery, Reloaded, SourceList,
-    SourcesQuery, Status,
+    AuditList, AuditQuery, BlockHistory, HistoryQuery, Incident, IncidentList, IncidentsQuery, Reloaded, Signal,
+    Signalled, SourceList, SourcesQuery, Status,
 };
 use scanguard::control::server::{Answers, router};
 use scanguard::http::{Peer, Peered, serve};
@@ -138,6 +138,10 @@ impl Answers for Nobody {
 
     async fn operate<W: Wish>(&self, _: W, _: Caller) -> Result<W::Answer, OperatorError> {
         Err(OperatorError::NotFound("there is nobody to do it".into()))
+    }
+
+    async fn signal(&self, _: Signal, _: Caller) -> Result<Signalled, OperatorError> {
+        Err(OperatorError::NotFound("there is nobody to hear it".into()))
     }
 
     async fn audit(&self, _: AuditQuery) -> Result<AuditList, OperatorError> {

@@ -9,6 +9,7 @@ mod mode;
 mod pending;
 mod records;
 mod reload;
+mod signal;
 mod sources;
 mod status;
 mod why;
@@ -30,10 +31,11 @@ pub use mode::{ModeSet, ModeState};
 pub use pending::{MOST_WHYS, PendingApprove, PendingApproved, PendingDenied, PendingDeny, PendingEntry, PendingList};
 pub use records::{AuditEntry, AuditList, AuditQuery, BlockEvent, BlockHistory, HistoryQuery, MOST_RECORDS};
 pub use reload::{Change, Reloaded};
+pub use signal::{HEAVIEST_SIGNAL, Signal, SignalDecision, Signalled};
 pub use sources::{Source, SourceList, SourceOrder, SourcesQuery};
 pub use status::{Interface, MapFill, Packets, SessionsWatch, Status, VerdictCounts, Warning, WouldHave};
 pub use why::{
-    Evidence, Why, WhyAllow, WhyAnswered, WhyKnown, WhyPending, WhyProof, WhyScore, WhySessions, WhyVerdict,
+    Evidence, Why, WhyAllow, WhyAnswered, WhyKnown, WhyPending, WhyProof, WhyScore, WhySessions, WhySignal, WhyVerdict,
 };
 pub use wish::{Address, Confirm, Nothing};
 

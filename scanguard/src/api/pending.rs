@@ -22,7 +22,8 @@ pub struct PendingEntry {
     pub source: String,
     /// `all`: the block would take public ports, too; `private`: those alone that are not public.
     pub scope: String,
-    /// `proven`: it has proven that it is really there, and scans; `harm`: that it is no browser, besides.
+    /// `proven`: it has proven that it is really there, and scans; `harm`: that it is no browser, besides; `signal`: a log tool says what it did,
+    /// and a session backs it; `feed`: a feed names it, and it is a suspect.
     pub reason: String,
     /// Why it is not done without a person, for programs: `fronted`, `customer`, `harmed` or `max_auto_level`.
     pub doubt: String,
@@ -30,7 +31,7 @@ pub struct PendingEntry {
     pub sentence: String,
     /// How many people, beside whoever scans, the block is taken to harm.
     pub people: u32,
-    /// Ports of the decoys that it completed, which are the proof.
+    /// Ports of the decoys that it completed lately, which are the proof where the reason is `proven` or `harm`.
     pub ports: Vec<u16>,
     /// For how many seconds it would be blocked.
     pub lasts_s: u64,

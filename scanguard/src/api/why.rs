@@ -24,6 +24,9 @@ pub struct Why {
     pub evidence: Vec<Evidence>,
     /// First contacts that count and are not among `evidence` any more (the daemon was restarted, or keeps the latest only).
     pub evidence_forgotten: u64,
+    /// What log tools said of it (`scanguard signal`), oldest first: what the daemon still remembers.
+    #[serde(default)]
+    pub signals: Vec<WhySignal>,
     /// Whether the allowlist covers the address.
     pub allow: WhyAllow,
     /// Feeds that name it.
@@ -75,11 +78,27 @@ pub struct WhyProof {
     pub port: u16,
 }
 
+/// What a log tool said.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct WhySignal {
+    /// When. RFC 3339, UTC.
+    pub time: String,
+    /// What it added to the score, in steps.
+    pub weight: f64,
+    /// What the source did.
+    pub reason: String,
+    /// Whether a session showed that the source is really at its address.
+    pub backed: bool,
+    /// Whether the deed was said to be proof.
+    pub proof: bool,
+}
+
 /// A block that waits for a person.
 #[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct WhyPending {
-    /// From which ports: `all`.
+    /// From which ports: `private` or `all`.
     pub scope: String,
     /// Why it is not done without him, for programs.
     pub doubt: String,

@@ -219,8 +219,8 @@ mod tests {
 
     use super::*;
     use crate::api::{
-        Address, AllowAdd, AuditList, AuditQuery, BlockHistory, HistoryQuery, NewAllow, Reloaded, SourceList,
-        SourcesQuery, Status, Why,
+        Address, AllowAdd, AuditList, AuditQuery, BlockHistory, HistoryQuery, NewAllow, Reloaded, Signal, Signalled,
+        SourceList, SourcesQuery, Status, Why,
     };
     use crate::control::server::{Answers, router};
     use crate::control::socket::claim;
@@ -259,6 +259,10 @@ mod tests {
             }
             let message = format!("{} {asked}", W::PATH);
             Err(OperatorError::Refused { rule: "own".into(), message })
+        }
+
+        async fn signal(&self, _: Signal, _: Caller) -> Result<Signalled, OperatorError> {
+            unreachable!("it is not asked for")
         }
 
         async fn audit(&self, _: AuditQuery) -> Result<AuditList, OperatorError> {

@@ -15,6 +15,7 @@ mod pending;
 pub mod render;
 mod replay;
 mod run;
+mod signal;
 mod sources;
 mod span;
 mod status;
@@ -51,6 +52,7 @@ Examples:
   sudo scanguard why 203.0.113.66             what is done about it, and on what evidence
   sudo scanguard allow add 198.51.100.0/24    never act on these
   sudo scanguard ban 203.0.113.66 --for 7d    block this one
+  sudo scanguard signal 203.0.113.66 …        what a log tool saw it do
   sudo scanguard incidents list               scans as a person thinks of them
   sudo scanguard mode enforce --confirm 5m    drop packets; 5 minutes, unless confirmed
   scanguard replay traffic.pcap               what it would have done to captured traffic
@@ -90,6 +92,7 @@ enum Verb {
     /// Lift blocks: the same as `block remove`
     Unban(block::Remove),
     Pending(pending::Pending),
+    Signal(signal::SignalVerb),
     Incidents(incidents::Incidents),
     Audit(audit::Audit),
     Mode(mode::ModeVerb),
@@ -135,6 +138,7 @@ fn execute(global: &Global, verb: Verb) -> Result<ExitStatus, Failure> {
         Verb::Ban(verb) => verb.execute(global, output),
         Verb::Unban(verb) => verb.execute(global, output),
         Verb::Pending(verb) => verb.execute(global, output),
+        Verb::Signal(verb) => verb.execute(global, output),
         Verb::Incidents(verb) => verb.execute(global, output),
         Verb::Audit(verb) => verb.execute(global, output),
         Verb::Mode(verb) => verb.execute(global, output),
@@ -174,7 +178,7 @@ mod tests {
         let mut help = command.render_long_help().to_string();
         let verbs = "run, status, sources, sources list, why, allow, allow add, allow remove, allow list, allow test, \
                      allow import, allow export, block, block add, block remove, block list, block history, ban, unban, pending, \
-                     pending list, pending approve, pending deny, incidents, incidents list, incidents show, audit, audit list, \
+                     pending list, pending approve, pending deny, signal, incidents, incidents list, incidents show, audit, audit list, \
                      mode, confirm, replay, \
                      config, config reload, detach, completions, man";
         for path in verbs.split(", ") {

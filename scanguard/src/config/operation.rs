@@ -25,7 +25,7 @@ impl Default for Safety {
 }
 
 /// How far it may go without a person.
-#[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum AutoLevel {
     /// Hide what is not for customers from suspects: the kernel part's own doing.
     Conceal,

@@ -13,10 +13,10 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-use super::{AUDIT, HISTORY, INCIDENTS, RELOAD, SOURCES, STATUS};
+use super::{AUDIT, HISTORY, INCIDENTS, RELOAD, SIGNAL, SOURCES, STATUS};
 use crate::api::{
     AuditList, AuditQuery, BlockHistory, HistoryQuery, Incident, IncidentList, IncidentsQuery, Refusal, Reloaded,
-    SourceList, SourcesQuery, Status,
+    Signal, Signalled, SourceList, SourcesQuery, Status,
 };
 use crate::operator::OperatorError;
 use crate::operator::wish::{Kind, Wish};
@@ -151,6 +151,15 @@ impl Client {
     /// When there is no answer, or the configuration is wrong.
     pub async fn reload(&self) -> Result<Reloaded, AskError> {
         self.ask(Method::POST, RELOAD, Vec::new()).await
+    }
+
+    /// Says what a source did.
+    ///
+    /// # Errors
+    /// When there is no answer, or it makes no sense.
+    pub async fn signal(&self, signal: &Signal) -> Result<Signalled, AskError> {
+        let body = serde_json::to_vec(signal).map_err(|error| self.garbled(error))?;
+        self.ask(Method::POST, SIGNAL, body).await
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, AskError> {

@@ -17,6 +17,7 @@
 //! | `GET /v1/block` | [`crate::api::BlockList`] |
 //! | `POST /v1/block`, `POST /v1/block/remove` | [`crate::api::BlockAdded`], [`crate::api::BlockRemoved`] |
 //! | `GET /v1/mode`, `POST /v1/mode`, `POST /v1/confirm` | [`crate::api::ModeState`] |
+//! | `POST /v1/signal` | [`crate::api::Signalled`] |
 //! | `GET /v1/why?address=` | [`crate::api::Why`] |
 //! | `GET /v1/audit?since=&limit=` | [`crate::api::AuditList`] |
 //! | `GET /v1/block/history?address=&since=&limit=` | [`crate::api::BlockHistory`] |
@@ -49,6 +50,8 @@ pub const INCIDENT: &str = "/v1/incidents/{id}";
 pub const AUDIT: &str = "/v1/audit";
 /// Path of the route that answers [`crate::api::BlockHistory`].
 pub const HISTORY: &str = "/v1/block/history";
+/// Path of the route that answers [`crate::api::Signalled`].
+pub const SIGNAL: &str = "/v1/signal";
 /// Path of the route that answers this interface's description.
 pub const OPENAPI: &str = "/v1/openapi.json";
 /// Path of the route that answers [`crate::api::Reloaded`].

@@ -22,7 +22,7 @@ use crate::api::{
     AllowAdd, AllowAdded, AllowList, AllowRemove, AllowRemoved, AllowTest, AuditList, AuditQuery, BlockAdd, BlockAdded,
     BlockHistory, BlockList, BlockRemove, BlockRemoved, Confirm, HistoryQuery, Incident, IncidentList, IncidentsQuery,
     ModeSet, ModeState, PendingApprove, PendingApproved, PendingDenied, PendingDeny, PendingList, Refusal, Reloaded,
-    SourceList, SourcesQuery, Status, Why,
+    Signal, Signalled, SourceList, SourcesQuery, Status, Why,
 };
 
 /// A question about an address or a prefix.
@@ -165,6 +165,7 @@ fn document() -> Value {
     api.look::<PendingList>("/v1/pending", "Blocks that wait for a person.");
     api.change::<PendingApprove, PendingApproved>("/v1/pending/approve", "Makes blocks that wait.");
     api.change::<PendingDeny, PendingDenied>("/v1/pending/deny", "Says no to blocks that wait.");
+    api.change::<Signal, Signalled>("/v1/signal", "Says what a source did, as log tools see it.");
     api.read::<AddressQuery, Why>(
         "/v1/why",
         "What is done about a source, on what evidence, and what comes next.",

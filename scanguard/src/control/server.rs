@@ -16,11 +16,12 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tracing::info;
 
-use super::{AUDIT, HISTORY, INCIDENT, INCIDENTS, OPENAPI, RELOAD, SOURCES, STATUS};
+use super::{AUDIT, HISTORY, INCIDENT, INCIDENTS, OPENAPI, RELOAD, SIGNAL, SOURCES, STATUS};
 use crate::api::{
     Address, AllowAdd, AllowList, AllowRemove, AllowTest, AuditList, AuditQuery, BlockAdd, BlockHistory, BlockList,
     BlockRemove, Confirm, HistoryQuery, Incident, IncidentList, IncidentsQuery, ModeSet, ModeState, Nothing,
-    PendingApprove, PendingDeny, PendingList, Refusal, RefusalCode, Reloaded, SourceList, SourcesQuery, Status, Why,
+    PendingApprove, PendingDeny, PendingList, Refusal, RefusalCode, Reloaded, Signal, Signalled, SourceList,
+    SourcesQuery, Status, Why,
 };
 use crate::http::Peer;
 use crate::operator::wish::Wish;
@@ -50,6 +51,8 @@ pub trait Answers: Send + Sync + 'static {
         wish: W,
         caller: Caller,
     ) -> impl Future<Output = Result<W::Answer, OperatorError>> + Send;
+    /// Hears what a log tool says of a source.
+    fn signal(&self, signal: Signal, caller: Caller) -> impl Future<Output = Result<Signalled, OperatorError>> + Send;
     /// Who asked for what.
     fn audit(&self, query: AuditQuery) -> impl Future<Output = Result<AuditList, OperatorError>> + Send;
     /// When blocks began, changed and ended.
@@ -107,6 +110,7 @@ fn routes<A: Answers>() -> Vec<Route<A>> {
         route(<Nothing<PendingList>>::PATH, GET, read::<A, Nothing<PendingList>>()),
         route(PendingApprove::PATH, POST, change::<A, PendingApprove>()),
         route(PendingDeny::PATH, POST, change::<A, PendingDeny>()),
+        route(SIGNAL, POST, post(signal::<A>)),
         route(<Address<Why>>::PATH, GET, read::<A, Address<Why>>()),
         route(AUDIT, GET, get(audit::<A>)),
         route(RELOAD, POST, post(reload::<A>)),
@@ -224,16 +228,33 @@ fn change<A: Answers, W: Wish>() -> MethodRouter<Control<A>> {
                 let caller = caller(W::PATH, peer).await;
                 answer(control.answers.operate(wish, caller).await)
             }
-            Err(rejection) => {
-                let status = match rejection.status() {
-                    // JSON that says something else than what is asked for makes no more sense than what is no JSON.
-                    StatusCode::UNPROCESSABLE_ENTITY => StatusCode::BAD_REQUEST,
-                    status => status,
-                };
-                refuse(status, RefusalCode::Usage, rejection.body_text())
-            }
+            Err(rejection) => senseless(&rejection),
         },
     )
+}
+
+/// A body that is not what the route takes.
+fn senseless(rejection: &JsonRejection) -> Response {
+    let status = match rejection.status() {
+        // JSON that says something else than what is asked for makes no more sense than what is no JSON.
+        StatusCode::UNPROCESSABLE_ENTITY => StatusCode::BAD_REQUEST,
+        status => status,
+    };
+    refuse(status, RefusalCode::Usage, rejection.body_text())
+}
+
+async fn signal<A: Answers>(
+    State(control): State<Control<A>>,
+    Extension(peer): Extension<Peer>,
+    body: Result<Json<Signal>, JsonRejection>,
+) -> Response {
+    match body {
+        Ok(Json(signal)) => {
+            let caller = caller(SIGNAL, peer).await;
+            answer(control.answers.signal(signal, caller).await)
+        }
+        Err(rejection) => senseless(&rejection),
+    }
 }
 
 async fn reload<A: Answers>(State(control): State<Control<A>>, Extension(peer): Extension<Peer>) -> Response {

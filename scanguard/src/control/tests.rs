@@ -14,7 +14,7 @@ use super::server::{Answers, router};
 use super::socket::{SocketFile, claim};
 use crate::api::{
     AuditList, AuditQuery, BlockHistory, HistoryQuery, Incident, IncidentList, IncidentsQuery, MOST_ENTRIES, ModeSet,
-    Reloaded, SourceList, SourcesQuery, Status,
+    Reloaded, Signal, Signalled, SourceList, SourcesQuery, Status,
 };
 use crate::http;
 use crate::operator::wish::Wish;
@@ -53,6 +53,12 @@ impl Answers for MadeUp {
     async fn operate<W: Wish>(&self, wish: W, _: Caller) -> Result<W::Answer, OperatorError> {
         let wish = serde_json::to_value(wish).expect("JSON");
         self.asked.lock().expect("nobody panicked").push((W::PATH, wish));
+        Err((self.refusal)())
+    }
+
+    async fn signal(&self, signal: Signal, _: Caller) -> Result<Signalled, OperatorError> {
+        let signal = serde_json::to_value(signal).expect("JSON");
+        self.asked.lock().expect("nobody panicked").push((super::SIGNAL, signal));
         Err((self.refusal)())
     }
 
@@ -123,7 +129,7 @@ impl Served {
 const JSON: &str = "application/json";
 
 /// What is changed: route, a body that is complete, and one with an unknown field.
-const CHANGES: [(&str, &str, &str); 6] = [
+const CHANGES: [(&str, &str, &str); 7] = [
     (
         "/v1/allow",
         r#"{"entries":[{"prefix":"192.0.2.7","name":null,"comment":"x","for_s":60}]}"#,
@@ -138,6 +144,11 @@ const CHANGES: [(&str, &str, &str); 6] = [
     ("/v1/block/remove", r#"{"prefixes":["192.0.2.7"]}"#, r#"{"prefixes":[],"colour":"red"}"#),
     ("/v1/mode", r#"{"mode":"enforce","confirm_s":300}"#, r#"{"mode":"enforce","colour":"red"}"#),
     ("/v1/confirm", "{}", r#"{"colour":"red"}"#),
+    (
+        "/v1/signal",
+        r#"{"address":"192.0.2.7","weight":2.5,"reason":"sshd","proof":true}"#,
+        r#"{"address":"192.0.2.7","weight":2.5,"reason":"sshd","colour":"red"}"#,
+    ),
 ];
 
 #[tokio::test]
@@ -232,6 +243,7 @@ async fn bodies_are_bounded_and_the_longest_list_fits() {
         ("/v1/block/remove", &entries(1_000)),
         ("/v1/mode", &entries(1_000)),
         ("/v1/confirm", &entries(1_000)),
+        ("/v1/signal", &entries(1_000)),
     ] {
         let (status, answer) = served.post(path, JSON, body).await;
         assert!(status == 413 && answer.contains("\"usage\""), "{path}: {status} {answer}");

@@ -73,9 +73,9 @@ impl Decider {
             Some(KeptEnd { source: desk.source_named(source).ok()?, ended: Clock(*ended), times: *times })
         });
         let running = desk.automatic_blocks().into_iter().map(|block| {
-            let AutomaticBlock { source, since, until, reason } = block;
+            let AutomaticBlock { source, since, until, scope, reason } = block;
             let reason = reason.and_then(|label| BlockReason::from_label(&label)).unwrap_or(BlockReason::Score);
-            RunningBlock { source, since: clock_of(since), until: clock_of(until), reason }
+            RunningBlock { source, since: clock_of(since), until: clock_of(until), scope, reason }
         });
         let decoys = desk.decoys().iter().map(|decoy| {
             let store::KeptDecoy { source, port, completed } = *decoy;
@@ -116,6 +116,11 @@ impl Decider {
         self.step(event, Some(time_ns), desk, SystemTime::now());
     }
 
+    /// Decides on something that no packet tells, and says what was decided.
+    pub(super) fn hear(&mut self, event: Event, desk: &mut Desk, now: SystemTime) -> Vec<Action> {
+        self.step(event, None, desk, now)
+    }
+
     /// Takes note of blocks that are over, or were lifted, and of the time.
     pub(super) fn catch_up(&mut self, desk: &mut Desk, now: SystemTime) {
         self.step(Event::Tick, None, desk, now);
@@ -131,12 +136,12 @@ impl Decider {
         self.live.change(|state| state.breaker_open = breaker_open);
     }
 
-    fn step(&mut self, event: Event, time_ns: Option<u64>, desk: &mut Desk, now: SystemTime) {
+    fn step(&mut self, event: Event, time_ns: Option<u64>, desk: &mut Desk, now: SystemTime) -> Vec<Action> {
         let facts = event.source().map(|source| self.facts(desk, source, event, now)).unwrap_or_default();
         let actions = self.policy.step(&self.settings, &facts, event, clock_of(now));
         self.suppose(event, &actions, desk);
         let mut ended = Vec::new();
-        for action in actions {
+        for action in actions.iter().copied() {
             self.live.decided(action.labels());
             self.recorder.note_action(&action);
             match action {
@@ -168,10 +173,11 @@ impl Decider {
                         }
                     }
                 }
-                Action::Ask { source, scope, why, lasts, people, until } => {
+                Action::Ask { source, scope, reason, why, lasts, people, until } => {
                     let ports = self.policy.decoys().filter(|decoy| decoy.source == source).map(|decoy| decoy.port);
                     let question = Question {
                         scope,
+                        reason,
                         doubt: why,
                         people,
                         lasts,
@@ -200,6 +206,7 @@ impl Decider {
         if self.decoys_unkept && self.decoys_kept.is_none_or(|kept| kept.elapsed() >= DECOYS_EVERY) {
             self.keep_decoys(desk);
         }
+        actions
     }
 
     /// Keeps completed decoys, so that those before a restart count after it.
@@ -243,14 +250,15 @@ impl Decider {
     fn facts(&self, desk: &Desk, source: &SourceKey, event: Event, now: SystemTime) -> Facts {
         let allowed = desk.spares(source);
         let decides = match event {
-            Event::Completed { .. } | Event::Proven { .. } => true,
+            Event::Completed { .. } | Event::Proven { .. } | Event::Signal { proof: true, .. } => true,
             Event::Eligible { .. } => self.settings.unproven || self.policy.is_proven(source),
             _ => false,
         };
         if allowed || !decides {
             return Facts { allowed, ..Facts::default() };
         }
-        Facts { fronted: self.live.read().fronted.is_some(), ..desk.facts_of(source, &self.shared, now) }
+        let backed = matches!(event, Event::Signal { .. }) && desk.is_backed(source);
+        Facts { fronted: self.live.read().fronted.is_some(), backed, ..desk.facts_of(source, &self.shared, now) }
     }
 
     /// The block did not come to be.
@@ -258,6 +266,11 @@ impl Decider {
         let by = if desk.spares(&source) { Lifter::Allowlist } else { Lifter::Operator };
         let lifted = Event::Lifted { source, by };
         let _ = self.policy.step(&self.settings, &Facts::default(), lifted, clock_of(now));
+    }
+
+    /// Whether a source is under an automatic block.
+    pub(super) fn is_blocked(&self, source: &SourceKey) -> bool {
+        self.policy.is_blocked(source)
     }
 
     /// What the policy has to say of a source.

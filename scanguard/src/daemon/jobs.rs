@@ -15,7 +15,7 @@ const QUEUE: usize = 256;
 /// What a job is done with.
 pub(super) struct Hands<'h> {
     pub(super) desk: &'h mut Desk,
-    pub(super) decider: &'h Decider,
+    pub(super) decider: &'h mut Decider,
 }
 
 type Work = Box<dyn FnOnce(Hands<'_>) + Send>;

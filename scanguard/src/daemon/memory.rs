@@ -9,7 +9,7 @@ use scanguard_common::event::{Answer, Event};
 use scanguard_common::score::UNITS_PER_NAT;
 use scanguard_common::source::SourceKey;
 
-use crate::api::{Evidence, WhyAnswered, WhyProof, timestamp};
+use crate::api::{Evidence, WhyAnswered, WhyProof, WhySignal, timestamp};
 use crate::kernel::clock;
 
 /// First contacts remembered of a source: many times what makes it a suspect.
@@ -32,6 +32,10 @@ struct Inner {
     proofs: HashMap<SourceKey, VecDeque<Event>>,
     /// Sources in the order in which they were first heard of.
     order: VecDeque<SourceKey>,
+    /// What log tools said, of sources that may have asked for nothing.
+    signals: HashMap<SourceKey, VecDeque<WhySignal>>,
+    /// Sources in the order in which something was first said of them.
+    signal_order: VecDeque<SourceKey>,
 }
 
 impl Memory {
@@ -41,7 +45,7 @@ impl Memory {
             return;
         }
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let Inner { contacts, answers, proofs, order } = &mut *inner;
+        let Inner { contacts, answers, proofs, order, .. } = &mut *inner;
         let known = contacts.entry(event.source).or_insert_with(|| {
             order.push_back(event.source);
             VecDeque::new()
@@ -83,6 +87,31 @@ impl Memory {
             proofs.pop_front();
         }
         proofs.push_back(*event);
+    }
+
+    /// Remembers what a log tool said of a source.
+    pub(super) fn note_signal(&self, source: SourceKey, signal: WhySignal) {
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let Inner { signals, signal_order, .. } = &mut *inner;
+        let known = signals.entry(source).or_insert_with(|| {
+            signal_order.push_back(source);
+            VecDeque::new()
+        });
+        if known.len() == MOST_OF_ONE {
+            known.pop_front();
+        }
+        known.push_back(signal);
+        if signal_order.len() > MOST_SOURCES
+            && let Some(oldest) = signal_order.pop_front()
+        {
+            signals.remove(&oldest);
+        }
+    }
+
+    /// What log tools said of a source and is remembered, oldest first.
+    pub(super) fn signals_about(&self, source: &SourceKey) -> Vec<WhySignal> {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.signals.get(source).into_iter().flatten().cloned().collect()
     }
 
     /// The decoys that a source completed and that are remembered, oldest first.
@@ -173,6 +202,23 @@ mod tests {
         let found = memory.of(&event(7, 0, 0).source);
         assert_eq!((found.len(), found[0].port, found[31].port), (MOST_OF_ONE, 38, 100));
         assert_eq!(found[31].outcome, "closed");
+    }
+
+    #[test]
+    fn the_latest_signals_are_remembered_of_the_sources_signalled_last() {
+        let (memory, said) = (Memory::default(), |weight| WhySignal { weight, ..WhySignal::default() });
+        let sources = u32::try_from(MOST_SOURCES).expect("few enough");
+        let source = |number| event(number, 0, 0).source;
+        for number in 0..sources + 10 {
+            memory.note_signal(source(number), said(1.0));
+        }
+        for weight in 2..100 {
+            memory.note_signal(source(10), said(f64::from(weight)));
+        }
+        let found = memory.signals_about(&source(10));
+        assert_eq!((found.len(), found[0].weight, found[31].weight), (MOST_OF_ONE, 68.0, 99.0));
+        assert!(memory.signals_about(&source(9)).is_empty());
+        assert_eq!(memory.inner.lock().expect("whole").signals.len(), MOST_SOURCES);
     }
 
     #[test]

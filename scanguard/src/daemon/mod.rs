@@ -28,6 +28,7 @@ mod census;
 mod decide;
 mod events;
 mod health;
+mod hearsay;
 mod incidents;
 mod interfaces;
 mod jobs;

@@ -390,7 +390,7 @@ impl Daemon {
     async fn work(&mut self, job: Job) {
         match job {
             Job::Work(work) => {
-                block_in_place(|| work(Hands { desk: &mut self.desk, decider: &self.decider }));
+                block_in_place(|| work(Hands { desk: &mut self.desk, decider: &mut self.decider }));
                 self.decider.catch_up(&mut self.desk, SystemTime::now());
                 self.publish();
             }

@@ -16,6 +16,7 @@ use scanguard_common::verdict::Scope;
 
 use super::census::{Census, Snapshot};
 use super::health::{Facts, warnings};
+use super::hearsay::Hearsay;
 use super::incidents::Recorder;
 use super::interfaces::Guarded;
 use super::jobs::{Hands, Jobs};
@@ -25,9 +26,10 @@ use tokio::task::spawn_blocking;
 
 use crate::api::{
     AuditList, AuditQuery, BlockEntry, BlockHistory, HistoryQuery, Incident, IncidentList, IncidentsQuery, Interface,
-    MOST_WHYS, MapFill, Packets, Reloaded, SCHEMA_VERSION, Source, SourceList, SourceOrder, SourcesQuery, Status,
-    VerdictCounts, Warning, timestamp,
+    MOST_WHYS, MapFill, Packets, Reloaded, SCHEMA_VERSION, Signal, Signalled, Source, SourceList, SourceOrder,
+    SourcesQuery, Status, VerdictCounts, Warning, timestamp,
 };
+use crate::control::SIGNAL;
 use crate::control::server::Answers;
 use crate::kernel::{Counters, MapUse, Readings, clock, link};
 use crate::metrics::sample::Sample;
@@ -219,6 +221,7 @@ impl Answers for View {
                 evidence: memory.of(source),
                 answered: memory.answers_to(source),
                 proof: memory.proofs_of(source),
+                signals: memory.signals_about(source),
                 is_watched: true,
                 policy: decider.explain(desk, source),
                 incident: recorder.of_source(source),
@@ -239,6 +242,24 @@ impl Answers for View {
             let (asked, now) = (wish.clone(), around.now);
             let outcome = wish.carry_out(desk, around);
             desk.audit(caller, &verb(W::PATH), &asked, &outcome, now);
+            outcome
+        });
+        let answer = answer.await;
+        // Nobody is told of anything that a crash would undo.
+        self.archive.settled().await;
+        answer
+    }
+
+    async fn signal(&self, signal: Signal, caller: Caller) -> Result<Signalled, OperatorError> {
+        let Some(jobs) = &self.jobs else {
+            return Err(OperatorError::Failed(anyhow!("no daemon runs")));
+        };
+        let (memory, recorder) = (self.memory.clone(), self.recorder.clone());
+        let answer = jobs.ask(move |hands| {
+            let now = SystemTime::now();
+            let outcome =
+                Hearsay { memory: &memory, recorder: &recorder }.hear(&signal, hands.decider, hands.desk, now);
+            hands.desk.audit(caller, &verb(SIGNAL), &signal, &outcome, now);
             outcome
         });
         let answer = answer.await;

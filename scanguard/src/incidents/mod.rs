@@ -274,12 +274,14 @@ impl Incidents {
         let was_suspect = std::mem::replace(&mut actor.suspect, true);
         self.of(&source, |incident| {
             incident.hear(at);
-            if !was_suspect {
+            let is_signalled = outcome == Outcome::Unknown;
+            if !was_suspect && !is_signalled {
                 // The contact that made it one was hidden already.
                 let before = &mut incident.totals.before_suspicion;
                 *before = before.saturating_sub(1);
             }
-            incident.done(&deed("conceal", outcome.label()), at);
+            // The kernel part suspects nobody for what it knows nothing of: a signal did.
+            incident.done(&deed("conceal", if is_signalled { "signal" } else { outcome.label() }), at);
         });
     }
 

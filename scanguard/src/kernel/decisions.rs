@@ -4,17 +4,22 @@
 //! deleted from VERDICTS. Verdicts on prefixes may meet entries of the allowlist; the datapath spares those. Suspicion needs no such
 //! care, because the datapath asks ALLOW before it acts on suspicion that is older than the latest change of ALLOW.
 
+use std::cell::UnsafeCell;
 use std::collections::BTreeMap;
 
 use aya::maps::lpm_trie::Key;
 use ipnetwork::IpNetwork;
-use scanguard_common::record::SourceRecord;
+use scanguard_common::contact::Outcome;
+use scanguard_common::record::{Backup, SourceCell, SourceRecord};
 use scanguard_common::source::SourceKey;
 use scanguard_common::verdict::{Allowance, Known, Verdict};
 
 use super::decided::{Decided, source_prefix};
 use super::error::KernelError;
-use super::maps::{AllowanceBytes, KnownBytes, RecordBytes, VerdictBytes, deleted, is_missing, map_error, to_bytes};
+use super::maps::{
+    AllowanceBytes, BackupBytes, KnownBytes, RecordBytes, VerdictBytes, deleted, from_bytes, is_missing, is_there,
+    map_error, to_bytes,
+};
 use super::tables::Tables;
 use crate::prefix_map::Prefix;
 
@@ -38,6 +43,18 @@ pub struct Freed {
     /// Sources that were suspects.
     pub suspects: Vec<SourceKey>,
 }
+
+/// What a weight that came from outside made of a source's score.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Weighed {
+    /// The score with it, in units of [`scanguard_common::score`].
+    pub score: u32,
+    /// Whether it made the source a suspect.
+    pub accused: bool,
+}
+
+/// How often it is tried again to write a record that came or went meanwhile.
+const TRIES: u32 = 3;
 
 impl Tables {
     /// Puts a verdict in force, in place of an earlier one on the same source. Refused where the allowlist covers the source.
@@ -264,6 +281,66 @@ impl Tables {
         Ok(was)
     }
 
+    /// Adds to the score of a source what somebody else saw it do, up to the cap; where it crosses the threshold the source is a suspect, by the
+    /// code that the kernel part has for it. What is remembered as the reason is an outcome for which the kernel part suspects nobody
+    /// ([`Outcome::Unknown`]). Attempts that other CPUs count at the same moment may be lost from its record.
+    ///
+    /// # Errors
+    /// When a map cannot be read or written.
+    pub fn weigh(&mut self, source: &SourceKey, points: u32) -> Result<Weighed, KernelError> {
+        let mut tries = TRIES;
+        loop {
+            let now_ns = super::clock::monotonic_coarse_ns();
+            let found = self.readings.source(source)?;
+            let kept = if found.is_none() { self.kept_suspect(source)? } else { None };
+            // Whatever is there in the end is written over.
+            let flags = if tries == 0 { ANY } else { found.map_or(MISSING, |_| EXISTING) };
+            let record = UnsafeCell::new(found.unwrap_or_else(|| SourceRecord::new(*source, now_ns)));
+            let cell = SourceCell::new(&record);
+            if let Some(kept) = kept {
+                cell.restore(&kept);
+            }
+            let weighed = self.weigh_record(cell, points, now_ns);
+            let backup = cell.is_suspect(now_ns).then(|| cell.backup());
+            let bytes: RecordBytes = to_bytes(&record.into_inner());
+            match self.written.sources.insert(source.0.bytes(), bytes, flags) {
+                Ok(()) => {}
+                Err(error) if tries > 0 && (is_missing(&error) || is_there(&error)) => {
+                    tries -= 1;
+                    continue;
+                }
+                Err(error) => return Err(map_error("SOURCES")(error)),
+            }
+            if let Some(backup) = backup {
+                let bytes: BackupBytes = to_bytes(&backup);
+                self.written.suspects.insert(source.0.bytes(), bytes, ANY).map_err(map_error("SUSPECTS"))?;
+            }
+            return Ok(weighed);
+        }
+    }
+
+    fn weigh_record(&self, cell: SourceCell<'_>, points: u32, now_ns: u64) -> Weighed {
+        let (rules, conceal) = (self.config.score, self.config.conceal);
+        cell.decay(&rules, now_ns);
+        let score = cell.add_points(&rules, points, now_ns);
+        let generation = self.config.census.allow_generation;
+        let crosses = score >= rules.conceal_at;
+        let accused = crosses && cell.suspect(&conceal, generation, Outcome::Unknown as u8, now_ns);
+        if cell.is_suspect(now_ns) {
+            let _ = cell.prolong(&conceal, now_ns);
+        }
+        Weighed { score, accused }
+    }
+
+    /// What SUSPECTS keeps of a source that was washed out of SOURCES.
+    fn kept_suspect(&self, source: &SourceKey) -> Result<Option<Backup>, KernelError> {
+        match self.written.suspects.get(&source.0.bytes(), 0) {
+            Ok(bytes) => Ok(Some(from_bytes(&bytes))),
+            Err(error) if is_missing(&error) => Ok(None),
+            Err(error) => Err(map_error("SUSPECTS")(error)),
+        }
+    }
+
     pub(super) fn write_record(&mut self, record: &SourceRecord) -> Result<(), KernelError> {
         let bytes: RecordBytes = to_bytes(record);
         self.written.sources.insert(record.source.0.bytes(), bytes, EXISTING).map_err(map_error("SOURCES"))
@@ -283,6 +360,10 @@ impl Tables {
     }
 }
 
+/// `BPF_ANY` (`include/uapi/linux/bpf.h`): insert or update.
+const ANY: u64 = 0;
+/// `BPF_NOEXIST`: insert, never update.
+const MISSING: u64 = 1;
 /// `BPF_EXIST` (`include/uapi/linux/bpf.h`): update, never insert.
 const EXISTING: u64 = 2;
 

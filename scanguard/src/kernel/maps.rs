@@ -305,6 +305,11 @@ fn size_of_map(map: &Map) -> Result<MapSize, KernelError> {
 }
 
 /// Whether an error says that there is no such entry.
+/// Whether it fails because there is such an entry.
+pub(super) fn is_there(error: &MapError) -> bool {
+    matches!(error, MapError::SyscallError(error) if error.io_error.kind() == std::io::ErrorKind::AlreadyExists)
+}
+
 pub(super) fn is_missing(error: &MapError) -> bool {
     match error {
         MapError::KeyNotFound => true,

@@ -50,7 +50,7 @@ pub mod trial;
 
 pub use datapath::{Datapath, LoadOptions};
 pub use decided::Decided;
-pub use decisions::{Freed, NEVER_NS, Refusal};
+pub use decisions::{Freed, NEVER_NS, Refusal, Weighed};
 pub use egress::{EgressAttachment, EgressHook};
 pub use error::KernelError;
 pub use events::EventStream;

@@ -39,6 +39,8 @@ pub struct AutomaticBlock {
     pub since: SystemTime,
     /// Until when.
     pub until: SystemTime,
+    /// From which ports.
+    pub scope: Scope,
     /// Why; unknown where it was found in the kernel alone.
     pub reason: Option<String>,
 }
@@ -216,7 +218,7 @@ impl Desk {
         let automatic = self.blocks.iter().filter(|(_, block)| block.origin == Origin::Controller);
         let made = automatic.filter_map(|(prefix, block)| {
             let (source, reason) = (self.as_source(*prefix)?, block.reason.clone());
-            Some(AutomaticBlock { source, since: block.since, until: block.expires?, reason })
+            Some(AutomaticBlock { source, since: block.since, until: block.expires?, scope: block.scope, reason })
         });
         made.collect()
     }

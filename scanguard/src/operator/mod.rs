@@ -6,6 +6,7 @@
 //! | `allow`, `block`, `mode`, `pending`, `why` | what can be asked |
 //! | [`records`] | reads what was recorded |
 //! | [`wish`] | the same as types: route, question, answer |
+//! | `signal` | weighs what log tools say |
 //! | `standing` | what is known of a source when a block is decided on |
 //! | [`incidents`] | scans as a person thinks of them |
 //! | `expiry` | what ends by itself |
@@ -29,6 +30,7 @@ pub mod offline;
 mod pending;
 mod people;
 pub mod records;
+mod signal;
 mod standing;
 mod why;
 pub mod wish;

@@ -31,13 +31,15 @@ const DENIED_FOR: Duration = Duration::from_secs(7 * 86_400);
 pub struct Question {
     /// From which ports.
     pub scope: Scope,
+    /// What it would be for.
+    pub reason: BlockReason,
     /// Why it is not done without him.
     pub doubt: Doubt,
     /// How many people beside the scanner that is taken to harm.
     pub people: u32,
     /// How long it would last.
     pub lasts: Duration,
-    /// Ports of the decoys that are proof.
+    /// Ports of the decoys that it completed lately.
     pub ports: Vec<u16>,
     /// Since when it waits.
     pub since: SystemTime,
@@ -62,9 +64,11 @@ impl Questions {
             Default::default()
         });
         let open = questions.into_iter().filter_map(|kept| {
-            let KeptQuestion { source, scope, doubt, people, lasts, ports, since, expires } = kept;
+            let KeptQuestion { source, scope, reason, doubt, people, lasts, ports, since, expires } = kept;
+            let scope = if scope == Scope::All.label() { Scope::All } else { Scope::Private };
             let question = Question {
-                scope: if scope == Scope::All.label() { Scope::All } else { Scope::Private },
+                scope,
+                reason: reason.and_then(|label| BlockReason::from_label(&label)).unwrap_or_else(|| older_reason(scope)),
                 doubt: Doubt::from_label(&doubt)?,
                 people,
                 lasts: Duration::from_millis(lasts),
@@ -134,14 +138,15 @@ impl Desk {
         let mut remembered = remembered.into_iter();
         let mut entries = Vec::new();
         for (place, source) in self.pending_sources().into_iter().enumerate() {
-            let Question { scope, doubt, people, lasts, ports, since, expires } = self.questions.open[&source].clone();
+            let Question { scope, reason, doubt, people, lasts, ports, since, expires } =
+                self.questions.open[&source].clone();
             let name = self.named(source);
             let known = remembered.next().unwrap_or_default();
             let why = if place < MOST_WHYS { Some(Box::new(self.why(&name, known)?)) } else { None };
             entries.push(PendingEntry {
                 source: name,
                 scope: scope.label().to_owned(),
-                reason: reason(scope).label().to_owned(),
+                reason: reason.label().to_owned(),
                 doubt: doubt.label().to_owned(),
                 sentence: doubt.sentence().to_owned(),
                 people,
@@ -178,8 +183,10 @@ impl Desk {
             scope: question.scope.label().to_owned(),
             hard: false,
             for_s: for_s.or(Some(question.lasts.as_secs())),
-            reason: Some(match reason(question.scope) {
+            reason: Some(match question.reason {
                 BlockReason::Harm => "proof of harm, approved".to_owned(),
+                BlockReason::Signal => "a signal, approved".to_owned(),
+                BlockReason::Feed => "a feed, approved".to_owned(),
                 BlockReason::Proven | BlockReason::Score => "proof, approved".to_owned(),
             }),
             force: *force,
@@ -268,8 +275,8 @@ impl Desk {
     }
 }
 
-/// What a question is about: only proof of harm takes public ports.
-const fn reason(scope: Scope) -> BlockReason {
+/// What a question is about that an older version asked: to it only proof of harm took public ports.
+const fn older_reason(scope: Scope) -> BlockReason {
     match scope {
         Scope::All => BlockReason::Harm,
         Scope::Private => BlockReason::Proven,
@@ -277,10 +284,11 @@ const fn reason(scope: Scope) -> BlockReason {
 }
 
 fn kept_question(source: SourceKey, question: &Question) -> KeptQuestion {
-    let Question { scope, doubt, people, lasts, ports, since, expires } = question.clone();
+    let Question { scope, reason, doubt, people, lasts, ports, since, expires } = question.clone();
     KeptQuestion {
         source,
         scope: scope.label().to_owned(),
+        reason: Some(reason.label().to_owned()),
         doubt: doubt.label().to_owned(),
         people,
         lasts: u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX),

@@ -9,12 +9,13 @@ use tracing::warn;
 use super::desk::Desk;
 use super::people::seconds;
 use crate::kernel::clock;
-use crate::policy::Facts;
 use crate::policy::harm::CUSTOMER_DAYS;
+use crate::policy::{BACKED_WITHIN, Facts};
 use crate::prefix_map::Prefix;
 
 impl Desk {
-    /// What is known of a source, but for whether proxies are in front of this host. What cannot be read counts in its favour.
+    /// What is known of a source, but for whether proxies are in front of this host, and whether a session of it backs
+    /// what others say ([`Self::is_backed`]). What cannot be read counts in its favour.
     #[must_use]
     pub fn facts_of(&self, source: &SourceKey, shared: &[IpNetwork], now: SystemTime) -> Facts {
         let person = self.acquainted(source);
@@ -28,7 +29,31 @@ impl Desk {
             shared: shared.iter().any(|network| Prefix::from(*network).covers(&prefix)),
             fronted: false,
             denied: self.is_denied(source, now),
+            backed: false,
+            feed: None,
         }
+    }
+
+    /// Whether a session shows that it is really at its address: one that goes on, or that began or ended lately. Both sides completed a
+    /// handshake, on whatever open port; data is not asked for, since who is refused by sshd may have sent next to none.
+    #[must_use]
+    pub fn is_backed(&self, source: &SourceKey) -> bool {
+        let lately_ns = u64::try_from(BACKED_WITHIN.as_nanos()).unwrap_or(u64::MAX);
+        let since_ns = clock::monotonic_coarse_ns().saturating_sub(lately_ns);
+        let is_lately = |ns: u64| ns > 0 && ns >= since_ns;
+        let readings = self.tables.readings();
+        let counted = match readings.sessions_of(source) {
+            Ok(counted) => counted,
+            Err(error) => {
+                warn!(%error, "the sessions of a source cannot be read: what others say of it counts as not backed");
+                return false;
+            }
+        };
+        let Some(record) = counted else { return false };
+        if [record.public, record.restricted].iter().any(|kind| is_lately(kind.last_ns) || is_lately(kind.worked_ns)) {
+            return true;
+        }
+        readings.live_sessions().unwrap_or_default().iter().any(|live| live.source == *source)
     }
 
     fn is_eligible(&self, source: &SourceKey) -> bool {

@@ -19,7 +19,7 @@ use super::incidents;
 use super::people::seconds;
 use crate::api::{
     Evidence, SCHEMA_VERSION, Why, WhyAllow, WhyAnswered, WhyKnown, WhyPending, WhyProof, WhyScore, WhySessions,
-    WhyVerdict, timestamp,
+    WhySignal, WhyVerdict, timestamp,
 };
 use crate::duration;
 use crate::kernel::clock;
@@ -36,6 +36,8 @@ pub struct Remembered {
     pub answered: Vec<WhyAnswered>,
     /// What proves that it is really there, oldest first.
     pub proof: Vec<WhyProof>,
+    /// What log tools said of it, oldest first.
+    pub signals: Vec<WhySignal>,
     /// The open incident that it is in.
     pub incident: Option<u64>,
     /// Whether there is a daemon to remember.
@@ -65,6 +67,17 @@ impl Desk {
     /// # Errors
     /// When the text is no source, or the kernel part cannot be read.
     pub fn why(&self, text: &str, remembered: Remembered) -> Result<Why, OperatorError> {
+        let open = remembered.incident;
+        let why = self.judged(text, remembered)?;
+        let incidents = self.incidents_of(&self.source_named(text)?, open);
+        Ok(Why { incidents, ..why })
+    }
+
+    /// The same without its incidents, which the file of state has.
+    ///
+    /// # Errors
+    /// As [`Self::why`].
+    pub fn judged(&self, text: &str, remembered: Remembered) -> Result<Why, OperatorError> {
         let asked: Prefix = prefix::parse(text)?.into();
         let source = self.source_named(text)?;
         let readings = self.tables.readings();
@@ -97,7 +110,7 @@ impl Desk {
             evidence_forgotten: failures.saturating_sub(counted),
             allow: WhyAllow { matched: allow.is_some(), entry: allow },
             known: self.why_known(&source, now_ns),
-            incidents: self.incidents_of(&source, remembered.incident),
+            signals: remembered.signals,
             proof: remembered.proof,
             pending: self.question(&source).map(|question| WhyPending {
                 scope: question.scope.label().to_owned(),
@@ -179,7 +192,8 @@ impl Desk {
                 reason: u8::try_from(record.reason)
                     .ok()
                     .and_then(Outcome::from_u8)
-                    .map(|outcome| outcome.label().to_owned()),
+                    // The kernel part suspects nobody for what it knows nothing of: a signal did.
+                    .map(|outcome| if outcome == Outcome::Unknown { "signal" } else { outcome.label() }.to_owned()),
                 origin: Some("kernel".to_owned()),
                 since: Some(time(record.suspect_since_ns)),
                 expires: Some(time(record.suspect_until_ns)),
@@ -239,6 +253,15 @@ fn arithmetic(why: &Why, record: Option<&SourceRecord>, rules: &ScoreRules) -> V
     if *evidence_forgotten > 0 {
         sentences.push(format!("{evidence_forgotten} more are only counted: no daemon remembers what they were."));
     }
+    if !why.signals.is_empty() {
+        let weight: f64 = why.signals.iter().map(|signal| signal.weight).sum();
+        let said = if why.signals.len() == 1 { "1 signal was" } else { &format!("{} signals were", why.signals.len()) };
+        sentences.push(format!(
+            "{said} given about it: {weight} x {:.3} = {:.3}, as far as the score goes.",
+            score.step,
+            weight * score.step
+        ));
+    }
     let half_life = duration::format(std::time::Duration::from_nanos(rules.half_life_ns));
     let conceal = if score.value >= score.conceal_at { "at or above" } else { "below" };
     sentences.push(format!(
@@ -264,6 +287,10 @@ fn tell_proof(why: &mut Why) {
 fn proven(why: &Why) -> String {
     match (&why.proven_at, why.proof.first()) {
         (Some(at), _) => format!("It was proven at {at} that it is really there, and scans."),
+        // Why that is so is said with the block.
+        (None, None) if why.verdict.level == Level::Block.label() => {
+            "It completed no decoy: what it is blocked for is something else.".to_owned()
+        }
         (None, None) => "It is not proven that it is really there, so it is never blocked for this.".to_owned(),
         (None, Some(first)) => {
             let ports: HashSet<u16> = why.proof.iter().map(|proof| proof.port).collect();

@@ -33,6 +33,14 @@ pub enum Event {
         /// The source.
         source: SourceKey,
     },
+    /// A log tool, or whoever may change anything here, says that a source did harm. It is as good as what is known of the source: see
+    /// [`super::Facts::backed`].
+    Signal {
+        /// The source.
+        source: SourceKey,
+        /// Whether the deed itself is proof, as a guessed password is; else it is suspicion, which the score has already.
+        proof: bool,
+    },
     /// A block ended in the kernel.
     Expired {
         /// The source.
@@ -58,6 +66,7 @@ impl Event {
             | Self::Eligible { source }
             | Self::Completed { source, .. }
             | Self::Proven { source }
+            | Self::Signal { source, .. }
             | Self::Expired { source }
             | Self::Lifted { source, .. } => Some(source),
             Self::Tick => None,
@@ -101,6 +110,8 @@ pub enum Action {
         source: SourceKey,
         /// From which ports.
         scope: Scope,
+        /// What it would be blocked for.
+        reason: BlockReason,
         /// Why it is not done without him.
         why: Doubt,
         /// For how long he would block it, if he says nothing else.
@@ -144,6 +155,10 @@ impl Action {
 pub enum BlockReason {
     /// It proved that it is real, and means harm.
     Harm,
+    /// A log tool says that it did harm, and it had a session, so that it is real.
+    Signal,
+    /// The operator's feed names it, and it is a suspect.
+    Feed,
     /// It proved that it is real.
     Proven,
     /// Its score, where the configuration does without proof.
@@ -152,13 +167,15 @@ pub enum BlockReason {
 
 impl BlockReason {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Harm, Self::Proven, Self::Score];
+    pub const ALL: [Self; 5] = [Self::Harm, Self::Signal, Self::Feed, Self::Proven, Self::Score];
 
     /// The name in metrics, JSON and the store.
     #[must_use]
     pub const fn label(self) -> &'static str {
         match self {
             Self::Harm => "harm",
+            Self::Signal => "signal",
+            Self::Feed => "feed",
             Self::Proven => "proven",
             Self::Score => "score",
         }
@@ -177,6 +194,10 @@ impl BlockReason {
             Self::Harm => {
                 "It proved that it is really there and scans, by programs that are no browser's, and nobody else is known behind it."
             }
+            Self::Signal => {
+                "A log tool told that it did harm, and it had a session here at that time, so that it is really there."
+            }
+            Self::Feed => "A feed names it to which the configuration gives that level, and it became a suspect.",
             Self::Proven => "It proved that it is really there, and scans.",
             Self::Score => {
                 "Its score is high enough for a block, and the configuration asks for no proof (`block.unproven`)."
@@ -184,22 +205,22 @@ impl BlockReason {
         }
     }
 
-    /// From which ports it is blocked.
+    /// The ports that it may take at most.
     #[must_use]
-    pub const fn scope(self) -> Scope {
+    pub const fn widest(self) -> Scope {
         match self {
-            Self::Harm => Scope::All,
+            Self::Harm | Self::Signal | Self::Feed => Scope::All,
             Self::Proven | Self::Score => Scope::Private,
         }
     }
+}
 
-    /// How far the operator must let it go for that.
-    #[must_use]
-    pub const fn level(self) -> AutoLevel {
-        match self.scope() {
-            Scope::Private => AutoLevel::BlockPrivate,
-            Scope::All => AutoLevel::BlockAll,
-        }
+/// How far the operator must let it go for a block of these ports.
+#[must_use]
+pub const fn level(scope: Scope) -> AutoLevel {
+    match scope {
+        Scope::Private => AutoLevel::BlockPrivate,
+        Scope::All => AutoLevel::BlockAll,
     }
 }
 
@@ -392,13 +413,13 @@ mod tests {
     }
 
     #[test]
-    fn only_proof_of_harm_takes_public_ports() {
+    fn what_proves_no_harm_takes_no_public_ports() {
         for reason in BlockReason::ALL {
             let expected = match reason {
-                BlockReason::Harm => (Scope::All, AutoLevel::BlockAll),
-                BlockReason::Proven | BlockReason::Score => (Scope::Private, AutoLevel::BlockPrivate),
+                BlockReason::Harm | BlockReason::Signal | BlockReason::Feed => AutoLevel::BlockAll,
+                BlockReason::Proven | BlockReason::Score => AutoLevel::BlockPrivate,
             };
-            assert_eq!((reason.scope(), reason.level()), expected, "{reason:?}");
+            assert_eq!(level(reason.widest()), expected, "{reason:?}");
         }
     }
 }

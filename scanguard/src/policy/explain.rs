@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use scanguard_common::source::SourceKey;
+use scanguard_common::verdict::Scope;
 
 use super::clock::{Moment, millis};
 use super::proof::{PORTS, WITHIN_MS};
 use super::recurrence::{length, uncapped};
-use super::{BlockReason, Clock, Deferral, Doubt, Facts, Policy, doubt, harm, may_block};
-use crate::config::Blocks;
+use super::{BlockReason, Clock, Deferral, Doubt, Facts, Policy, doubt, harm, level, may_block};
+use crate::config::{AutoLevel, Blocks};
 use crate::duration::format;
 
 /// What comes next for a customer.
@@ -35,7 +36,8 @@ impl Policy {
             let arithmetic = past
                 .map(|(ended, times)| past_sentence(settings, times, now.since(ended)))
                 .into_iter()
-                .chain(harm_sentences(settings, facts, &completed));
+                .chain(harm_sentences(settings, facts, &completed))
+                .chain(feed_sentence(facts, !completed.is_empty()));
             let next_step = self.next_step(settings, facts, source, past.map_or(0, |(_, times)| times));
             return Explanation { arithmetic: arithmetic.collect(), next_step };
         };
@@ -70,11 +72,11 @@ impl Policy {
         let lasts = format(length(settings, earlier));
         let reason = if settings.unproven { BlockReason::Score } else { BlockReason::Proven };
         let room = || self.budget.room(settings, source);
-        let is_asked = facts.is_customer && !facts.allowed && settings.max_auto_level >= BlockReason::Proven.level();
+        let is_asked = facts.is_customer && !facts.allowed && settings.max_auto_level >= level(Scope::Private);
         if is_asked {
             return CUSTOMER.to_owned();
         }
-        match may_block(settings, facts, reason).and_then(|()| room()) {
+        match may_block(settings, facts, Scope::Private, reason).and_then(|()| room()) {
             Ok(()) if settings.unproven => format!(
                 "Once its score is high enough, or it proves that it is really there, it is blocked from private ports \
                  for {lasts}."
@@ -118,6 +120,22 @@ fn harm_sentences(settings: &Blocks, facts: &Facts, ports: &[u16]) -> Vec<String
     };
     sentences.extend(doubt.map(|doubt| doubt.sentence().to_owned()));
     sentences
+}
+
+/// What a feed that names it may do.
+fn feed_sentence(facts: &Facts, is_proven_there: bool) -> Option<String> {
+    let told = match facts.feed? {
+        AutoLevel::Conceal => "A feed names it, which may do no more than what is done with every suspect.",
+        AutoLevel::BlockPrivate => "A feed names it, so that it is blocked from private ports once it is a suspect.",
+        AutoLevel::BlockAll if facts.backed || is_proven_there => {
+            "A feed names it, and it is really there, so that it is blocked from all ports once it is a suspect."
+        }
+        AutoLevel::BlockAll => {
+            "A feed names it, so that it is blocked from private ports once it is a suspect; from all ports only if a session or a \
+             decoy shows that it is really there."
+        }
+    };
+    Some(told.to_owned())
 }
 
 /// `2 earlier blocks count, the last ended 3h ago; each counts for 7d.`

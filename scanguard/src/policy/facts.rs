@@ -1,5 +1,9 @@
 //! What is known of the source of an event besides what the policy itself remembers.
 
+use std::time::Duration;
+
+use crate::config::AutoLevel;
+
 /// Facts about one source at one moment. Whoever calls the policy reads them; they are part of what a run's record must have, so that the same
 /// events give the same verdicts again.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, PartialEq)]
@@ -20,4 +24,11 @@ pub struct Facts {
     pub fronted: bool,
     /// A person has said that it is not to be blocked, lately.
     pub denied: bool,
+    /// It has a session, or had one in the last [`BACKED_WITHIN`]: both sides completed a handshake, so that it is really at its address.
+    pub backed: bool,
+    /// How far the strongest of the operator's feeds that name it may go.
+    pub feed: Option<AutoLevel>,
 }
+
+/// A session this long ago still shows that whoever a signal is about is really at its address.
+pub const BACKED_WITHIN: Duration = Duration::from_secs(600);

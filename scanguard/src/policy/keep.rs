@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use scanguard_common::source::SourceKey;
+use scanguard_common::verdict::Scope;
 
 use super::clock::{Moment, Timeline, kept};
 use super::{BlockReason, Clock, Finished, Policy, Running};
@@ -29,6 +30,8 @@ pub struct RunningBlock {
     pub since: Clock,
     /// Until when.
     pub until: Clock,
+    /// From which ports.
+    pub scope: Scope,
     /// Why.
     pub reason: BlockReason,
 }
@@ -75,10 +78,11 @@ impl Policy {
 
     /// Blocks in force as of the last step, the one that ends first before the others.
     pub fn running(&self) -> impl Iterator<Item = RunningBlock> {
-        self.running.iter().map(|(source, until, Running { since, reason, .. })| RunningBlock {
+        self.running.iter().map(|(source, until, Running { since, scope, reason, .. })| RunningBlock {
             source,
             since: self.timeline.clock(*since),
             until: self.timeline.clock(until),
+            scope: *scope,
             reason: *reason,
         })
     }
@@ -106,12 +110,12 @@ impl Policy {
             .map(|block| Began::at(block, settings, now))
             .collect();
         blocks.sort_by_key(|block| block.since);
-        for Began { source, since, until, reason } in blocks {
+        for Began { source, since, until, scope, reason } in blocks {
             if policy.running.get(&source).is_some() {
                 continue;
             }
             let before = history.remove(&source).map(|past| past_of(&past, now));
-            policy.running.insert(source, until, Running { since, reason, before });
+            policy.running.insert(source, until, Running { since, scope, reason, before });
             policy.budget.begin(&source, since);
         }
         for past in history.into_values() {
@@ -134,16 +138,17 @@ struct Began {
     source: SourceKey,
     since: Moment,
     until: Moment,
+    scope: Scope,
     reason: BlockReason,
 }
 
 impl Began {
     fn at(block: RunningBlock, settings: &Blocks, now: Moment) -> Self {
-        let RunningBlock { source, since, until, reason } = block;
+        let RunningBlock { source, since, until, scope, reason } = block;
         let lasts = Duration::from_millis(until.0.saturating_sub(since.0));
         let since = kept(since).min(now);
         let until = since.after(lasts.min(settings.longest));
-        Self { source, since, until, reason }
+        Self { source, since, until, scope, reason }
     }
 }
 

@@ -11,6 +11,9 @@
 //! Blocks from public ports need proof of harm ([`harm`]), and nobody else to be harmed by them: where the configuration does not let it go so
 //! far, or many people may be behind the address, a person is asked ([`Action::Ask`]), and until he answers it stays with private ports. From a
 //! customer nothing at all is taken without a person: whoever proves something there may be his neighbour behind one address.
+//!
+//! What others say of a source is heard as well: a log tool's signal counts as proof of harm if the source had a session here, which nobody
+//! has who forges his address; and what a feed of the operator's names is blocked once it is a suspect, as far as he lets that feed go.
 
 mod aged;
 pub mod budget;
@@ -30,16 +33,16 @@ use std::time::Duration;
 use scanguard_common::source::SourceKey;
 use scanguard_common::verdict::Scope;
 
-use crate::config::Blocks;
+use crate::config::{AutoLevel, Blocks};
 use aged::Aged;
 use budget::Budget;
 use clock::{Moment, Timeline};
 use proof::Proofs;
 
 pub use clock::Clock;
-pub use event::{Action, BlockReason, Deferral, Doubt, Ending, Event, Lifter};
+pub use event::{Action, BlockReason, Deferral, Doubt, Ending, Event, Lifter, level};
 pub use explain::Explanation;
-pub use facts::Facts;
+pub use facts::{BACKED_WITHIN, Facts};
 pub use keep::{KeptDecoy, KeptEnd, RunningBlock};
 
 /// Sources whose finished blocks are remembered; those whose last block ended first are forgotten first.
@@ -62,6 +65,7 @@ pub struct Policy {
 #[derive(Clone, Copy, Debug)]
 struct Running {
     since: Moment,
+    scope: Scope,
     reason: BlockReason,
     /// What was remembered of the source when it began.
     before: Option<(Moment, Finished)>,
@@ -94,6 +98,8 @@ pub struct Tally {
     pub proven: u64,
     /// Proof of harm.
     pub harmful: u64,
+    /// [`Event::Signal`].
+    pub signals: u64,
 }
 
 impl Policy {
@@ -104,25 +110,39 @@ impl Policy {
         let now = self.timeline.advance(now);
         let mut actions = self.settle(settings, now);
         match event {
-            Event::Suspect { .. } => self.tally.suspects += 1,
+            Event::Suspect { source } => {
+                self.tally.suspects += 1;
+                actions.extend(self.judge_listed(settings, facts, source, now));
+            }
             Event::Eligible { source } => {
                 self.tally.eligible += 1;
                 match self.proofs.proof(&source, now) {
                     Some(ports) => self.prove(settings, facts, source, &ports, now, &mut actions),
-                    None => actions.extend(self.judge(settings, facts, source, BlockReason::Score, now)),
+                    None => {
+                        actions.extend(self.judge(settings, facts, source, Scope::Private, BlockReason::Score, now))
+                    }
                 }
             }
             Event::Completed { source, port } => {
                 self.tally.completed += 1;
                 self.proofs.complete(source, port, now);
-                if let Some(ports) = self.proofs.proof(&source, now) {
-                    self.tally.proven += 1;
-                    self.prove(settings, facts, source, &ports, now, &mut actions);
+                match self.proofs.proof(&source, now) {
+                    Some(ports) => {
+                        self.tally.proven += 1;
+                        self.prove(settings, facts, source, &ports, now, &mut actions);
+                    }
+                    None => actions.extend(self.judge_listed(settings, facts, source, now)),
                 }
             }
             Event::Proven { source } => {
                 self.tally.proven += 1;
-                actions.extend(self.judge(settings, facts, source, BlockReason::Proven, now));
+                actions.extend(self.judge(settings, facts, source, Scope::Private, BlockReason::Proven, now));
+            }
+            Event::Signal { source, proof } => {
+                self.tally.signals += 1;
+                if proof {
+                    self.heed(settings, facts, source, now, &mut actions);
+                }
             }
             Event::Expired { source } => actions.extend(self.expire(source, now)),
             Event::Lifted { source, by } => actions.extend(self.lift(source, by)),
@@ -171,8 +191,7 @@ impl Policy {
         actions
     }
 
-    /// Does what proof is good for: a block from private ports, and from all if it is proof of harm and nobody else is harmed; of a customer
-    /// neither, before a person was asked.
+    /// Does what proof is good for: a block from private ports, and from all if it is proof of harm and nobody else is harmed.
     fn prove(
         &mut self,
         settings: &Blocks,
@@ -182,26 +201,65 @@ impl Policy {
         now: Moment,
         actions: &mut Vec<Action>,
     ) {
-        let harmful = harm::is_proven(facts, ports);
-        self.tally.harmful += u64::from(harmful);
-        let doubt = if harmful { doubt(settings, facts) } else { None };
-        let reason = if harmful && doubt.is_none() && !facts.denied { BlockReason::Harm } else { BlockReason::Proven };
-        // Of a customer one question is enough: the one about all ports.
-        if facts.allowed || !(harmful && facts.is_customer) {
-            actions.extend(self.judge(settings, facts, source, reason, now));
-        }
-        if let Some(why) = doubt.filter(|_| !facts.allowed && !facts.denied) {
-            actions.push(self.ask(settings, facts, source, Scope::All, why, now));
+        if harm::is_proven(facts, ports) {
+            self.tally.harmful += 1;
+            self.prove_harm(settings, facts, source, [BlockReason::Proven, BlockReason::Harm], now, actions);
+        } else {
+            actions.extend(self.judge(settings, facts, source, Scope::Private, BlockReason::Proven, now));
         }
     }
 
+    /// Does what proof of harm is good for: a block from all ports if nobody else is harmed, else one from private ports and a question. A
+    /// customer loses neither before a person was asked. The reasons are those for the two.
+    fn prove_harm(
+        &mut self,
+        settings: &Blocks,
+        facts: &Facts,
+        source: SourceKey,
+        [private, all]: [BlockReason; 2],
+        now: Moment,
+        actions: &mut Vec<Action>,
+    ) {
+        let doubt = doubt(settings, facts);
+        if doubt.is_none() && !facts.denied {
+            actions.extend(self.judge(settings, facts, source, Scope::All, all, now));
+        } else if facts.allowed || !facts.is_customer {
+            // Of a customer one question is enough: the one about all ports.
+            actions.extend(self.judge(settings, facts, source, Scope::Private, private, now));
+        }
+        if let Some(why) = doubt.filter(|_| !facts.allowed && !facts.denied) {
+            actions.push(self.ask(settings, facts, source, Scope::All, all, why, now));
+        }
+    }
+
+    /// Does what a signal is good for whose deed is proof: that of harm, if a session backs it. Who only forges an address has none.
+    fn heed(&mut self, settings: &Blocks, facts: &Facts, source: SourceKey, now: Moment, actions: &mut Vec<Action>) {
+        if facts.allowed || facts.backed {
+            self.prove_harm(settings, facts, source, [BlockReason::Signal; 2], now, actions);
+        } else {
+            actions.push(Action::Deferred { source, why: Deferral::Unproven });
+        }
+    }
+
+    /// Blocks a suspect that a feed names, as far as the operator lets the feed go. Suspicion can be forged, also of who is on a list: public
+    /// ports it loses only where it is really there, and nobody else is known behind it.
+    fn judge_listed(&mut self, settings: &Blocks, facts: &Facts, source: SourceKey, now: Moment) -> Option<Action> {
+        let feed = facts.feed.filter(|level| *level >= AutoLevel::BlockPrivate)?;
+        let is_there = facts.backed || !self.proofs.of(&source, now).is_empty();
+        let takes_all = feed == AutoLevel::BlockAll && is_there && doubt(settings, facts).is_none() && !facts.denied;
+        let scope = if takes_all { Scope::All } else { Scope::Private };
+        self.judge(settings, facts, source, scope, BlockReason::Feed, now)
+    }
+
     /// A question for a person.
+    #[expect(clippy::too_many_arguments, reason = "each is a part of the question")]
     fn ask(
         &self,
         settings: &Blocks,
         facts: &Facts,
         source: SourceKey,
         scope: Scope,
+        reason: BlockReason,
         why: Doubt,
         now: Moment,
     ) -> Action {
@@ -209,6 +267,7 @@ impl Policy {
         Action::Ask {
             source,
             scope,
+            reason,
             why,
             lasts: recurrence::length(settings, earlier),
             people: harm::people(facts),
@@ -221,18 +280,19 @@ impl Policy {
         settings: &Blocks,
         facts: &Facts,
         source: SourceKey,
+        scope: Scope,
         reason: BlockReason,
         now: Moment,
     ) -> Option<Action> {
         let running = self.running.get(&source).map(|(_, running)| *running);
-        if !facts.allowed && running.is_some_and(|running| running.reason.scope() as u8 >= reason.scope() as u8) {
+        if !facts.allowed && running.is_some_and(|running| running.scope as u8 >= scope as u8) {
             return None; // Its block is running.
         }
-        if let Err(why) = may_block(settings, facts, reason) {
+        if let Err(why) = may_block(settings, facts, scope, reason) {
             return Some(Action::Deferred { source, why });
         }
         if facts.is_customer {
-            let ask = || self.ask(settings, facts, source, reason.scope(), Doubt::Customer, now);
+            let ask = || self.ask(settings, facts, source, scope, reason, Doubt::Customer, now);
             return (!facts.denied).then(ask);
         }
         // One that is blocked already takes nothing more from the budget.
@@ -246,13 +306,13 @@ impl Policy {
         };
         let recurrence = before.map_or(0, |(_, finished)| finished.times);
         let until = now.after(recurrence::length(settings, recurrence));
-        self.running.insert(source, until, Running { since: now, reason, before });
+        self.running.insert(source, until, Running { since: now, scope, reason, before });
         if running.is_none() {
             self.budget.begin(&source, now);
         }
         Some(Action::Block {
             source,
-            scope: reason.scope(),
+            scope,
             lasts: Duration::from_millis(until.since(now)),
             until: self.timeline.clock(until),
             reason,
@@ -293,11 +353,11 @@ impl Policy {
 }
 
 /// Whether a source may be blocked for this, if the budget has room.
-fn may_block(settings: &Blocks, facts: &Facts, reason: BlockReason) -> Result<(), Deferral> {
+fn may_block(settings: &Blocks, facts: &Facts, scope: Scope, reason: BlockReason) -> Result<(), Deferral> {
     if facts.allowed {
         return Err(Deferral::Allowed);
     }
-    if reason.level() > settings.max_auto_level {
+    if level(scope) > settings.max_auto_level {
         return Err(Deferral::MaxAutoLevel);
     }
     if reason == BlockReason::Score && (!settings.unproven || facts.is_customer) {
@@ -313,7 +373,7 @@ fn doubt(settings: &Blocks, facts: &Facts) -> Option<Doubt> {
         (facts.fronted, Doubt::Fronted),
         (facts.is_customer, Doubt::Customer),
         (harm::people(facts) > settings.most_harmed, Doubt::Harmed),
-        (BlockReason::Harm.level() > settings.max_auto_level, Doubt::MaxAutoLevel),
+        (level(Scope::All) > settings.max_auto_level, Doubt::MaxAutoLevel),
     ];
     rows.into_iter().find(|(applies, _)| *applies).map(|(_, doubt)| doubt)
 }

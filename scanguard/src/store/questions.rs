@@ -14,6 +14,8 @@ pub struct KeptQuestion {
     pub source: SourceKey,
     /// Label of [`scanguard_common::verdict::Scope`].
     pub scope: String,
+    /// Label of [`crate::policy::BlockReason`]; none where an older version asked.
+    pub reason: Option<String>,
     /// Label of [`crate::policy::Doubt`].
     pub doubt: String,
     /// How many people beside the scanner that would harm.
@@ -54,7 +56,7 @@ impl Store {
     /// # Errors
     /// When the file cannot be read or is damaged.
     pub fn load_questions(&self) -> Result<Vec<KeptQuestion>, StoreError> {
-        self.rows("SELECT source, scope, doubt, people, lasts, ports, since, expires FROM question", |row| {
+        self.rows("SELECT source, scope, doubt, people, lasts, ports, since, expires, reason FROM question", |row| {
             let ports: String = row.get(5)?;
             Ok(KeptQuestion {
                 source: SourceKey(address(row, 0)?),
@@ -65,6 +67,7 @@ impl Store {
                 ports: serde_json::from_str(&ports).unwrap_or_default(),
                 since: row.get(6)?,
                 expires: row.get(7)?,
+                reason: row.get(8)?,
             })
         })
     }
@@ -149,11 +152,13 @@ impl Store {
 }
 
 fn insert_question(transaction: &Transaction<'_>, question: &KeptQuestion) -> rusqlite::Result<()> {
-    let KeptQuestion { source, scope, doubt, people, lasts, ports, since, expires } = question;
+    let KeptQuestion { source, scope, reason, doubt, people, lasts, ports, since, expires } = question;
     let ports = serde_json::to_string(ports).unwrap_or_default();
-    let insert = "INSERT OR REPLACE INTO question (source, scope, doubt, people, lasts, ports, since, expires) \
-                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
-    transaction.execute(insert, (source.0.bytes(), scope, doubt, people, lasts, ports, since, expires)).map(drop)
+    let insert = "INSERT OR REPLACE INTO question (source, scope, doubt, people, lasts, ports, since, expires, reason) \
+                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+    transaction
+        .execute(insert, (source.0.bytes(), scope, doubt, people, lasts, ports, since, expires, reason))
+        .map(drop)
 }
 
 fn insert_denial(transaction: &Transaction<'_>, denial: &KeptDenial) -> rusqlite::Result<()> {
@@ -178,6 +183,7 @@ mod tests {
         let question = |number, expires| KeptQuestion {
             source: source(number),
             scope: "all".into(),
+            reason: (number == 1).then(|| "signal".into()),
             doubt: "customer".into(),
             people: 3,
             lasts: 600_000,

@@ -213,6 +213,10 @@ const STEPS: &[&str] = &[
     CREATE INDEX life_by_prefix ON life(prefix, number);
     CREATE INDEX life_by_time ON life(at);
 ",
+    "
+    -- What the block would be for; of a question of before it follows from the scope.
+    ALTER TABLE question ADD COLUMN reason TEXT;
+",
 ];
 
 /// The newest version.

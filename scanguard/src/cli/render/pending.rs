@@ -18,10 +18,15 @@ pub fn pending(list: &PendingList, paint: Paint) -> String {
 }
 
 fn paragraph(entry: &PendingEntry, paint: Paint) -> String {
-    let PendingEntry { source, scope, people, ports, lasts_s, since, expires, sentence, why, .. } = entry;
+    let PendingEntry { source, scope, reason, people, ports, lasts_s, since, expires, sentence, why, .. } = entry;
     let from = if scope == "all" { "public ports, too," } else { "private ports" };
     let lasts = duration::format(std::time::Duration::from_secs(*lasts_s));
     let ports: Vec<String> = ports.iter().map(ToString::to_string).collect();
+    let grounds = match reason.as_str() {
+        "signal" => "Proof: a log tool told what it did, and it had a session here.".to_owned(),
+        "feed" => "A feed names it, and it is a suspect.".to_owned(),
+        _ => format!("Proof: it completed decoys on ports {}.", ports.join(", ")),
+    };
     let harmed = match people {
         0 => "Nobody else is known behind it.".to_owned(),
         1 => "It is taken to harm 1 other person.".to_owned(),
@@ -34,10 +39,9 @@ fn paragraph(entry: &PendingEntry, paint: Paint) -> String {
         )
     });
     format!(
-        "{}: block it from {from} for {lasts}?\n  Proof: it completed decoys on ports {}.\n  {harmed} {sentence}\n{known}  Asked \
+        "{}: block it from {from} for {lasts}?\n  {grounds}\n  {harmed} {sentence}\n{known}  Asked \
          {}; unanswered it ends {}.\n\n",
         paint.strong(source),
-        ports.join(", "),
         moment(since),
         moment(expires),
     )
@@ -96,7 +100,15 @@ mod tests {
     fn the_list() {
         let stranger = PendingEntry { source: "203.0.113.66".into(), people: 0, why: None, ..entry() };
         let neighbour = PendingEntry { source: "198.51.100.8".into(), scope: "private".into(), why: None, ..entry() };
-        let list = PendingList { schema_version: SCHEMA_VERSION, entries: vec![entry(), stranger, neighbour] };
+        let signalled = PendingEntry {
+            source: "203.0.113.67".into(),
+            reason: "signal".into(),
+            ports: Vec::new(),
+            why: None,
+            ..entry()
+        };
+        let list =
+            PendingList { schema_version: SCHEMA_VERSION, entries: vec![entry(), stranger, neighbour, signalled] };
         insta::assert_snapshot!(pending(&list, Paint::new(false)));
         assert_eq!(pending(&PendingList::default(), Paint::new(false)), "Nothing waits for you.\n");
     }

@@ -6,7 +6,7 @@ use super::Paint;
 use super::allow::by;
 use super::human::{count, moment};
 use super::table::{Side, table};
-use crate::api::{Evidence, Why, WhyAnswered, WhyKnown, WhyPending, WhyProof, WhySessions, WhyVerdict};
+use crate::api::{Evidence, Why, WhyAnswered, WhyKnown, WhyPending, WhyProof, WhySessions, WhySignal, WhyVerdict};
 
 const COLUMNS: [(&str, Side); 8] = [
     ("TIME", Side::Left),
@@ -54,9 +54,11 @@ fn write(why: &Why, paint: Paint, text: &mut String) -> fmt::Result {
     let proof: Vec<String> = why.proof.iter().map(proof_line).collect();
     let incidents: Vec<String> =
         why.incidents.iter().map(|id| format!("Incident {id}: `scanguard incidents show {id}`.")).collect();
+    let signals: Vec<String> = why.signals.iter().map(signal_line).collect();
     let answered: Vec<String> = why.answered.iter().map(answered).collect();
     let sessions: Vec<String> = why.sessions.iter().map(sessions).chain(known(&why.known)).collect();
     for (heading, lines) in [
+        ("Signals", &signals),
         ("Feeds that name it", &why.feeds),
         ("Proof that the address is real", &proof),
         ("What it was answered as a suspect", &answered),
@@ -82,6 +84,13 @@ fn section(text: &mut String, heading: &str, lines: &[String], paint: Paint) -> 
 fn proof_line(proof: &WhyProof) -> String {
     let WhyProof { time, kind: _, proto, destination, port } = proof;
     format!("{} {destination} port {port}/{proto}: it completed a handshake with a port that is closed", moment(time))
+}
+
+fn signal_line(signal: &WhySignal) -> String {
+    let WhySignal { time, weight, reason, backed, proof } = signal;
+    let said = if *proof { ", said to be proof" } else { "" };
+    let backing = if *backed { "backed by a session" } else { "not backed" };
+    format!("{} {reason} (weight {weight}{said}, {backing})", moment(time))
 }
 
 fn waits(pending: &WhyPending) -> String {

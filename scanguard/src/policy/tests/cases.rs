@@ -193,6 +193,122 @@ fn harm_is_proven_by_score_ports_and_nobody_else_behind_the_address() {
     }
 }
 
+/// Of whom a log tool tells, and who had a session.
+const BACKED: Facts = Facts { backed: true, ..STRANGER };
+
+#[test]
+fn a_signal_is_proof_of_harm_only_where_a_session_backs_it_and_nobody_else_is_behind_the_address() {
+    let all = Blocks { max_auto_level: AutoLevel::BlockAll, ..Blocks::default() };
+    let (private, conceal) = (Blocks::default(), Blocks { max_auto_level: AutoLevel::Conceal, ..Blocks::default() });
+    let (block, ask) = (("block", "signal"), |doubt| ("ask", doubt));
+    let customer = Facts { is_customer: true, sessions: 3, days: 1, ..BACKED };
+    let fronted = Facts { fronted: true, ..BACKED };
+    let rows: [(&str, Blocks, Facts, bool, Vec<_>, Option<Scope>); 13] = [
+        ("a stranger", all, BACKED, true, vec![block], Some(Scope::All)),
+        ("not without a person", private, BACKED, true, vec![block, ask("max_auto_level")], Some(Scope::Private)),
+        ("nothing to block", conceal, BACKED, true, vec![("defer", "max_auto_level"), ask("max_auto_level")], None),
+        ("no session", all, STRANGER, true, vec![("defer", "unproven")], None),
+        ("no session, high score", all, HARMFUL, true, vec![("defer", "unproven")], None),
+        ("suspicion", all, Facts { eligible: true, ..BACKED }, false, vec![], None),
+        ("a customer", all, customer, true, vec![ask("customer")], None),
+        (
+            "a customer, no session of late",
+            all,
+            Facts { backed: false, ..customer },
+            true,
+            vec![("defer", "unproven")],
+            None,
+        ),
+        ("a customer, said no", all, Facts { denied: true, ..customer }, true, vec![], None),
+        ("behind a proxy", all, fronted, true, vec![block, ask("fronted")], Some(Scope::Private)),
+        (
+            "a shared address",
+            all,
+            Facts { shared: true, ..BACKED },
+            true,
+            vec![block, ask("harmed")],
+            Some(Scope::Private),
+        ),
+        ("said no", all, Facts { denied: true, ..BACKED }, true, vec![block], Some(Scope::Private)),
+        ("allowed", all, Facts { allowed: true, ..STRANGER }, true, vec![("defer", "allowed")], None),
+    ];
+    for (what, settings, facts, proof, expected, scope) in rows {
+        let (mut policy, source) = (Policy::default(), source("203.0.113.9"));
+        let actions = policy.step(&settings, &facts, Event::Signal { source, proof }, START);
+        assert_eq!(kinds(&actions), expected, "{what}: {actions:?}");
+        assert_eq!(policy.running().next().map(|block| block.scope), scope, "{what}");
+    }
+}
+
+#[test]
+fn a_suspect_that_a_feed_names_is_blocked_as_far_as_feed_configuration_and_proof_of_presence_go() {
+    let all = Blocks { max_auto_level: AutoLevel::BlockAll, ..Blocks::default() };
+    let (private, conceal) = (Blocks::default(), Blocks { max_auto_level: AutoLevel::Conceal, ..Blocks::default() });
+    let block = vec![("block", "feed")];
+    let on = |feed, facts| Facts { feed: Some(feed), ..facts };
+    let (to_all, to_private) = (AutoLevel::BlockAll, AutoLevel::BlockPrivate);
+    let customer = Facts { is_customer: true, ..BACKED };
+    let rows: [(&str, Blocks, Facts, Vec<_>, Option<Scope>); 12] = [
+        ("on none", all, BACKED, vec![], None),
+        ("to conceal", all, on(AutoLevel::Conceal, BACKED), vec![], None),
+        ("private", all, on(to_private, BACKED), block.clone(), Some(Scope::Private)),
+        ("all, not there", all, on(to_all, STRANGER), block.clone(), Some(Scope::Private)),
+        ("all, there", all, on(to_all, BACKED), block.clone(), Some(Scope::All)),
+        ("all, there, not so far", private, on(to_all, BACKED), block.clone(), Some(Scope::Private)),
+        ("nothing to block", conceal, on(to_all, BACKED), vec![("defer", "max_auto_level")], None),
+        ("behind a proxy", all, on(to_all, Facts { fronted: true, ..BACKED }), block.clone(), Some(Scope::Private)),
+        ("said no", all, on(to_all, Facts { denied: true, ..BACKED }), block.clone(), Some(Scope::Private)),
+        ("a customer", all, on(to_all, customer), vec![("ask", "customer")], None),
+        ("a customer, said no", all, on(to_all, Facts { denied: true, ..customer }), vec![], None),
+        ("allowed", all, on(to_all, Facts { allowed: true, ..BACKED }), vec![("defer", "allowed")], None),
+    ];
+    for (what, settings, facts, expected, scope) in rows {
+        let (mut policy, source) = (Policy::default(), source("203.0.113.9"));
+        let actions = policy.step(&settings, &facts, Event::Suspect { source }, START);
+        assert_eq!(kinds(&actions), expected, "{what}: {actions:?}");
+        assert_eq!(policy.running().next().map(|block| block.scope), scope, "{what}");
+    }
+}
+
+#[test]
+fn a_listed_suspect_that_completes_a_decoy_loses_public_ports_too() {
+    let settings = Blocks { max_auto_level: AutoLevel::BlockAll, ..Blocks::default() };
+    let (mut policy, scanner) = (Policy::default(), source("203.0.113.9"));
+    let listed = Facts { feed: Some(AutoLevel::BlockAll), ..STRANGER };
+    policy.step(&settings, &listed, Event::Suspect { source: scanner }, START);
+    assert_eq!(policy.running().map(|block| block.scope).collect::<Vec<_>>(), [Scope::Private]);
+    let later = START.after(MINUTE);
+    let actions = policy.step(&settings, &listed, Event::Completed { source: scanner, port: 8081 }, later);
+    assert!(
+        matches!(actions[..], [Action::Block { scope: Scope::All, reason: BlockReason::Feed, recurrence: 0, .. }]),
+        "{actions:?}"
+    );
+}
+
+#[test]
+fn feeds_and_signals_keep_to_the_budget() {
+    let (mut policy, settings) = (Policy::default(), Blocks { per_minute: 1, ..Blocks::default() });
+    let (first, second, third) = (source("198.51.1.1"), source("198.51.2.1"), source("198.51.3.1"));
+    let facts = Facts { feed: Some(AutoLevel::BlockPrivate), ..BACKED };
+    assert_eq!(kinds(&policy.step(&settings, &facts, Event::Suspect { source: first }, START)), [("block", "feed")]);
+    let deferred = ("defer", "minute_budget");
+    assert_eq!(kinds(&policy.step(&settings, &facts, Event::Suspect { source: second }, START)), [deferred]);
+    let actions = policy.step(&settings, &facts, Event::Signal { source: third, proof: true }, START);
+    assert_eq!(kinds(&actions), [deferred, ("ask", "max_auto_level")]);
+}
+
+#[test]
+fn a_block_for_a_signal_keeps_its_ports_over_a_restart() {
+    let (settings, scanner) =
+        (Blocks { max_auto_level: AutoLevel::BlockAll, ..Blocks::default() }, source("203.0.113.9"));
+    let mut policy = Policy::default();
+    policy.step(&settings, &BACKED, Event::Signal { source: scanner, proof: true }, START);
+    let running: Vec<_> = policy.running().collect();
+    let mut policy = Policy::restore(&settings, [], running, [], START.after(MINUTE));
+    let again = policy.step(&settings, &BACKED, Event::Signal { source: scanner, proof: true }, START.after(MINUTE));
+    assert_eq!((again, policy.running().next().map(|block| block.scope)), (vec![], Some(Scope::All)));
+}
+
 #[test]
 fn a_blocked_scanner_whose_score_or_ports_prove_harm_afterwards_loses_public_ports_too() {
     let (settings, scanner) =

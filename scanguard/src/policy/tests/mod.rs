@@ -41,6 +41,8 @@ const STRANGER: Facts = Facts {
     shared: false,
     fronted: false,
     denied: false,
+    backed: false,
+    feed: None,
 };
 
 /// A stranger whose score is that of a block.
@@ -62,6 +64,13 @@ fn facts_of(source: &SourceKey) -> Facts {
         shared: kind == 3,
         fronted: kind == 4,
         denied: kind == 5,
+        backed: sum % 3 != 0,
+        // Those of IPv6 networks are on lists.
+        feed: (sum / 10 == 23).then(|| match kind {
+            1 => AutoLevel::BlockPrivate,
+            3 => AutoLevel::Conceal,
+            _ => AutoLevel::BlockAll,
+        }),
     }
 }
 
@@ -93,7 +102,8 @@ fn any_source() -> impl Strategy<Value = SourceKey> {
 fn any_event() -> impl Strategy<Value = Event> {
     let lifter = prop_oneof![Just(Lifter::Allowlist), Just(Lifter::Operator)];
     prop_oneof![
-        1 => any_source().prop_map(|source| Event::Suspect { source }),
+        6 => any_source().prop_map(|source| Event::Suspect { source }),
+        8 => (any_source(), any::<bool>()).prop_map(|(source, proof)| Event::Signal { source, proof }),
         4 => any_source().prop_map(|source| Event::Eligible { source }),
         12 => any_source().prop_map(|source| Event::Proven { source }),
         40 => (any_source(), 1_u16..8).prop_map(|(source, port)| Event::Completed { source, port }),

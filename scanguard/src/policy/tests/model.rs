@@ -10,7 +10,7 @@ use scanguard_common::verdict::Scope;
 use crate::config::{AutoLevel, Blocks};
 use crate::policy::harm::{is_beyond_browsers, people};
 use crate::policy::proof::{PORTS, WITHIN_MS};
-use crate::policy::{Action, BlockReason, Clock, Deferral, Doubt, Event, Facts};
+use crate::policy::{Action, BlockReason, Clock, Deferral, Doubt, Event, Facts, level};
 
 /// All blocks there ever were, in the order in which they began.
 #[derive(Default)]
@@ -36,7 +36,12 @@ impl Model {
     pub(super) fn step(&mut self, settings: &Blocks, facts: &Facts, event: Event, now: Clock) -> Vec<Action> {
         let Clock(now) = now;
         match event {
-            Event::Suspect { .. } | Event::Tick => Vec::new(),
+            Event::Tick | Event::Signal { proof: false, .. } => Vec::new(),
+            Event::Suspect { source } => self.listed(settings, facts, source, now).into_iter().collect(),
+            Event::Signal { source, proof: true } if facts.backed || facts.allowed => {
+                self.harmed(settings, facts, source, [BlockReason::Signal, BlockReason::Signal], now)
+            }
+            Event::Signal { source, proof: true } => vec![Action::Deferred { source, why: Deferral::Unproven }],
             Event::Expired { source } => {
                 self.end(source, now, false);
                 Vec::new()
@@ -46,17 +51,19 @@ impl Model {
                 Vec::new()
             }
             Event::Proven { source } => {
-                self.block(settings, facts, source, BlockReason::Proven, now).into_iter().collect()
+                self.block(settings, facts, source, (Scope::Private, BlockReason::Proven), now).into_iter().collect()
             }
             Event::Eligible { source } => match self.ports(source, now) {
                 ports if ports.len() >= PORTS => self.prove(settings, facts, source, &ports, now),
-                _ => self.block(settings, facts, source, BlockReason::Score, now).into_iter().collect(),
+                _ => {
+                    self.block(settings, facts, source, (Scope::Private, BlockReason::Score), now).into_iter().collect()
+                }
             },
             Event::Completed { source, port } => {
                 self.completed.push((source, port, now));
                 match self.ports(source, now) {
                     ports if ports.len() >= PORTS => self.prove(settings, facts, source, &ports, now),
-                    _ => Vec::new(),
+                    _ => self.listed(settings, facts, source, now).into_iter().collect(),
                 }
             }
         }
@@ -76,35 +83,58 @@ impl Model {
         ports: &HashSet<u16>,
         now: u64,
     ) -> Vec<Action> {
-        let harms = facts.eligible && ports.iter().any(|port| is_beyond_browsers(*port));
-        let people = people(facts);
-        let doubt = if facts.fronted {
-            Some(Doubt::Fronted)
-        } else if facts.is_customer {
-            Some(Doubt::Customer)
-        } else if people > settings.most_harmed {
-            Some(Doubt::Harmed)
-        } else if settings.max_auto_level < AutoLevel::BlockAll {
-            Some(Doubt::MaxAutoLevel)
-        } else {
-            None
-        };
-        if harms && doubt.is_none() && !facts.denied {
-            return self.block(settings, facts, source, BlockReason::Harm, now).into_iter().collect();
+        if facts.eligible && ports.iter().any(|port| is_beyond_browsers(*port)) {
+            return self.harmed(settings, facts, source, [BlockReason::Harm, BlockReason::Proven], now);
         }
-        let asked_of_all = harms && facts.is_customer && !facts.allowed;
-        let first = if asked_of_all { None } else { self.block(settings, facts, source, BlockReason::Proven, now) };
+        self.block(settings, facts, source, (Scope::Private, BlockReason::Proven), now).into_iter().collect()
+    }
+
+    /// What comes of proof of harm, for these reasons: of a block of all ports, and of one of private ports.
+    fn harmed(
+        &mut self,
+        settings: &Blocks,
+        facts: &Facts,
+        source: SourceKey,
+        [all, private]: [BlockReason; 2],
+        now: u64,
+    ) -> Vec<Action> {
+        let doubt = doubt(settings, facts);
+        if doubt.is_none() && !facts.denied {
+            return self.block(settings, facts, source, (Scope::All, all), now).into_iter().collect();
+        }
+        let asked_of_all = facts.is_customer && !facts.allowed;
+        let first =
+            if asked_of_all { None } else { self.block(settings, facts, source, (Scope::Private, private), now) };
         let mut actions: Vec<Action> = first.into_iter().collect();
-        if let (true, false, false, Some(why)) = (harms, facts.allowed, facts.denied, doubt) {
-            actions.push(self.ask(settings, facts, source, Scope::All, why, now));
+        if let (false, false, Some(why)) = (facts.allowed, facts.denied, doubt) {
+            actions.push(self.ask(settings, facts, source, (Scope::All, all), why, now));
         }
         actions
     }
 
-    fn ask(&self, settings: &Blocks, facts: &Facts, source: SourceKey, scope: Scope, why: Doubt, now: u64) -> Action {
+    /// What comes of being on a feed.
+    fn listed(&mut self, settings: &Blocks, facts: &Facts, source: SourceKey, now: u64) -> Option<Action> {
+        let is_there = facts.backed || !self.ports(source, now).is_empty();
+        let scope = match facts.feed {
+            None | Some(AutoLevel::Conceal) => return None,
+            Some(AutoLevel::BlockAll) if is_there && !facts.denied && doubt(settings, facts).is_none() => Scope::All,
+            Some(AutoLevel::BlockPrivate | AutoLevel::BlockAll) => Scope::Private,
+        };
+        self.block(settings, facts, source, (scope, BlockReason::Feed), now)
+    }
+
+    fn ask(
+        &self,
+        settings: &Blocks,
+        facts: &Facts,
+        source: SourceKey,
+        (scope, reason): (Scope, BlockReason),
+        why: Doubt,
+        now: u64,
+    ) -> Action {
         let earlier = self.standing(now).find(|block| block.source == source).map_or(0, |block| block.earlier);
         let until = Clock(now + milliseconds(settings.question));
-        Action::Ask { source, scope, why, lasts: length(settings, earlier), people: people(facts), until }
+        Action::Ask { source, scope, reason, why, lasts: length(settings, earlier), people: people(facts), until }
     }
 
     fn block(
@@ -112,7 +142,7 @@ impl Model {
         settings: &Blocks,
         facts: &Facts,
         source: SourceKey,
-        reason: BlockReason,
+        (scope, reason): (Scope, BlockReason),
         now: u64,
     ) -> Option<Action> {
         if facts.allowed {
@@ -120,10 +150,10 @@ impl Model {
         }
         let standing =
             self.standing(now).find(|block| block.source == source).map(|block| (block.scope, block.earlier));
-        if standing.is_some_and(|(scope, _)| scope == Scope::All || reason != BlockReason::Harm) {
+        if standing.is_some_and(|(standing, _)| standing == Scope::All || scope == Scope::Private) {
             return None;
         }
-        let deferral = if settings.max_auto_level < reason.level() {
+        let deferral = if settings.max_auto_level < level(scope) {
             Some(Deferral::MaxAutoLevel)
         } else if reason == BlockReason::Score && (!settings.unproven || facts.is_customer) {
             Some(Deferral::Unproven)
@@ -136,12 +166,12 @@ impl Model {
             return Some(Action::Deferred { source, why });
         }
         if facts.is_customer {
-            let asked = self.ask(settings, facts, source, Scope::Private, Doubt::Customer, now);
+            let asked = self.ask(settings, facts, source, (scope, reason), Doubt::Customer, now);
             return (!facts.denied).then_some(asked);
         }
         let recurrence = standing.map_or_else(|| self.recurrence(settings, source, now), |(_, earlier)| earlier);
         let lasts = length(settings, recurrence);
-        let (ends, scope) = (now + milliseconds(lasts), reason.scope());
+        let ends = now + milliseconds(lasts);
         match self.blocks.iter_mut().find(|block| block.source == source && block.ends > now) {
             Some(block) => (block.ends, block.scope) = (ends, scope),
             None => self.blocks.push(Block { source, scope, earlier: recurrence, begun: now, ends, lifted: false }),
@@ -196,6 +226,20 @@ impl Model {
             return Some(Deferral::NetworkMinuteBudget);
         }
         (!counted && networks >= settings.per_minute as usize).then_some(Deferral::MinuteBudget)
+    }
+}
+
+fn doubt(settings: &Blocks, facts: &Facts) -> Option<Doubt> {
+    if facts.fronted {
+        Some(Doubt::Fronted)
+    } else if facts.is_customer {
+        Some(Doubt::Customer)
+    } else if people(facts) > settings.most_harmed {
+        Some(Doubt::Harmed)
+    } else if settings.max_auto_level < AutoLevel::BlockAll {
+        Some(Doubt::MaxAutoLevel)
+    } else {
+        None
     }
 }
 

@@ -10,7 +10,7 @@ use super::model::Model;
 use super::*;
 use crate::policy::harm::is_beyond_browsers;
 use crate::policy::proof::{PORTS as PROOF_PORTS, WITHIN_MS};
-use crate::policy::{Deferral, Doubt};
+use crate::policy::{Deferral, Doubt, level};
 
 /// Plays a story and gives each event with its time and what came of it, ends left out.
 fn play(settings: &Blocks, story: &[(u64, Event)]) -> Vec<(Clock, Event, Vec<Action>)> {
@@ -84,11 +84,43 @@ proptest! {
     fn no_block_goes_beyond_what_the_operator_allows(settings in any_settings(), story in any_story()) {
         for (_, event, actions) in play(&settings, &story) {
             for action in actions {
-                if let Action::Block { scope, reason, .. } = action {
-                    let is_proof = matches!(event, Event::Proven { .. } | Event::Completed { .. });
-                    prop_assert!(settings.max_auto_level >= reason.level());
-                    prop_assert!(is_proof || settings.unproven || matches!(event, Event::Eligible { .. }), "{:?}", event);
-                    prop_assert_eq!(scope, if reason == BlockReason::Harm { Scope::All } else { Scope::Private });
+                if let Action::Block { source, scope, reason, .. } = action {
+                    prop_assert!(settings.max_auto_level >= level(scope), "{:?}", event);
+                    prop_assert!(scope as u8 <= reason.widest() as u8, "{:?} for {:?}", scope, reason);
+                    // Each reason has its events, and its grounds.
+                    let facts = facts_of(&source);
+                    let is_founded = match (reason, event) {
+                        (BlockReason::Proven, Event::Proven { .. } | Event::Completed { .. } | Event::Eligible { .. }) => true,
+                        (BlockReason::Harm, Event::Completed { .. } | Event::Eligible { .. }) => scope == Scope::All,
+                        (BlockReason::Score, Event::Eligible { .. }) => settings.unproven,
+                        (BlockReason::Signal, Event::Signal { proof, .. }) => proof && facts.backed,
+                        (BlockReason::Feed, Event::Suspect { .. } | Event::Completed { .. }) => {
+                            facts.feed.is_some_and(|feed| feed >= level(scope))
+                        }
+                        _ => false,
+                    };
+                    prop_assert!(is_founded, "{:?} for {:?} after {:?}", scope, reason, event);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_others_say_takes_nothing_from_who_is_not_there(settings in any_settings(), story in any_story()) {
+        // Whoever can make a log tool write a line, or forges packets of a listed address, has neither a session nor a decoy there.
+        let story: Vec<_> = story.into_iter().filter(|(_, event)| !matches!(event, Event::Completed { .. } | Event::Proven { .. })).collect();
+        let mut policy = Policy::default();
+        let mut now = START;
+        for (pause, event) in story {
+            now = Clock(now.0 + pause);
+            let facts = Facts { backed: false, ..facts(&event) };
+            for action in policy.step(&settings, &facts, event, now) {
+                match action {
+                    Action::Block { scope, reason, .. } => {
+                        prop_assert!(scope == Scope::Private && reason != BlockReason::Signal, "{:?} for {:?}", scope, reason);
+                    }
+                    Action::Ask { reason, .. } => prop_assert_eq!(reason, BlockReason::Feed, "{:?}", event),
+                    Action::Deferred { .. } | Action::Ended { .. } => {}
                 }
             }
         }
@@ -98,19 +130,26 @@ proptest! {
     fn public_ports_are_taken_only_from_proven_scanners_behind_whom_nobody_else_is_known(
         settings in any_settings(), story in any_story(),
     ) {
-        // Forged packets make suspects and scores; only whoever is really there completes decoys, and only where he is.
+        // Forged packets make suspects and scores; only whoever is really there completes decoys and has sessions, and only where he is.
         let mut completed: HashMap<SourceKey, Vec<(u16, Clock)>> = HashMap::new();
         for (now, event, actions) in play(&settings, &story) {
             if let Event::Completed { source, port } = event {
                 completed.entry(source).or_default().push((port, now));
             }
             for action in actions {
-                let Action::Block { source, scope: Scope::All, people, .. } = action else { continue };
+                let Action::Block { source, scope: Scope::All, people, reason, .. } = action else { continue };
                 let facts = facts_of(&source);
-                let lately = completed[&source].iter().filter(|(_, at)| now.0 - at.0 <= WITHIN_MS);
+                let lately = completed.get(&source).into_iter().flatten().filter(|(_, at)| now.0 - at.0 <= WITHIN_MS);
                 let ports: HashSet<u16> = lately.map(|(port, _)| *port).collect();
-                prop_assert!(ports.len() >= PROOF_PORTS && ports.iter().any(|port| is_beyond_browsers(*port)), "{:?}", ports);
-                prop_assert!(facts.eligible && !facts.is_customer && !facts.fronted && !facts.denied, "{:?}", facts);
+                let is_proof = ports.len() >= PROOF_PORTS && ports.iter().any(|port| is_beyond_browsers(*port));
+                let is_founded = match reason {
+                    BlockReason::Harm => is_proof && facts.eligible,
+                    BlockReason::Signal => facts.backed,
+                    BlockReason::Feed => facts.feed == Some(AutoLevel::BlockAll) && (facts.backed || !ports.is_empty()),
+                    BlockReason::Proven | BlockReason::Score => false,
+                };
+                prop_assert!(is_founded, "{:?}: {:?}, {:?}", reason, ports, facts);
+                prop_assert!(!facts.is_customer && !facts.fronted && !facts.denied, "{:?}", facts);
                 prop_assert!(people <= settings.most_harmed);
             }
         }
@@ -240,6 +279,7 @@ fn stories_meet_every_block_question_and_deferral_that_small_settings_can() {
     use proptest::strategy::ValueTree as _;
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     let (mut met, mut asked, mut blocked) = (HashSet::new(), HashSet::new(), HashSet::new());
+    let mut asked_for = HashSet::new();
     for _ in 0..300 {
         let settings = any_settings().new_tree(&mut runner).expect("settings").current();
         let story = any_story().new_tree(&mut runner).expect("a story").current();
@@ -248,11 +288,12 @@ fn stories_meet_every_block_question_and_deferral_that_small_settings_can() {
                 Action::Deferred { why, .. } => {
                     met.insert(why);
                 }
-                Action::Ask { scope, why, .. } => {
+                Action::Ask { scope, why, reason, .. } => {
                     asked.insert((scope as u8, why));
+                    asked_for.insert(reason);
                 }
-                Action::Block { reason, .. } => {
-                    blocked.insert(reason);
+                Action::Block { scope, reason, .. } => {
+                    blocked.insert((scope as u8, reason));
                 }
                 Action::Ended { .. } => {}
             }
@@ -261,5 +302,9 @@ fn stories_meet_every_block_question_and_deferral_that_small_settings_can() {
     let missing: Vec<Deferral> = Deferral::ALL.into_iter().filter(|why| !met.contains(why)).collect();
     assert_eq!(missing, [Deferral::Full]);
     // Each doubt about all ports, and one about private ones alone: that of a customer.
-    assert_eq!((asked.len(), blocked.len()), (Doubt::ALL.len() + 1, BlockReason::ALL.len()), "{asked:?}, {blocked:?}");
+    assert_eq!(asked.len(), Doubt::ALL.len() + 1, "{asked:?}");
+    // All but for the score, of which customers are never asked.
+    assert_eq!(asked_for.len(), BlockReason::ALL.len() - 1, "{asked_for:?}");
+    // Signals and feeds take private ports or all.
+    assert_eq!(blocked.len(), BlockReason::ALL.len() + 2, "{blocked:?}");
 }

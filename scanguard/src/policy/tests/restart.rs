@@ -1,5 +1,7 @@
 //! A policy that goes on after a restart.
 
+use scanguard_common::verdict::Scope;
+
 use super::*;
 use crate::policy::{KeptEnd, RunningBlock};
 
@@ -48,6 +50,7 @@ proptest! {
             source: *source,
             since: Clock(*since),
             until: Clock(*until),
+            scope: Scope::Private,
             reason: BlockReason::Proven,
         });
         let both = Policy::restore(&settings, history, running.clone(), [], now);
@@ -66,7 +69,8 @@ proptest! {
 fn a_block_whose_end_was_kept_before_it_was_removed_counts_once() {
     let (settings, scanner) = (Blocks::default(), source("203.0.113.9"));
     let until = START.after(10 * MINUTE);
-    let block = RunningBlock { source: scanner, since: START, until, reason: BlockReason::Proven };
+    let block =
+        RunningBlock { source: scanner, since: START, until, scope: Scope::Private, reason: BlockReason::Proven };
     let past = KeptEnd { source: scanner, ended: until, times: 1 };
     let mut policy = Policy::restore(&settings, [past], [block], [], until);
     assert_eq!(policy.step(&settings, &STRANGER, Event::Tick, until), []);

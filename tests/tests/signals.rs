@@ -1,0 +1,186 @@
+//! What log tools say of those who are really there, of those who are not, and of customers, by the real command line against the real daemon.
+//!
+//! Needs root; run by `cargo xtask test`, which builds the programs first.
+
+use std::io::{Read as _, Write as _};
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use scanguard_tests::binary_beside_tests;
+use scanguard_tests::lab::defender::Daemon;
+use scanguard_tests::lab::netns::Netns;
+use scanguard_tests::lab::plan::{EDGE, SCANNER, customer};
+use scanguard_tests::lab::process::{Finished, Running};
+use scanguard_tests::lab::services::Service;
+use scanguard_tests::lab::tools::Tool;
+use scanguard_tests::lab::{Lab, sandbox};
+use serde_json::{Value, json};
+
+const LIMIT: Duration = Duration::from_secs(30);
+/// How long a packet may take that comes through.
+const PATIENCE: Duration = Duration::from_secs(2);
+const SOCKET: &str = "/run/scanguard/control.sock";
+const SSH: u16 = 22;
+const WEB: u16 = 80;
+
+fn connect(from: &Netns, port: u16) -> Option<TcpStream> {
+    let edge = SocketAddr::new(IpAddr::from(EDGE), port);
+    from.run(|| TcpStream::connect_timeout(&edge, PATIENCE).ok()).expect("a namespace")
+}
+
+/// A request by a customer: from his own address, with data both ways.
+fn serves(lab: &Lab, number: u8) -> bool {
+    let (url, from) = (format!("http://{EDGE}/"), customer(number).to_string());
+    let request = ["--disable", "-s", "--max-time", "2", "--interface", &from, &url];
+    Tool::Curl.run(&lab.customers, request, LIMIT).expect("curl").status.code() == Some(0)
+}
+
+fn cli(daemon: &Daemon, arguments: &[&str]) -> Finished {
+    daemon.cli(arguments).expect("an answer")
+}
+
+fn done(daemon: &Daemon, arguments: &[&str]) -> Value {
+    let finished = cli(daemon, &[arguments, &["--json"]].concat());
+    assert_eq!(finished.status.code(), Some(0), "{arguments:?}: {finished:?}");
+    serde_json::from_str(&finished.stdout).expect("JSON")
+}
+
+fn signal(daemon: &Daemon, address: IpAddr, weight: &str, proof: &[&str]) -> Value {
+    let address = address.to_string();
+    let arguments = ["signal", &address, "--weight", weight, "--reason", "sshd: 5 failed logins"];
+    done(daemon, &[&arguments, proof].concat())
+}
+
+/// Whether it is backed, its level, the scope of a block, and what was decided.
+fn told(answer: &Value) -> (bool, &str, Option<&str>, &str) {
+    assert!(answer["next_step"].as_str().is_some_and(|step| !step.is_empty()), "{answer}");
+    (
+        answer["backed"].as_bool().expect("a fact"),
+        answer["level"].as_str().expect("a level"),
+        answer["scope"].as_str(),
+        answer["decision"]["action"].as_str().expect("an action"),
+    )
+}
+
+fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + LIMIT;
+    while !condition() {
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn start(lab: &Lab, level: &str) -> Daemon {
+    let config = format!("mode = \"enforce\"\n[safety]\nleases = false\n[block]\nmax_auto_level = \"{level}\"\n");
+    Daemon::start(&lab.edge, &binary_beside_tests(), &config).expect("the daemon")
+}
+
+#[test]
+fn a_signal_is_good_for_a_block_only_of_who_is_really_there_and_of_no_customer() {
+    sandbox::enter().expect("a sandbox, which needs root: run `cargo xtask test`");
+    let lab = Lab::build(2).expect("the lab");
+    let _services = Service::all(&lab.edge, &[]).expect("services");
+    let daemon = start(&lab, "block all");
+    let scanner = IpAddr::from(SCANNER);
+    wait_for("the service", || serves(&lab, 0));
+
+    // Somebody who never was here, so that the line in the log may be forged: suspicion.
+    let answer = signal(&daemon, scanner, "1", &["--proof"]);
+    assert_eq!(told(&answer), (false, "none", None, "defer"), "{answer}");
+    let answer = signal(&daemon, scanner, "3", &["--proof"]);
+    assert_eq!(told(&answer), (false, "conceal", None, "defer"), "{answer}");
+    let (value, step) = (answer["score"]["value"].as_f64(), answer["score"]["step"].as_f64());
+    assert!((value.expect("a score") - 4.0 * step.expect("a step")).abs() < 0.01, "{answer}");
+    assert!(connect(&lab.scanner, SSH).is_none(), "restricted ports are hidden from a suspect");
+    let why = done(&daemon, &["why", &scanner.to_string()]);
+    assert_eq!(why["verdict"]["reason"], "signal", "{why}");
+    assert_eq!(why["signals"].as_array().map(Vec::len), Some(2), "{why}");
+    let expected = json!({"weight": 3.0, "reason": "sshd: 5 failed logins", "backed": false, "proof": true});
+    for (key, value) in expected.as_object().expect("an object") {
+        assert_eq!(&why["signals"][1][key], value, "{why}");
+    }
+    wait_for("the incident", || {
+        let list = done(&daemon, &["incidents", "list"]);
+        list["incidents"].as_array().is_some_and(|incidents| !incidents.is_empty())
+    });
+    let incident = done(&daemon, &["incidents", "show", "1"]);
+    let conceals = |deed: &Value| deed["action"] == "conceal" && deed["reason"] == "signal";
+    assert!(incident["done"].as_array().expect("deeds").iter().any(conceals), "{incident}");
+
+    // A session on a public port, which a suspect may have, shows that he is there.
+    let session = connect(&lab.scanner, WEB).expect("public ports are open to a suspect");
+    let answer = signal(&daemon, scanner, "0.5", &[]);
+    assert_eq!(told(&answer), (true, "conceal", None, "none"), "suspicion is all that was asked for: {answer}");
+    let answer = signal(&daemon, scanner, "0.5", &["--proof"]);
+    assert_eq!(told(&answer), (true, "block", Some("all"), "block"), "{answer}");
+    assert_eq!(answer["decision"]["reason"], "signal", "{answer}");
+    assert!(connect(&lab.scanner, WEB).is_none(), "in force when it is answered");
+    drop(session);
+
+    // A customer's neighbour: a person is asked, and nothing is taken from either.
+    let (patron, name) = (IpAddr::from(customer(1)), customer(1).to_string());
+    assert!(serves(&lab, 1));
+    let answer = signal(&daemon, patron, "1", &["--proof"]);
+    assert_eq!(told(&answer), (true, "none", None, "ask"), "{answer}");
+    assert!(serves(&lab, 1));
+    let waiting = done(&daemon, &["pending", "list"]);
+    let entry = &waiting["entries"][0];
+    assert_eq!(
+        (&entry["source"], &entry["reason"], &entry["doubt"]),
+        (&json!(name), &json!("signal"), &json!("customer")),
+        "{waiting}"
+    );
+    let approved = done(&daemon, &["pending", "approve", &name]);
+    assert_eq!(approved["entry"]["reason"], "a signal, approved", "{approved}");
+
+    // The allowlist is never acted on, nor is this host.
+    done(&daemon, &["allow", "add", &scanner.to_string()]);
+    let answer = signal(&daemon, scanner, "10", &["--proof"]);
+    assert_eq!(told(&answer), (true, "none", None, "defer"), "{answer}");
+    assert_eq!((&answer["applied"], &answer["decision"]["reason"]), (&json!(false), &json!("allowed")), "{answer}");
+    for (address, code) in [("127.0.0.1", 4), (&*EDGE.to_string(), 4), ("224.0.0.1", 4), ("198.18.0.0/16", 2)] {
+        let refused = cli(&daemon, &["signal", address, "--weight", "1", "--reason", "x"]);
+        assert_eq!(refused.status.code(), Some(code), "{address}: {refused:?}");
+    }
+    for rest in [["--weight", "11", "--reason", "x"], ["--weight", "1", "--reason", "two\nlines"]] {
+        let refused = cli(&daemon, &[&["signal", "198.18.0.9"], &rest[..]].concat());
+        assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+    }
+    let audit = done(&daemon, &["audit", "list"]);
+    let entries = audit["entries"].as_array().expect("records").iter();
+    let signals: Vec<_> = entries.filter(|entry| entry["verb"] == "signal").collect();
+    assert!(signals.len() >= 9 && signals.iter().all(|entry| entry["program"] == "scanguard"), "{audit}");
+    daemon.stop().expect("a clean stop");
+
+    // Without a daemon nothing hears it.
+    let mut command = lab.edge.command(binary_beside_tests());
+    command.args(["signal", "198.18.0.9", "--weight", "1", "--reason", "x", "--socket", SOCKET]);
+    let alone = Running::start(command).expect("the program").wait(LIMIT).expect("an end");
+    assert_eq!(alone.status.code(), Some(3), "{alone:?}");
+    assert!(alone.stderr.contains("needs a running daemon"), "{alone:?}");
+}
+
+#[test]
+fn who_guesses_passwords_loses_private_ports_and_a_person_is_asked_for_more() {
+    sandbox::enter().expect("a sandbox, which needs root: run `cargo xtask test`");
+    let lab = Lab::build(1).expect("the lab");
+    let _services = Service::all(&lab.edge, &[]).expect("services");
+    let daemon = start(&lab, "block private");
+    let scanner = IpAddr::from(SCANNER);
+    let mut session = connect(&lab.scanner, SSH).expect("a restricted port");
+    let answer = signal(&daemon, scanner, "4", &["--proof"]);
+    assert_eq!(told(&answer), (true, "block", Some("private"), "block"), "{answer}");
+    assert!(connect(&lab.scanner, SSH).is_none(), "no new session");
+    assert!(connect(&lab.scanner, WEB).is_some(), "public ports stay");
+    // What is established is nobody's to cut.
+    session.set_read_timeout(Some(PATIENCE)).expect("a socket");
+    session.write_all(b"SSH-2.0-guess\r\n").expect("an open session");
+    let _ = session.read(&mut [0; 64]).expect("an answer, or the end");
+    let waiting = done(&daemon, &["pending", "list"]);
+    let entry = &waiting["entries"][0];
+    assert_eq!((&entry["reason"], &entry["doubt"]), (&json!("signal"), &json!("max_auto_level")), "{waiting}");
+    let again = signal(&daemon, scanner, "4", &["--proof"]);
+    assert_eq!(told(&again).1, "block", "{again}");
+    daemon.stop().expect("a clean stop");
+}
