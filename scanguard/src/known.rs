@@ -161,9 +161,22 @@ impl People {
         (public || restricted).then_some(*known)
     }
 
+    /// Forgets work on restricted ports of a source that had none there before `since`: it was no work. What the kernel counted of it counts
+    /// no more. Says whether there was some.
+    pub fn distrust(&mut self, source: &SourceKey, since: u64) -> bool {
+        let Some(person) = self.known.get_mut(source) else { return false };
+        let Acquaintance { sessions, first, last, counted, .. } = person.restricted;
+        if sessions == 0 || first < since {
+            return false;
+        }
+        person.restricted = Acquaintance { last, counted, ..Acquaintance::default() };
+        true
+    }
+
     /// Forgets who was not here for so long, and beyond [`MOST`] those who were here last longest ago. Returns whom.
     pub fn forget(&mut self, now: u64) -> Vec<SourceKey> {
-        let gone = |known: &Acquainted| !known.public.is_known(now) && !known.restricted.is_known(now);
+        // Those too whose work turned out to be none are remembered for so long, lest it be counted again.
+        let gone = |known: &Acquainted| now >= known.public.until() && now >= known.restricted.until();
         let mut forgotten: Vec<SourceKey> =
             self.known.iter().filter(|(_, known)| gone(known)).map(|(source, _)| *source).collect();
         let over = (self.known.len() - forgotten.len()).saturating_sub(MOST);
@@ -247,6 +260,23 @@ mod tests {
             assert_eq!(person.days_known(START + day * DAY), days, "day {day}");
         }
         assert!(known.is_known(START + 129 * DAY) && !known.is_known(START + 130 * DAY));
+    }
+
+    #[test]
+    fn work_that_turns_out_to_be_none_is_forgotten_and_not_counted_again_but_not_what_was_before() {
+        let mut people = People::default();
+        people.fold(&record(1, 2, 3), |_| START);
+        assert!(!people.distrust(&source(1), START + 1), "it was known before");
+        assert!(people.distrust(&source(1), START) && !people.distrust(&source(1), START));
+        assert!(!people.distrust(&source(2), START), "nobody knows it");
+        let person = *people.get(&source(1)).expect("a customer");
+        assert!(!person.restricted.is_known(START) && person.public.is_known(START));
+        people.fold(&record(2, 0, 3), |_| START);
+        people.distrust(&source(2), START);
+        assert_eq!(people.forget(START + DAY), []);
+        assert_eq!(people.fold(&record(2, 0, 3), |_| START + DAY), None);
+        assert!(people.fold(&record(2, 0, 4), |_| START + DAY).is_some_and(|person| person.restricted.sessions == 1));
+        assert_eq!(people.forget(START + 100 * DAY).len(), 2);
     }
 
     #[test]

@@ -24,6 +24,7 @@ pub mod control;
 pub mod daemon;
 pub mod duration;
 pub mod exit;
+pub mod feeds;
 pub mod http;
 pub mod incidents;
 pub mod kernel;

@@ -99,6 +99,10 @@ fn every_operation_of_the_document_is_answered_as_it_says() {
         ("get", "/v1/block/history", "?limit=10", None, 200),
         ("get", "/v1/block/history", "?limit=0", None, 400),
         ("post", "/v1/allow/remove", "", Some(json!({"prefixes": ["198.18.0.0/24", "198.18.9.9"]})), 200),
+        ("get", "/v1/feeds", "", None, 200),
+        ("get", "/v1/feeds/test", "?address=198.18.0.7", None, 200),
+        ("get", "/v1/feeds/test", "?address=nowhere", None, 400),
+        ("post", "/v1/feeds/refresh", "", Some(json!({})), 200),
         (
             "post",
             "/v1/signal",

@@ -168,6 +168,13 @@ fn who_guesses_passwords_loses_private_ports_and_a_person_is_asked_for_more() {
     let _services = Service::all(&lab.edge, &[]).expect("services");
     let daemon = start(&lab, "block private");
     let scanner = IpAddr::from(SCANNER);
+    // Each guess is a session with data both ways, as work is.
+    let mut guess = connect(&lab.scanner, SSH).expect("a restricted port");
+    guess.write_all(b"SSH-2.0-guess\r\n").expect("an open session");
+    let _ = guess.read(&mut [0; 64]).expect("a banner");
+    drop(guess);
+    let known = || done(&daemon, &["why", &SCANNER.to_string()])["known"]["restricted_until"].clone();
+    wait_for("it to be known", || known().is_string());
     let mut session = connect(&lab.scanner, SSH).expect("a restricted port");
     let answer = signal(&daemon, scanner, "4", &["--proof"]);
     assert_eq!(told(&answer), (true, "block", Some("private"), "block"), "{answer}");
@@ -177,10 +184,13 @@ fn who_guesses_passwords_loses_private_ports_and_a_person_is_asked_for_more() {
     session.set_read_timeout(Some(PATIENCE)).expect("a socket");
     session.write_all(b"SSH-2.0-guess\r\n").expect("an open session");
     let _ = session.read(&mut [0; 64]).expect("an answer, or the end");
+    assert!(known().is_null(), "who guesses is known no more");
+    drop(session);
     let waiting = done(&daemon, &["pending", "list"]);
     let entry = &waiting["entries"][0];
     assert_eq!((&entry["reason"], &entry["doubt"]), (&json!("signal"), &json!("max_auto_level")), "{waiting}");
     let again = signal(&daemon, scanner, "4", &["--proof"]);
     assert_eq!(told(&again).1, "block", "{again}");
+    assert!(known().is_null() && connect(&lab.scanner, SSH).is_none(), "nor for what began before");
     daemon.stop().expect("a clean stop");
 }

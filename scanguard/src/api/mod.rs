@@ -4,6 +4,7 @@
 
 mod allow;
 mod block;
+mod feeds;
 mod incidents;
 mod mode;
 mod pending;
@@ -23,6 +24,7 @@ pub use allow::{
     AllowAdd, AllowAdded, AllowEntry, AllowList, AllowRemove, AllowRemoved, AllowTest, MOST_ENTRIES, NewAllow,
 };
 pub use block::{BlockAdd, BlockAdded, BlockEntry, BlockList, BlockRemove, BlockRemoved};
+pub use feeds::{FeedEntry, FeedList, FeedMatch, FeedTest, FeedsRefresh, FeedsRefreshed};
 pub use incidents::{
     Incident, IncidentAnswer, IncidentDeed, IncidentList, IncidentPort, IncidentSessions, IncidentSource,
     IncidentState, IncidentSummary, IncidentTotals, IncidentsQuery,

@@ -1,6 +1,8 @@
 //! `scanguard config`.
 
 use std::path::{Path, PathBuf};
+use std::slice;
+use std::time::SystemTime;
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
@@ -13,6 +15,7 @@ use crate::config::document::{Comments, document};
 use crate::config::file::{DEFAULT_FILE, LoadError, Loaded, load};
 use crate::config::{Config, Problem};
 use crate::exit::{ExitStatus, Failure, OrExit as _};
+use crate::feeds::Feeds;
 
 /// Check, show, write or reload the configuration
 #[derive(Args, Debug)]
@@ -29,7 +32,7 @@ pub(super) struct ConfigVerb {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Tell everything that is wrong with a file; exit with 2 if anything is
+    /// Tell everything that is wrong with a file and with the feeds that it names; exit with 2 if anything is
     Check {
         /// The file [default: /etc/scanguard/scanguard.toml]
         file: Option<PathBuf>,
@@ -74,13 +77,22 @@ struct Checked {
     file: PathBuf,
     ok: bool,
     problems: Vec<Problem>,
+    /// What is wrong with files of feeds.
+    feed_problems: Vec<String>,
 }
 
 fn check(file: Option<&Path>, output: Output) -> Result<ExitStatus, Failure> {
     // Whoever asks to check a file wants it to be there, the default one too.
     let file = file.unwrap_or(Path::new(DEFAULT_FILE));
+    let mut feed_problems = Vec::new();
     let (problems, text) = match load(Some(file)) {
-        Ok(_) => (Vec::new(), format!("{}: ok\n", file.display())),
+        Ok(Loaded { config, .. }) => {
+            let read = |feed| Feeds::read(slice::from_ref(feed), SystemTime::now()).err();
+            feed_problems.extend(config.feeds.iter().filter_map(read).map(|error| error.to_string()));
+            let told =
+                if feed_problems.is_empty() { format!("{}: ok", file.display()) } else { feed_problems.join("\n") };
+            (Vec::new(), told + "\n")
+        }
         Err(error @ LoadError::Unreadable { .. }) => return Err(error).or_exit(ExitStatus::Usage),
         Err(error) => {
             let text = format!("{error}\n");
@@ -88,8 +100,8 @@ fn check(file: Option<&Path>, output: Output) -> Result<ExitStatus, Failure> {
             (problems, text)
         }
     };
-    let ok = problems.is_empty();
-    let checked = Checked { schema_version: SCHEMA_VERSION, file: file.to_owned(), ok, problems };
+    let ok = problems.is_empty() && feed_problems.is_empty();
+    let checked = Checked { schema_version: SCHEMA_VERSION, file: file.to_owned(), ok, problems, feed_problems };
     output.show(&checked, |_, _| text)?;
     Ok(if ok { ExitStatus::Done } else { ExitStatus::Usage })
 }

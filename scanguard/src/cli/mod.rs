@@ -7,6 +7,7 @@ mod block;
 mod completions;
 mod config;
 mod detach;
+mod feeds;
 mod incidents;
 mod man;
 mod mode;
@@ -93,6 +94,7 @@ enum Verb {
     Unban(block::Remove),
     Pending(pending::Pending),
     Signal(signal::SignalVerb),
+    Feeds(feeds::Feeds),
     Incidents(incidents::Incidents),
     Audit(audit::Audit),
     Mode(mode::ModeVerb),
@@ -139,6 +141,7 @@ fn execute(global: &Global, verb: Verb) -> Result<ExitStatus, Failure> {
         Verb::Unban(verb) => verb.execute(global, output),
         Verb::Pending(verb) => verb.execute(global, output),
         Verb::Signal(verb) => verb.execute(global, output),
+        Verb::Feeds(verb) => verb.execute(global, output),
         Verb::Incidents(verb) => verb.execute(global, output),
         Verb::Audit(verb) => verb.execute(global, output),
         Verb::Mode(verb) => verb.execute(global, output),
@@ -178,7 +181,8 @@ mod tests {
         let mut help = command.render_long_help().to_string();
         let verbs = "run, status, sources, sources list, why, allow, allow add, allow remove, allow list, allow test, \
                      allow import, allow export, block, block add, block remove, block list, block history, ban, unban, pending, \
-                     pending list, pending approve, pending deny, signal, incidents, incidents list, incidents show, audit, audit list, \
+                     pending list, pending approve, pending deny, signal, feeds, feeds list, feeds test, \
+                     feeds refresh, incidents, incidents list, incidents show, audit, audit list, \
                      mode, confirm, replay, \
                      config, config reload, detach, completions, man";
         for path in verbs.split(", ") {

@@ -131,6 +131,25 @@ colour = "red"
     }
 
     #[test]
+    fn feeds_are_whole_and_told_apart() {
+        let text = br#"
+feeds = [
+    { name = "drop", file = "/srv/drop.txt", level = "block all" },
+    { name = "drop", file = "drop.txt", level = "block" },
+    { name = "a b", file = "/srv/c", level = "conceal", colour = "red" },
+    { file = "/srv/d" },
+    "/srv/e",
+]
+"#;
+        let problems = Config::parse(text).expect_err("broken feeds");
+        insta::assert_snapshot!(describe(Path::new("scanguard.toml"), &problems));
+        let text = "[[feeds]]\nname = \"drop\"\nfile = \"/srv/drop.txt\"\nlevel = \"conceal\"\n";
+        assert_eq!(Config::parse(text.as_bytes()).expect("one feed").feeds.len(), 1);
+        let twice = Config::parse([text, text].concat().as_bytes()).expect_err("the same name");
+        assert_eq!(twice.len(), 1, "{twice:?}");
+    }
+
+    #[test]
     fn broken_text_is_told_with_its_place() {
         let problems = Config::parse(b"mode = \"observe\nattach = = 3\n[ports\n").expect_err("broken text");
         insta::assert_snapshot!(describe(Path::new("scanguard.toml"), &problems));

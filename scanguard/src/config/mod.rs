@@ -9,12 +9,14 @@
 //! | [`shipped`] | the ports that are restricted where they are open, unless the file says otherwise |
 //! | [`judgement`] | when a source is suspected, and what follows |
 //! | [`operation`] | what keeps an operator from locking himself out, and how far blocks go without one |
+//! | [`feeds`] | lists of addresses that others make |
 //! | [`changes`] | what is different between two configurations |
 //! | [`document`] | a configuration as a file, with comments or without |
 //! | [`kernel`] | a configuration as what the kernel part is told |
 
 pub mod changes;
 pub mod document;
+pub mod feeds;
 pub mod file;
 pub mod judgement;
 pub mod kernel;
@@ -35,6 +37,7 @@ use scanguard_common::reason::Mode;
 
 use crate::kernel::AttachMode;
 use crate::store::Limits;
+pub use feeds::Feed;
 pub use judgement::{Conceal, Score, Storm};
 pub use operation::{AutoLevel, Blocks, Safety};
 pub use ports::Ports;
@@ -80,6 +83,8 @@ pub struct Config {
     pub pins: PathBuf,
     /// Addresses that are never acted on.
     pub allow: Vec<IpNetwork>,
+    /// Lists of addresses that others make, each with how far it may go.
+    pub feeds: Vec<Feed>,
     /// Whose TCP sessions are counted.
     pub cgroup: Cgroup,
     /// Where the command line finds the daemon.
@@ -211,6 +216,7 @@ impl Default for Config {
             keep: false,
             pins: DEFAULT_PINS.into(),
             allow: Vec::new(),
+            feeds: Vec::new(),
             cgroup: Cgroup::Auto,
             control_socket: DEFAULT_SOCKET.into(),
             metrics_listen: Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9477)),

@@ -3,11 +3,13 @@
 //! | module | reads |
 //! |---|---|
 //! | `allow` | prefixes |
+//! | `feeds` | lists that others make |
 //! | `ports` | the section on ports |
 //! | `judgement` | the sections on scores, concealment and storms |
 //! | `operation` | the sections on safety and blocks |
 
 mod allow;
+mod feeds;
 mod judgement;
 mod operation;
 mod ports;
@@ -67,6 +69,10 @@ fn sections(mut root: Section<'_, '_>, problems: &mut Problems<'_>) -> Config {
     let keep = root.read("keep", problems, boolean);
     let pins = root.read("pins", problems, absolute_path(LONGEST_PATH, DEFAULT_PINS));
     let allow = root.read("allow", problems, list(allow::network));
+    let feeds = root.read("feeds", problems, placed(list(feeds::feed)));
+    if let Some((feeds, place)) = &feeds {
+        feeds::distinct(feeds, place, problems);
+    }
     let cgroup = root.read("cgroup", problems, cgroup);
     let challenge = root.read("challenge", problems, word(&ChallengeMode::ALL.map(|mode| (mode.label(), mode))));
     let decoy_reply = root.read("decoy_reply", problems, word(&DecoyReply::ALL.map(|reply| (reply.label(), reply))));
@@ -107,6 +113,7 @@ fn sections(mut root: Section<'_, '_>, problems: &mut Problems<'_>) -> Config {
         keep: keep.unwrap_or(default.keep),
         pins: pins.unwrap_or(default.pins),
         allow: allow.unwrap_or(default.allow),
+        feeds: feeds.map_or(default.feeds, |(feeds, _)| feeds),
         cgroup: cgroup.unwrap_or(default.cgroup),
         control_socket: control_socket.unwrap_or(default.control_socket),
         metrics_listen: metrics_listen.unwrap_or(default.metrics_listen),

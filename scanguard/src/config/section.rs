@@ -21,6 +21,11 @@ impl<'a, 'i> Section<'a, 'i> {
         Self { name: "", table: Some(table), asked: Vec::new() }
     }
 
+    /// A table of a list.
+    pub(super) const fn item(name: &'static str, table: &'a DeTable<'i>) -> Self {
+        Self { name, table: Some(table), asked: Vec::new() }
+    }
+
     /// A table in this one.
     pub(super) fn section(&mut self, key: &'static str, problems: &mut Problems<'_>) -> Section<'a, 'i> {
         let table = self.get(key).and_then(|value| {

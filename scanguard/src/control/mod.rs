@@ -17,6 +17,8 @@
 //! | `GET /v1/block` | [`crate::api::BlockList`] |
 //! | `POST /v1/block`, `POST /v1/block/remove` | [`crate::api::BlockAdded`], [`crate::api::BlockRemoved`] |
 //! | `GET /v1/mode`, `POST /v1/mode`, `POST /v1/confirm` | [`crate::api::ModeState`] |
+//! | `GET /v1/feeds`, `GET /v1/feeds/test?address=` | [`crate::api::FeedList`], [`crate::api::FeedTest`] |
+//! | `POST /v1/feeds/refresh` | [`crate::api::FeedsRefreshed`] |
 //! | `POST /v1/signal` | [`crate::api::Signalled`] |
 //! | `GET /v1/why?address=` | [`crate::api::Why`] |
 //! | `GET /v1/audit?since=&limit=` | [`crate::api::AuditList`] |

@@ -20,9 +20,10 @@ use super::server::{paths, router};
 use super::tests::{MadeUp, refused};
 use crate::api::{
     AllowAdd, AllowAdded, AllowList, AllowRemove, AllowRemoved, AllowTest, AuditList, AuditQuery, BlockAdd, BlockAdded,
-    BlockHistory, BlockList, BlockRemove, BlockRemoved, Confirm, HistoryQuery, Incident, IncidentList, IncidentsQuery,
-    ModeSet, ModeState, PendingApprove, PendingApproved, PendingDenied, PendingDeny, PendingList, Refusal, Reloaded,
-    Signal, Signalled, SourceList, SourcesQuery, Status, Why,
+    BlockHistory, BlockList, BlockRemove, BlockRemoved, Confirm, FeedList, FeedTest, FeedsRefresh, FeedsRefreshed,
+    HistoryQuery, Incident, IncidentList, IncidentsQuery, ModeSet, ModeState, PendingApprove, PendingApproved,
+    PendingDenied, PendingDeny, PendingList, Refusal, Reloaded, Signal, Signalled, SourceList, SourcesQuery, Status,
+    Why,
 };
 
 /// A question about an address or a prefix.
@@ -165,6 +166,9 @@ fn document() -> Value {
     api.look::<PendingList>("/v1/pending", "Blocks that wait for a person.");
     api.change::<PendingApprove, PendingApproved>("/v1/pending/approve", "Makes blocks that wait.");
     api.change::<PendingDeny, PendingDenied>("/v1/pending/deny", "Says no to blocks that wait.");
+    api.look::<FeedList>("/v1/feeds", "Lists of addresses that others make.");
+    api.read::<AddressQuery, FeedTest>("/v1/feeds/test", "Which feeds name an address or prefix.", READ);
+    api.change::<FeedsRefresh, FeedsRefreshed>("/v1/feeds/refresh", "Reads the files of all feeds again.");
     api.change::<Signal, Signalled>("/v1/signal", "Says what a source did, as log tools see it.");
     api.read::<AddressQuery, Why>(
         "/v1/why",

@@ -19,9 +19,9 @@ use tracing::info;
 use super::{AUDIT, HISTORY, INCIDENT, INCIDENTS, OPENAPI, RELOAD, SIGNAL, SOURCES, STATUS};
 use crate::api::{
     Address, AllowAdd, AllowList, AllowRemove, AllowTest, AuditList, AuditQuery, BlockAdd, BlockHistory, BlockList,
-    BlockRemove, Confirm, HistoryQuery, Incident, IncidentList, IncidentsQuery, ModeSet, ModeState, Nothing,
-    PendingApprove, PendingDeny, PendingList, Refusal, RefusalCode, Reloaded, Signal, Signalled, SourceList,
-    SourcesQuery, Status, Why,
+    BlockRemove, Confirm, FeedList, FeedTest, FeedsRefresh, HistoryQuery, Incident, IncidentList, IncidentsQuery,
+    ModeSet, ModeState, Nothing, PendingApprove, PendingDeny, PendingList, Refusal, RefusalCode, Reloaded, Signal,
+    Signalled, SourceList, SourcesQuery, Status, Why,
 };
 use crate::http::Peer;
 use crate::operator::wish::Wish;
@@ -110,6 +110,9 @@ fn routes<A: Answers>() -> Vec<Route<A>> {
         route(<Nothing<PendingList>>::PATH, GET, read::<A, Nothing<PendingList>>()),
         route(PendingApprove::PATH, POST, change::<A, PendingApprove>()),
         route(PendingDeny::PATH, POST, change::<A, PendingDeny>()),
+        route(<Nothing<FeedList>>::PATH, GET, read::<A, Nothing<FeedList>>()),
+        route(<Address<FeedTest>>::PATH, GET, read::<A, Address<FeedTest>>()),
+        route(FeedsRefresh::PATH, POST, change::<A, FeedsRefresh>()),
         route(SIGNAL, POST, post(signal::<A>)),
         route(<Address<Why>>::PATH, GET, read::<A, Address<Why>>()),
         route(AUDIT, GET, get(audit::<A>)),

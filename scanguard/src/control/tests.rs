@@ -129,7 +129,7 @@ impl Served {
 const JSON: &str = "application/json";
 
 /// What is changed: route, a body that is complete, and one with an unknown field.
-const CHANGES: [(&str, &str, &str); 7] = [
+const CHANGES: [(&str, &str, &str); 8] = [
     (
         "/v1/allow",
         r#"{"entries":[{"prefix":"192.0.2.7","name":null,"comment":"x","for_s":60}]}"#,
@@ -144,6 +144,7 @@ const CHANGES: [(&str, &str, &str); 7] = [
     ("/v1/block/remove", r#"{"prefixes":["192.0.2.7"]}"#, r#"{"prefixes":[],"colour":"red"}"#),
     ("/v1/mode", r#"{"mode":"enforce","confirm_s":300}"#, r#"{"mode":"enforce","colour":"red"}"#),
     ("/v1/confirm", "{}", r#"{"colour":"red"}"#),
+    ("/v1/feeds/refresh", "{}", r#"{"colour":"red"}"#),
     (
         "/v1/signal",
         r#"{"address":"192.0.2.7","weight":2.5,"reason":"sshd","proof":true}"#,
@@ -170,6 +171,8 @@ async fn what_is_read_arrives_as_it_was_asked() {
         ("/v1/allow", "/v1/allow", json!({})),
         ("/v1/allow/test?address=2001%3Adb8%3A%3A%2F64", "/v1/allow/test", json!({"address": "2001:db8::/64"})),
         ("/v1/block", "/v1/block", json!({})),
+        ("/v1/feeds", "/v1/feeds", json!({})),
+        ("/v1/feeds/test?address=192.0.2.7", "/v1/feeds/test", json!({"address": "192.0.2.7"})),
         ("/v1/mode", "/v1/mode", json!({})),
         ("/v1/why?address=192.0.2.7", "/v1/why", json!({"address": "192.0.2.7"})),
     ];
@@ -244,6 +247,7 @@ async fn bodies_are_bounded_and_the_longest_list_fits() {
         ("/v1/mode", &entries(1_000)),
         ("/v1/confirm", &entries(1_000)),
         ("/v1/signal", &entries(1_000)),
+        ("/v1/feeds/refresh", &entries(1_000)),
     ] {
         let (status, answer) = served.post(path, JSON, body).await;
         assert!(status == 413 && answer.contains("\"usage\""), "{path}: {status} {answer}");

@@ -12,7 +12,7 @@ use tracing::{info, warn};
 use super::incidents::Recorder;
 use super::live::Live;
 use crate::api::WouldHave;
-use crate::config::Blocks;
+use crate::config::{AutoLevel, Blocks};
 use crate::duration;
 use crate::kernel::clock;
 use crate::known::Acquainted;
@@ -252,13 +252,20 @@ impl Decider {
         let decides = match event {
             Event::Completed { .. } | Event::Proven { .. } | Event::Signal { proof: true, .. } => true,
             Event::Eligible { .. } => self.settings.unproven || self.policy.is_proven(source),
+            Event::Suspect { .. } => desk.feed_of(source).is_some_and(|feed| feed > AutoLevel::Conceal),
             _ => false,
         };
         if allowed || !decides {
             return Facts { allowed, ..Facts::default() };
         }
-        let backed = matches!(event, Event::Signal { .. }) && desk.is_backed(source);
-        Facts { fronted: self.live.read().fronted.is_some(), backed, ..desk.facts_of(source, &self.shared, now) }
+        self.all_facts(desk, source, matches!(event, Event::Signal { .. }), now)
+    }
+
+    /// All of it; whether a session backs what others say only where that is asked for, or a feed says so much.
+    fn all_facts(&self, desk: &Desk, source: &SourceKey, signalled: bool, now: SystemTime) -> Facts {
+        let facts = desk.facts_of(source, &self.shared, now);
+        let backed = (signalled || facts.feed == Some(AutoLevel::BlockAll)) && desk.is_backed(source);
+        Facts { fronted: self.live.read().fronted.is_some(), backed, ..facts }
     }
 
     /// The block did not come to be.
@@ -276,7 +283,7 @@ impl Decider {
     /// What the policy has to say of a source.
     pub(super) fn explain(&self, desk: &Desk, source: &SourceKey) -> Vec<String> {
         let now = SystemTime::now();
-        let facts = Facts { fronted: self.live.read().fronted.is_some(), ..desk.facts_of(source, &self.shared, now) };
+        let facts = self.all_facts(desk, source, false, now);
         let Explanation { mut arithmetic, next_step } =
             self.policy.explain(&self.settings, &facts, source, clock_of(now));
         arithmetic.push(next_step);

@@ -50,6 +50,9 @@ impl Hearsay<'_> {
         );
         let name = desk.named(source);
         info!(source = name, weight, reason, backed, proof, "a signal");
+        if *proof && backed {
+            desk.distrust(&source, now);
+        }
         let mut actions = Vec::new();
         if accused {
             self.recorder.note(&accusation(source, score));

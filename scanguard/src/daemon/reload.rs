@@ -1,11 +1,14 @@
 //! Reads the configuration anew while the daemon runs: all of it or nothing.
 
+use std::time::SystemTime;
+
 use tracing::{error, info};
 
 use super::Options;
 use crate::api::{Change, Reloaded, SCHEMA_VERSION};
 use crate::config::changes::{changes, in_force};
 use crate::config::{Config, file};
+use crate::feeds::Feeds;
 use crate::operator::{Desk, OperatorError};
 
 /// Reads it and puts it in force as far as that can be done without a restart; `config` says then what is in force.
@@ -15,6 +18,8 @@ use crate::operator::{Desk, OperatorError};
 pub(super) fn reload(options: &Options, config: &mut Config, desk: &mut Desk) -> Result<Reloaded, OperatorError> {
     let file::Loaded { config: wanted, file } =
         options.load().map_err(|error| OperatorError::Usage(format!("nothing was changed: {error}")))?;
+    let feeds = Feeds::read(&wanted.feeds, SystemTime::now())
+        .map_err(|error| OperatorError::Usage(format!("nothing was changed: {error}")))?;
     let changes = changes(config, &wanted);
     let new = in_force(config, wanted);
     if let Err(error) = desk.apply(config, &new) {
@@ -23,6 +28,7 @@ pub(super) fn reload(options: &Options, config: &mut Config, desk: &mut Desk) ->
         }
         return Err(OperatorError::Failed(error.context("nothing was changed")));
     }
+    desk.set_feeds(feeds);
     *config = new;
     let file = file.map(|file| file.display().to_string());
     Ok(Reloaded { schema_version: SCHEMA_VERSION, file, changes })

@@ -34,6 +34,7 @@ use crate::config::{Config, LogFormat, file};
 use crate::control::gate::{self, Gate};
 use crate::control::socket::{self, SocketFile};
 use crate::exit::{ExitStatus, Failure, OrExit as _};
+use crate::feeds::Feeds;
 use crate::kernel::Program;
 use crate::operator::{self, Caller, Desk};
 use crate::{control, http, known, logins, metrics};
@@ -97,13 +98,15 @@ pub fn run(options: Options) -> Result<ExitStatus, Failure> {
         Some(file) => info!(file = %file.display(), "configuration read"),
         None => info!("there is no {}: the defaults hold", file::DEFAULT_FILE),
     }
+    // Before anything is loaded: a feed that is wrong is a configuration that is.
+    let feeds = Feeds::read(&config.feeds, SystemTime::now()).or_exit(ExitStatus::Usage)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKERS)
         .enable_all()
         .on_thread_start(turns::ask_for_short_ones)
         .build()
         .context("cannot start the runtime")?;
-    runtime.block_on(daemon(config, options))?;
+    runtime.block_on(daemon(config, feeds, options))?;
     Ok(ExitStatus::Done)
 }
 
@@ -131,7 +134,7 @@ struct Daemon {
     socket_file: SocketFile,
 }
 
-async fn daemon(config: Config, options: Options) -> Result<(), Failure> {
+async fn daemon(config: Config, feeds: Feeds, options: Options) -> Result<(), Failure> {
     let mut signals = Signals::listen().context("cannot listen for signals")?;
     // The socket comes first: it tells whether another daemon runs, before anything is loaded.
     let group = config.control_group.as_deref().map(group_named).transpose()?;
@@ -140,6 +143,7 @@ async fn daemon(config: Config, options: Options) -> Result<(), Failure> {
     let metrics_listener = metrics_listener(&config).await?;
     let names = start::interfaces(&config.interfaces).await?;
     let Loaded { mut program, mut desk, events, proofs, ports, addresses, taken_over } = start::load(&config).await?;
+    desk.set_feeds(feeds);
     let guarded = match start::attach(&mut program, &names, &config).await {
         Ok(guarded) => guarded,
         Err(failure) => {

@@ -15,6 +15,7 @@ use super::kept::{self, Loaded};
 use super::mode::ModeNow;
 use super::pending::Questions;
 use crate::config::Config;
+use crate::feeds::Feeds;
 use crate::kernel::{NEVER_NS, Tables, clock};
 use crate::known::People;
 use crate::prefix_map::{Prefix, PrefixMap};
@@ -38,6 +39,8 @@ pub struct Desk {
     pub(super) unkept: HashSet<SourceKey>,
     /// What waits for a person.
     pub(super) questions: Questions,
+    /// Lists that others make.
+    pub(super) feeds: Feeds,
     /// The turn of the keys of challenges in which one was replaced last.
     key_turn: Option<u64>,
 }
@@ -135,6 +138,7 @@ impl Desk {
                 people,
                 unkept: HashSet::new(),
                 questions,
+                feeds: Feeds::default(),
                 key_turn: None,
             }
         };
@@ -166,6 +170,7 @@ impl Desk {
             people,
             unkept: HashSet::new(),
             questions,
+            feeds: Feeds::default(),
             key_turn: None,
         };
         desk.adopt_unknown_allowances(now);

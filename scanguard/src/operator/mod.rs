@@ -6,6 +6,7 @@
 //! | `allow`, `block`, `mode`, `pending`, `why` | what can be asked |
 //! | [`records`] | reads what was recorded |
 //! | [`wish`] | the same as types: route, question, answer |
+//! | `feeds` | lists that others make |
 //! | `signal` | weighs what log tools say |
 //! | `standing` | what is known of a source when a block is decided on |
 //! | [`incidents`] | scans as a person thinks of them |
@@ -23,6 +24,7 @@ mod desk;
 pub mod error;
 mod expiry;
 pub mod facts;
+mod feeds;
 pub mod incidents;
 mod kept;
 mod mode;

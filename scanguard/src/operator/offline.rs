@@ -2,10 +2,11 @@
 
 use std::time::SystemTime;
 
-use tracing::debug;
+use tracing::{debug, warn};
 
 use super::desk::Desk;
 use crate::config::Config;
+use crate::feeds::Feeds;
 use crate::kernel::pins::Pins;
 use crate::kernel::{KernelError, Tables};
 use crate::store::Archive;
@@ -30,7 +31,13 @@ pub fn open(config: &Config, now: SystemTime) -> Result<Option<Offline>, KernelE
         return Ok(None);
     }
     let tables = Tables::pinned(&pins)?;
+    // As they are now: nobody acts on them.
+    let feeds = Feeds::read(&config.feeds, now).unwrap_or_else(|error| {
+        warn!(%error, "feeds are left out");
+        Feeds::default()
+    });
     let mut desk = Desk::over(tables, config, Archive::open_whole(&config.state, config.retention), now);
+    desk.set_feeds(feeds);
     // What has ended is cleared up first, so that nobody sees it any more.
     if let Err(error) = desk.expire(now) {
         debug!(%error, "what is over could not be cleared up");

@@ -5,12 +5,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context as _, Result};
 use scanguard_common::session::SessionRecord;
 use scanguard_common::source::SourceKey;
-use scanguard_common::verdict::Known;
+use scanguard_common::verdict::{Known, Origin};
 use tracing::{info, warn};
 
 use super::desk::Desk;
 use crate::kernel::clock;
 use crate::known::Acquainted;
+use crate::policy::BlockReason;
 
 /// What the kernel part is told of an end may be so old.
 const LATE_NS: u64 = 86_400_000_000_000;
@@ -31,8 +32,12 @@ impl Desk {
         let wall = |ns| seconds(clock::monotonic_to_system(ns).min(now));
         for record in records {
             let was_known = self.is_known(&record.source, now);
-            let Some(person) = self.people.fold(record, wall) else { continue };
+            let Some(mut person) = self.people.fold(record, wall) else { continue };
             self.unkept.insert(record.source);
+            // What is blocked for a log tool's proof does no work meanwhile: such sessions began before the block.
+            if self.is_signalled(&record.source) && self.people.distrust(&record.source, newly_known(now)) {
+                person = self.acquainted(&record.source);
+            }
             if let Err(error) = self.tell_known(record.source, &person, now) {
                 warn!(%error, "the kernel part cannot be told of somebody who has worked here");
             }
@@ -41,6 +46,33 @@ impl Desk {
                 info!(source, "it has worked on a restricted port: those stay open to it");
             }
         }
+    }
+
+    /// Forgets that a source worked on restricted ports, if that began only lately: a log tool said what it did there, and that was no work.
+    pub fn distrust(&mut self, source: &SourceKey, now: SystemTime) {
+        match self.tables.readings().sessions_of(source) {
+            Ok(record) => self.meet(record.as_slice(), now),
+            Err(error) => warn!(%error, "cannot read the sessions of somebody of whom a log tool told"),
+        }
+        if !self.people.distrust(source, newly_known(now)) {
+            return;
+        }
+        self.unkept.insert(*source);
+        info!(
+            source = self.named(*source),
+            "it is known for less than a day, and a log tool told what it did: it is known no more"
+        );
+        if let Err(error) = self.tables.remove_known(*source) {
+            warn!(%error, "the kernel part cannot be told of somebody who is known no more");
+        }
+    }
+
+    /// Whether a source is blocked by the policy for a signal.
+    fn is_signalled(&self, source: &SourceKey) -> bool {
+        let block = self.blocks.get(&self.prefix_of(source));
+        block.is_some_and(|block| {
+            block.origin == Origin::Controller && block.reason.as_deref() == Some(BlockReason::Signal.label())
+        })
     }
 
     /// Keeps what is news of people since the last time. Not with every session: who guesses passwords has many in a second.
@@ -88,6 +120,13 @@ impl Desk {
         }
         self.keep(move |store| store.remove_known(&forgotten));
     }
+}
+
+/// Since when somebody is known too shortly to be trusted against what a log tool says: a day. (The first guess of a password is a session with
+/// data, too.)
+fn newly_known(now: SystemTime) -> u64 {
+    const DAY: u64 = 86_400;
+    seconds(now).saturating_sub(DAY)
 }
 
 /// Seconds since 1970.

@@ -30,12 +30,12 @@ impl Desk {
             fronted: false,
             denied: self.is_denied(source, now),
             backed: false,
-            feed: None,
+            feed: self.feed_of(source),
         }
     }
 
-    /// Whether a session shows that it is really at its address: one that goes on, or that began or ended lately. Both sides completed a
-    /// handshake, on whatever open port; data is not asked for, since who is refused by sshd may have sent next to none.
+    /// Whether a session shows that it is really at its address: one that goes on, that began lately, or that was work and ended lately. Both sides
+    /// completed a handshake, on whatever open port; data is not asked for, since who is refused by sshd may have sent next to none.
     #[must_use]
     pub fn is_backed(&self, source: &SourceKey) -> bool {
         let lately_ns = u64::try_from(BACKED_WITHIN.as_nanos()).unwrap_or(u64::MAX);
@@ -49,8 +49,8 @@ impl Desk {
                 return false;
             }
         };
-        let Some(record) = counted else { return false };
-        if [record.public, record.restricted].iter().any(|kind| is_lately(kind.last_ns) || is_lately(kind.worked_ns)) {
+        let tallies = counted.iter().flat_map(|record| [record.public, record.restricted]);
+        if tallies.into_iter().any(|kind| is_lately(kind.last_ns) || is_lately(kind.worked_ns)) {
             return true;
         }
         readings.live_sessions().unwrap_or_default().iter().any(|live| live.source == *source)

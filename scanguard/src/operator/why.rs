@@ -111,6 +111,7 @@ impl Desk {
             allow: WhyAllow { matched: allow.is_some(), entry: allow },
             known: self.why_known(&source, now_ns),
             signals: remembered.signals,
+            feeds: self.feeds_naming(&source),
             proof: remembered.proof,
             pending: self.question(&source).map(|question| WhyPending {
                 scope: question.scope.label().to_owned(),

@@ -10,8 +10,8 @@ use super::error::OperatorError;
 use super::why::Remembered;
 use crate::api::{
     Address, AllowAdd, AllowAdded, AllowList, AllowRemove, AllowRemoved, AllowTest, BlockAdd, BlockAdded, BlockList,
-    BlockRemove, BlockRemoved, ModeSet, ModeState, Nothing, PendingApprove, PendingApproved, PendingDenied,
-    PendingDeny, PendingList, Why,
+    BlockRemove, BlockRemoved, FeedList, FeedTest, FeedsRefresh, FeedsRefreshed, ModeSet, ModeState, Nothing,
+    PendingApprove, PendingApproved, PendingDenied, PendingDeny, PendingList, Why,
 };
 use crate::safety::Facts;
 
@@ -111,6 +111,9 @@ wishes! {
     Nothing<ModeState> => ModeState, Read "/v1/mode", |_, desk, _| Ok(desk.mode());
     ModeSet => ModeState, Change "/v1/mode", |wish, desk, around| desk.set_mode(&wish, around.now);
     PendingDeny => PendingDenied, Change "/v1/pending/deny", |wish, desk, around| desk.pending_deny(&wish, around.now);
+    Nothing<FeedList> => FeedList, Read "/v1/feeds", |_, desk, _| Ok(desk.feed_list());
+    Address<FeedTest> => FeedTest, Read "/v1/feeds/test", |wish, desk, _| desk.feed_test(&wish.address);
+    FeedsRefresh => FeedsRefreshed, Change "/v1/feeds/refresh", |_, desk, around| desk.feeds_refresh(around.now);
     Confirm => ModeState, Change "/v1/confirm", |_, desk, around| desk.confirm(around.now);
 }
 

@@ -37,7 +37,7 @@ impl Policy {
                 .map(|(ended, times)| past_sentence(settings, times, now.since(ended)))
                 .into_iter()
                 .chain(harm_sentences(settings, facts, &completed))
-                .chain(feed_sentence(facts, !completed.is_empty()));
+                .chain(feed_sentence(settings, facts, !completed.is_empty()));
             let next_step = self.next_step(settings, facts, source, past.map_or(0, |(_, times)| times));
             return Explanation { arithmetic: arithmetic.collect(), next_step };
         };
@@ -123,19 +123,19 @@ fn harm_sentences(settings: &Blocks, facts: &Facts, ports: &[u16]) -> Vec<String
 }
 
 /// What a feed that names it may do.
-fn feed_sentence(facts: &Facts, is_proven_there: bool) -> Option<String> {
-    let told = match facts.feed? {
-        AutoLevel::Conceal => "A feed names it, which may do no more than what is done with every suspect.",
-        AutoLevel::BlockPrivate => "A feed names it, so that it is blocked from private ports once it is a suspect.",
-        AutoLevel::BlockAll if facts.backed || is_proven_there => {
-            "A feed names it, and it is really there, so that it is blocked from all ports once it is a suspect."
+fn feed_sentence(settings: &Blocks, facts: &Facts, completed: bool) -> Option<String> {
+    let told = match facts.feed?.min(settings.max_auto_level) {
+        AutoLevel::Conceal => "nothing more is done for that than with every suspect",
+        _ if facts.is_customer => "but it is a customer: once it is a suspect, a person is asked whether to block it",
+        AutoLevel::BlockPrivate => "once it is a suspect, it is blocked from private ports",
+        AutoLevel::BlockAll if facts.backed || completed => {
+            "and it is really there: once it is a suspect, it is blocked from all ports, if nobody else is known behind it"
         }
         AutoLevel::BlockAll => {
-            "A feed names it, so that it is blocked from private ports once it is a suspect; from all ports only if a session or a \
-             decoy shows that it is really there."
+            "once it is a suspect, it is blocked from private ports; from all only if a session or a decoy shows that it is really there"
         }
     };
-    Some(told.to_owned())
+    Some(format!("A feed names it: {told}."))
 }
 
 /// `2 earlier blocks count, the last ended 3h ago; each counts for 7d.`

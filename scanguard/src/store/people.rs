@@ -51,12 +51,15 @@ impl Store {
                 "INSERT OR REPLACE INTO known (source, restricted, sessions, days, first, last, counted) \
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
             )?;
+            let mut delete = transaction.prepare("DELETE FROM known WHERE source = ?1 AND restricted = ?2")?;
             for (source, person) in people {
                 for (restricted, known) in [(false, &person.public), (true, &person.restricted)] {
                     let Acquaintance { sessions, days, first, last, counted } = *known;
                     if sessions > 0 {
                         let (source, days) = (source.0.bytes(), days.to_be_bytes());
                         insert.execute((source, restricted, sessions, days, first, last, counted))?;
+                    } else {
+                        delete.execute((source.0.bytes(), restricted))?;
                     }
                 }
             }
@@ -127,11 +130,12 @@ mod tests {
         let one = Acquainted { restricted: known(7), ..Acquainted::default() };
         let mut store = Store::open(&path).expect("a store");
         store.save_known(&[(source(1), both), (source(2), one)]).expect("saved");
-        store.save_known(&[(source(2), both)]).expect("saved again");
+        store.save_known(&[(source(2), both), (source(3), both)]).expect("saved again");
+        store.save_known(&[(source(3), one)]).expect("saved with less");
         drop(store);
         let mut store = Store::open(&path).expect("a store");
-        assert_eq!(store.load_known().expect("a list"), [(source(1), both), (source(2), both)]);
-        store.remove_known(&[source(1), source(9)]).expect("removed");
+        assert_eq!(store.load_known().expect("a list"), [(source(1), both), (source(2), both), (source(3), one)]);
+        store.remove_known(&[source(1), source(3), source(9)]).expect("removed");
         assert_eq!(store.load_known().expect("a list"), [(source(2), both)]);
     }
 

@@ -2,6 +2,7 @@
 
 mod allow;
 mod block;
+mod feeds;
 mod human;
 mod incidents;
 mod mode;
@@ -19,6 +20,7 @@ use anstyle::{AnsiColor, Style};
 
 pub use allow::{allow_added, allow_list, allow_removed, allow_test};
 pub use block::{block_added, block_removed, blocks};
+pub use feeds::{feed_test, feeds, feeds_refreshed};
 pub use incidents::{incident, incidents};
 pub use mode::{confirmed, mode, mode_changed};
 pub use pending::{approved, denied, pending};

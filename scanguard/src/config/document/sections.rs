@@ -6,9 +6,11 @@ use ipnetwork::IpNetwork;
 use scanguard_common::challenge::{ChallengeMode, DecoyReply};
 use scanguard_common::reason::Mode;
 
-use super::{Document, port_items, port_list, quoted, quoted_duration, quoted_list, real, restricted_list, wrapped};
+use super::{
+    Document, bracketed, port_items, port_list, quoted, quoted_duration, quoted_list, real, restricted_list, wrapped,
+};
 use crate::config::{
-    Blocks, Cgroup, Conceal, Config, Log, Ports, Safety, Score, Sources, Storm, attach_label, shipped,
+    Blocks, Cgroup, Conceal, Config, Feed, Log, Ports, Safety, Score, Sources, Storm, attach_label, shipped,
 };
 use crate::kernel::AttachMode;
 use crate::prefix;
@@ -23,6 +25,7 @@ pub(super) fn all(file: &mut Document, config: &Config) {
         keep,
         pins,
         allow,
+        feeds,
         cgroup,
         control_socket,
         control_group,
@@ -42,6 +45,7 @@ pub(super) fn all(file: &mut Document, config: &Config) {
     } = config;
     self::attach(file, interfaces, *attach);
     judge(file, *mode, allow);
+    self::feeds(file, feeds);
     self::challenge(file, *challenge, *decoy_reply);
     sessions(file, cgroup);
     stay(file, state, *keep, pins);
@@ -117,6 +121,24 @@ fn judge(file: &mut Document, mode: Mode, allow: &[IpNetwork]) {
          `scanguard allow add` adds others at run time, kept in the file of state.",
         "allow",
         &quoted_list(allow.iter().map(prefix::show)),
+    );
+}
+
+fn feeds(file: &mut Document, feeds: &[Feed]) {
+    let written = feeds.iter().map(|Feed { name, file, level }| {
+        let (name, file, level) = (quoted(name), quoted(&file.to_string_lossy()), quoted(level.label()));
+        format!("{{ name = {name}, file = {file}, level = {level} }}")
+    });
+    file.key(
+        "Lists of addresses that others make, and how far it may go with those on them that scan here: who is on one and does nothing\n\
+         here is left alone, and `max_auto_level` of [block] holds. A file has a prefix a line; what follows one, and lines that begin with\n\
+         # or ;, are comments. Read at the start, with every new reading of the configuration, and by `scanguard feeds refresh`:\n\
+         feeds = [{ name = \"drop\", file = \"/etc/scanguard/feeds/drop.txt\", level = \"block private\" }]\n\
+         \"conceal\"        no further than with every suspect\n\
+         \"block private\"  once it is a suspect, it is blocked from all but public ports without more proof\n\
+         \"block all\"      and from public ports too where a session or a decoy shows that it is really there: suspicion can be forged",
+        "feeds",
+        &bracketed(written),
     );
 }
 

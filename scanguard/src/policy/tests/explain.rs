@@ -93,3 +93,24 @@ fn why_nothing_would_be_done_is_told() {
         assert!(arithmetic.is_empty() && next_step.contains(expected), "{expected}: {next_step}");
     }
 }
+
+#[test]
+fn what_being_on_a_feed_means_is_told() {
+    let all = Blocks { max_auto_level: AutoLevel::BlockAll, ..Blocks::default() };
+    let conceal = Blocks { max_auto_level: AutoLevel::Conceal, ..Blocks::default() };
+    let listed = Facts { feed: Some(AutoLevel::BlockAll), ..STRANGER };
+    let rows = [
+        (all, listed, "from all only if a session"),
+        (all, Facts { backed: true, ..listed }, "it is really there"),
+        (all, Facts { backed: true, is_customer: true, ..listed }, "a person is asked"),
+        (all, Facts { feed: Some(AutoLevel::BlockPrivate), ..listed }, "from private ports."),
+        (Blocks::default(), Facts { backed: true, ..listed }, "from private ports."),
+        (conceal, listed, "nothing more is done"),
+    ];
+    for (settings, facts, expected) in rows {
+        let Explanation { arithmetic, .. } =
+            Policy::default().explain(&settings, &facts, &source("203.0.113.9"), START);
+        assert!(arithmetic.len() == 1 && arithmetic[0].contains(expected), "{expected}: {arithmetic:?}");
+    }
+    assert!(Policy::default().explain(&all, &STRANGER, &source("203.0.113.9"), START).arithmetic.is_empty());
+}

@@ -1,0 +1,189 @@
+//! Lists of addresses that the operator trusts others to make: which sources each names, and how far it may go.
+//!
+//! A feed acts on nobody by itself. It says how far the policy may go with a source that scans here, and that others saw scan before.
+
+mod text;
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use crate::config::{AutoLevel, Feed};
+use crate::prefix_map::{Prefix, PrefixMap};
+
+pub use text::{Bad, MOST_PREFIXES};
+
+/// Longest file that is read.
+const MOST_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Why a feed cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum FeedError {
+    /// The file cannot be read.
+    #[error("cannot read {} of feed {name:?}: {source}", file.display())]
+    Unreadable {
+        /// The feed.
+        name: String,
+        /// Its file.
+        file: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file is longer than any list should be.
+    #[error("{} of feed {name:?} is longer than {} MiB", file.display(), MOST_BYTES >> 20)]
+    TooLong {
+        /// The feed.
+        name: String,
+        /// Its file.
+        file: PathBuf,
+    },
+    /// The file is no list of prefixes.
+    #[error("{} of feed {name:?} is not a list of prefixes, one a line:{}", file.display(), lines(file, problems))]
+    Wrong {
+        /// The feed.
+        name: String,
+        /// Its file.
+        file: PathBuf,
+        /// What is wrong with it, the first few.
+        problems: Vec<Bad>,
+    },
+}
+
+fn lines(file: &std::path::Path, problems: &[Bad]) -> String {
+    let line = |Bad { line, reason }: &Bad| format!("\n  {}:{line}: {reason}", file.display());
+    problems.iter().map(line).collect()
+}
+
+/// All feeds, as they were read last.
+#[derive(Clone, Debug, Default)]
+pub struct Feeds(Vec<Listed>);
+
+/// A feed and what it lists.
+#[derive(Clone, Debug)]
+pub struct Listed {
+    /// The feed.
+    pub feed: Feed,
+    /// When it was read.
+    pub read_at: SystemTime,
+    prefixes: PrefixMap<()>,
+}
+
+impl Listed {
+    /// How many prefixes it has, each once.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.prefixes.len()
+    }
+
+    /// Whether it has none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.prefixes.is_empty()
+    }
+
+    /// The entry that names a source: the longest that covers it, or one within it, which only IPv6 sources have: a subscriber is named by any of
+    /// his addresses.
+    #[must_use]
+    pub fn entry_for(&self, source: Prefix) -> Option<Prefix> {
+        let covering = self.prefixes.covering(source).next();
+        covering.or_else(|| self.prefixes.within(source).next()).map(|(prefix, ())| *prefix)
+    }
+}
+
+impl Feeds {
+    /// Reads the files of all feeds: all of them or none.
+    ///
+    /// # Errors
+    /// When one cannot be read, or is no list.
+    pub fn read(feeds: &[Feed], now: SystemTime) -> Result<Self, FeedError> {
+        feeds.iter().map(|feed| read(feed, now)).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// All of them, in the order of the configuration.
+    pub fn iter(&self) -> impl Iterator<Item = &Listed> {
+        self.0.iter()
+    }
+
+    /// Those that name a source, and by which entry.
+    pub fn naming(&self, source: Prefix) -> impl Iterator<Item = (&Listed, Prefix)> {
+        self.0.iter().filter_map(move |listed| Some((listed, listed.entry_for(source)?)))
+    }
+
+    /// How far the strongest that names a source may go.
+    #[must_use]
+    pub fn level(&self, source: Prefix) -> Option<AutoLevel> {
+        self.naming(source).map(|(listed, _)| listed.feed.level).max()
+    }
+}
+
+fn read(feed: &Feed, now: SystemTime) -> Result<Listed, FeedError> {
+    let Feed { name, file, level: _ } = feed.clone();
+    let mut bytes = Vec::new();
+    let opened = File::open(&file).and_then(|opened| opened.take(MOST_BYTES + 1).read_to_end(&mut bytes));
+    if let Err(source) = opened {
+        return Err(FeedError::Unreadable { name, file, source });
+    }
+    if bytes.len() as u64 > MOST_BYTES {
+        return Err(FeedError::TooLong { name, file });
+    }
+    match text::parse(&bytes) {
+        Ok(prefixes) => Ok(Listed { feed: feed.clone(), read_at: now, prefixes }),
+        Err(problems) => Err(FeedError::Wrong { name, file, problems }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ipnetwork::IpNetwork;
+
+    use super::*;
+
+    fn prefix(text: &str) -> Prefix {
+        text.parse::<IpNetwork>().expect("a prefix").into()
+    }
+
+    fn feed(folder: &tempfile::TempDir, name: &str, level: AutoLevel, text: &str) -> Feed {
+        let file = folder.path().join(name);
+        std::fs::write(&file, text).expect("a file");
+        Feed { name: name.to_owned(), file, level }
+    }
+
+    #[test]
+    fn the_strongest_feed_that_names_a_source_decides() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let feeds = [
+            feed(&folder, "mild", AutoLevel::Conceal, "203.0.113.0/24\n2001:db8:7:1::66\n"),
+            feed(&folder, "drop", AutoLevel::BlockAll, "203.0.113.64/26\n"),
+            feed(&folder, "none", AutoLevel::BlockAll, "# nothing today\n"),
+        ];
+        let feeds = Feeds::read(&feeds, SystemTime::now()).expect("lists");
+        let rows = [
+            ("203.0.113.66", Some(AutoLevel::BlockAll)),
+            ("203.0.113.7", Some(AutoLevel::Conceal)),
+            ("198.51.100.7", None),
+            ("2001:db8:7:1::/64", Some(AutoLevel::Conceal)),
+            ("2001:db8:7:2::/64", None),
+        ];
+        for (source, level) in rows {
+            assert_eq!(feeds.level(prefix(source)), level, "{source}");
+        }
+        let naming: Vec<_> = feeds.naming(prefix("203.0.113.66")).map(|(it, by)| (it.feed.name.clone(), by)).collect();
+        assert_eq!(naming, [("mild".into(), prefix("203.0.113.0/24")), ("drop".into(), prefix("203.0.113.64/26"))]);
+        assert_eq!(feeds.iter().map(Listed::len).collect::<Vec<_>>(), [2, 1, 0]);
+    }
+
+    #[test]
+    fn a_file_that_is_no_list_is_told_with_its_lines_and_nothing_is_taken() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let good = feed(&folder, "good", AutoLevel::Conceal, "192.0.2.7\n");
+        let bad = feed(&folder, "bad", AutoLevel::Conceal, "192.0.2.7\nexample.org\n192.0.2.1/24\n");
+        let error = Feeds::read(&[good.clone(), bad.clone()], SystemTime::now()).expect_err("no list").to_string();
+        let file = bad.file.display();
+        assert!(error.starts_with(&format!("{file} of feed \"bad\" is not a list")), "{error}");
+        assert!(error.contains(&format!("\n  {file}:2: ")) && error.contains(&format!("\n  {file}:3: ")), "{error}");
+        let missing = Feed { file: folder.path().join("missing"), ..good };
+        let error = Feeds::read(&[missing], SystemTime::now()).expect_err("no file").to_string();
+        assert!(error.starts_with("cannot read ") && error.contains("of feed \"good\""), "{error}");
+    }
+}

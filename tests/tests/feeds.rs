@@ -1,0 +1,139 @@
+//! Lists that others make, with the real daemon: who is on one and scans is blocked as far as the list may go, who is on one and does nothing is not.
+//!
+//! Needs root; run by `cargo xtask test`, which builds the programs first.
+
+use std::fs;
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use scanguard_tests::binary_beside_tests;
+use scanguard_tests::lab::defender::Daemon;
+use scanguard_tests::lab::plan::{EDGE, SCANNER, customer};
+use scanguard_tests::lab::process::{Finished, Running};
+use scanguard_tests::lab::services::Service;
+use scanguard_tests::lab::tools::Tool;
+use scanguard_tests::lab::{Lab, sandbox};
+use serde_json::{Value, json};
+
+const LIMIT: Duration = Duration::from_secs(30);
+/// How long a packet may take that comes through.
+const PATIENCE: Duration = Duration::from_secs(2);
+const CONFIG: &str = "/run/scanguard-lab.toml";
+const LIST: &str = "/run/drop.txt";
+const WEB: u16 = 80;
+const SETTINGS: &str = "mode = \"enforce\"\n\
+    feeds = [{ name = \"drop\", file = \"/run/drop.txt\", level = \"block all\" }]\n\
+    [safety]\nleases = false\n[block]\nmax_auto_level = \"block all\"\n";
+
+fn web(lab: &Lab) -> Option<TcpStream> {
+    let edge = SocketAddr::new(IpAddr::from(EDGE), WEB);
+    lab.scanner.run(|| TcpStream::connect_timeout(&edge, PATIENCE).ok()).expect("a namespace")
+}
+
+fn serves(lab: &Lab) -> bool {
+    let (url, from) = (format!("http://{EDGE}/"), customer(0).to_string());
+    let request = ["--disable", "-s", "--max-time", "2", "--interface", &from, &url];
+    Tool::Curl.run(&lab.customers, request, LIMIT).expect("curl").status.code() == Some(0)
+}
+
+fn scan(lab: &Lab, ports: &str) {
+    let scan = ["-n", "-Pn", "-sS", "--max-retries", "0", "-p", ports, &EDGE.to_string()].map(str::to_owned);
+    Tool::Nmap.run(&lab.scanner, scan, LIMIT).expect("nmap").success("nmap").expect("a scan");
+}
+
+fn cli(daemon: &Daemon, arguments: &[&str]) -> Finished {
+    daemon.cli(arguments).expect("an answer")
+}
+
+fn done(daemon: &Daemon, arguments: &[&str]) -> Value {
+    let finished = cli(daemon, &[arguments, &["--json"]].concat());
+    assert_eq!(finished.status.code(), Some(0), "{arguments:?}: {finished:?}");
+    serde_json::from_str(&finished.stdout).expect("JSON")
+}
+
+fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + LIMIT;
+    while !condition() {
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// What is done about the scanner, once it is blocked.
+fn blocked(daemon: &Daemon) -> Value {
+    let mut why = Value::Null;
+    wait_for("a block", || {
+        why = done(daemon, &["why", &SCANNER.to_string()]);
+        why["verdict"]["level"] == "block"
+    });
+    why
+}
+
+#[test]
+fn who_is_on_a_list_and_scans_is_blocked_and_who_does_nothing_is_not() {
+    sandbox::enter().expect("a sandbox, which needs root: run `cargo xtask test`");
+    let lab = Lab::build(1).expect("the lab");
+    let _services = Service::all(&lab.edge, &[]).expect("services");
+    fs::write(LIST, "# a list\n203.0.113.0/24 ; SBL1\n198.51.100.0/24\n").expect("a list");
+    let daemon = Daemon::start(&lab.edge, &binary_beside_tests(), SETTINGS).expect("the daemon");
+    let scanner = SCANNER.to_string();
+    let list = done(&daemon, &["feeds", "list"]);
+    let feed = &list["feeds"][0];
+    assert_eq!(
+        [&feed["name"], &feed["file"], &feed["level"], &feed["prefixes"]],
+        [&json!("drop"), &json!(LIST), &json!("block all"), &json!(2)],
+        "{list}"
+    );
+    let test = done(&daemon, &["feeds", "test", &scanner]);
+    assert_eq!(
+        (&test["level"], &test["feeds"][0]["prefix"]),
+        (&json!("block all"), &json!("203.0.113.0/24")),
+        "{test}"
+    );
+    assert_eq!(cli(&daemon, &["feeds", "test", "192.0.2.99"]).status.code(), Some(1));
+    assert!(serves(&lab), "who is on a list and does nothing is a customer like others");
+
+    // Its packets may be forged: private ports.
+    scan(&lab, "1-20");
+    let why = blocked(&daemon);
+    assert_eq!((&why["verdict"]["scope"], &why["verdict"]["reason"]), (&json!("private"), &json!("feed")), "{why}");
+    assert_eq!(why["feeds"], json!(["drop"]), "{why}");
+    assert!(web(&lab).is_some());
+
+    // The same again by somebody with a session: all ports.
+    done(&daemon, &["allow", "add", &scanner]);
+    done(&daemon, &["allow", "remove", &scanner]);
+    // (One without data, that ended: whoever has another one is a customer, of whom a person is asked.)
+    drop(web(&lab).expect("nothing is held against it"));
+    wait_for("both sessions to end", || done(&daemon, &["why", &scanner])["sessions"][0]["bytes_in"] == 2);
+    scan(&lab, "101-120");
+    let why = blocked(&daemon);
+    assert_eq!((&why["verdict"]["scope"], &why["verdict"]["reason"]), (&json!("all"), &json!("feed")), "{why}");
+    assert!(web(&lab).is_none());
+    assert!(serves(&lab));
+
+    // A file that is no list changes nothing, whoever reads it.
+    fs::write(LIST, "198.51.100.0/24\nnobody\n").expect("a list");
+    let place = format!("{LIST}:2: ");
+    for (verb, code) in [(["feeds", "refresh"], 1), (["config", "reload"], 2), (["config", "check"], 2)] {
+        let file: &[&str] = if verb[1] == "check" { &[CONFIG] } else { &[] };
+        let refused = cli(&daemon, &[&verb[..], file].concat());
+        assert_eq!(refused.status.code(), Some(code), "{verb:?}: {refused:?}");
+        assert!((refused.stderr.clone() + &refused.stdout).contains(&place), "{verb:?}: {refused:?}");
+    }
+    assert_eq!(done(&daemon, &["feeds", "list"])["feeds"][0]["prefixes"], 2);
+    fs::write(LIST, "198.51.100.0/24\n").expect("a list");
+    let refreshed = done(&daemon, &["feeds", "refresh"]);
+    assert_eq!((&refreshed["feeds"][0]["prefixes"], &refreshed["before"]), (&json!(1), &json!([2])), "{refreshed}");
+    assert_eq!(cli(&daemon, &["feeds", "test", &scanner]).status.code(), Some(1));
+    daemon.stop().expect("a clean stop");
+
+    // Nor does a daemon start with it.
+    fs::write(LIST, "nobody\n").expect("a list");
+    let mut command = lab.edge.command(binary_beside_tests());
+    command.args(["run", "-i", "uplink0", "--config", CONFIG]);
+    let refused = Running::start(command).expect("the program").wait(LIMIT).expect("an end");
+    assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+    assert!(refused.stderr.contains(&format!("{LIST}:1: ")), "{refused:?}");
+}
