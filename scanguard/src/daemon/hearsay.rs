@@ -198,7 +198,9 @@ mod tests {
     #[test]
     fn the_most_that_was_done_is_told_in_a_word() {
         let deferred = Action::Deferred { source: whom(), why: Deferral::Unproven };
-        let rows: [(&[Action], bool, bool, &str, Option<&str>); 8] = [
+        /// What was done, whether it made a suspect, whether a block is in force; the word and the reason.
+        type Row<'r> = (&'r [Action], bool, bool, &'r str, Option<&'r str>);
+        let rows: [Row<'_>; 8] = [
             (&[], false, false, "none", None),
             (&[], true, false, "conceal", Some("signal")),
             (&[], true, true, "none", None),

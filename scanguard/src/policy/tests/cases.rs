@@ -3,6 +3,7 @@
 use super::*;
 use crate::policy::budget::MOST_BLOCKS;
 use crate::policy::{Deferral, Ending, MOST_REMEMBERED};
+use scanguard_common::address::Address;
 use scanguard_common::verdict::Scope;
 
 /// Minutes that the block lasts which comes of a proof.
@@ -193,6 +194,21 @@ fn harm_is_proven_by_score_ports_and_nobody_else_behind_the_address() {
     }
 }
 
+/// Whom others speak of.
+const TOLD: SourceKey = SourceKey(Address::from_ipv4_word(u32::from_ne_bytes([203, 0, 113, 9])));
+
+/// What is shown, settings and facts, what happens to [`TOLD`], what is done, and the ports of the block.
+type Row = (&'static str, Blocks, Facts, Event, Vec<(&'static str, &'static str)>, Option<Scope>);
+
+fn check(rows: impl IntoIterator<Item = Row>) {
+    for (what, settings, facts, event, expected, scope) in rows {
+        let mut policy = Policy::default();
+        let actions = policy.step(&settings, &facts, event, START);
+        assert_eq!(kinds(&actions), expected, "{what}: {actions:?}");
+        assert_eq!(policy.running().next().map(|block| block.scope), scope, "{what}");
+    }
+}
+
 /// Of whom a log tool tells, and who had a session.
 const BACKED: Facts = Facts { backed: true, ..STRANGER };
 
@@ -203,41 +219,36 @@ fn a_signal_is_proof_of_harm_only_where_a_session_backs_it_and_nobody_else_is_be
     let (block, ask) = (("block", "signal"), |doubt| ("ask", doubt));
     let customer = Facts { is_customer: true, sessions: 3, days: 1, ..BACKED };
     let fronted = Facts { fronted: true, ..BACKED };
-    let rows: [(&str, Blocks, Facts, bool, Vec<_>, Option<Scope>); 13] = [
-        ("a stranger", all, BACKED, true, vec![block], Some(Scope::All)),
-        ("not without a person", private, BACKED, true, vec![block, ask("max_auto_level")], Some(Scope::Private)),
-        ("nothing to block", conceal, BACKED, true, vec![("defer", "max_auto_level"), ask("max_auto_level")], None),
-        ("no session", all, STRANGER, true, vec![("defer", "unproven")], None),
-        ("no session, high score", all, HARMFUL, true, vec![("defer", "unproven")], None),
-        ("suspicion", all, Facts { eligible: true, ..BACKED }, false, vec![], None),
-        ("a customer", all, customer, true, vec![ask("customer")], None),
+    let [proof, suspicion] = [true, false].map(|proof| Event::Signal { source: TOLD, proof });
+    check([
+        ("a stranger", all, BACKED, proof, vec![block], Some(Scope::All)),
+        ("not without a person", private, BACKED, proof, vec![block, ask("max_auto_level")], Some(Scope::Private)),
+        ("nothing to block", conceal, BACKED, proof, vec![("defer", "max_auto_level"), ask("max_auto_level")], None),
+        ("no session", all, STRANGER, proof, vec![("defer", "unproven")], None),
+        ("no session, high score", all, HARMFUL, proof, vec![("defer", "unproven")], None),
+        ("suspicion", all, Facts { eligible: true, ..BACKED }, suspicion, vec![], None),
+        ("a customer", all, customer, proof, vec![ask("customer")], None),
         (
             "a customer, no session of late",
             all,
             Facts { backed: false, ..customer },
-            true,
+            proof,
             vec![("defer", "unproven")],
             None,
         ),
-        ("a customer, said no", all, Facts { denied: true, ..customer }, true, vec![], None),
-        ("behind a proxy", all, fronted, true, vec![block, ask("fronted")], Some(Scope::Private)),
+        ("a customer, said no", all, Facts { denied: true, ..customer }, proof, vec![], None),
+        ("behind a proxy", all, fronted, proof, vec![block, ask("fronted")], Some(Scope::Private)),
         (
             "a shared address",
             all,
             Facts { shared: true, ..BACKED },
-            true,
+            proof,
             vec![block, ask("harmed")],
             Some(Scope::Private),
         ),
-        ("said no", all, Facts { denied: true, ..BACKED }, true, vec![block], Some(Scope::Private)),
-        ("allowed", all, Facts { allowed: true, ..STRANGER }, true, vec![("defer", "allowed")], None),
-    ];
-    for (what, settings, facts, proof, expected, scope) in rows {
-        let (mut policy, source) = (Policy::default(), source("203.0.113.9"));
-        let actions = policy.step(&settings, &facts, Event::Signal { source, proof }, START);
-        assert_eq!(kinds(&actions), expected, "{what}: {actions:?}");
-        assert_eq!(policy.running().next().map(|block| block.scope), scope, "{what}");
-    }
+        ("said no", all, Facts { denied: true, ..BACKED }, proof, vec![block], Some(Scope::Private)),
+        ("allowed", all, Facts { allowed: true, ..STRANGER }, proof, vec![("defer", "allowed")], None),
+    ]);
 }
 
 #[test]
@@ -248,26 +259,28 @@ fn a_suspect_that_a_feed_names_is_blocked_as_far_as_feed_configuration_and_proof
     let on = |feed, facts| Facts { feed: Some(feed), ..facts };
     let (to_all, to_private) = (AutoLevel::BlockAll, AutoLevel::BlockPrivate);
     let customer = Facts { is_customer: true, ..BACKED };
-    let rows: [(&str, Blocks, Facts, Vec<_>, Option<Scope>); 12] = [
-        ("on none", all, BACKED, vec![], None),
-        ("to conceal", all, on(AutoLevel::Conceal, BACKED), vec![], None),
-        ("private", all, on(to_private, BACKED), block.clone(), Some(Scope::Private)),
-        ("all, not there", all, on(to_all, STRANGER), block.clone(), Some(Scope::Private)),
-        ("all, there", all, on(to_all, BACKED), block.clone(), Some(Scope::All)),
-        ("all, there, not so far", private, on(to_all, BACKED), block.clone(), Some(Scope::Private)),
-        ("nothing to block", conceal, on(to_all, BACKED), vec![("defer", "max_auto_level")], None),
-        ("behind a proxy", all, on(to_all, Facts { fronted: true, ..BACKED }), block.clone(), Some(Scope::Private)),
-        ("said no", all, on(to_all, Facts { denied: true, ..BACKED }), block.clone(), Some(Scope::Private)),
-        ("a customer", all, on(to_all, customer), vec![("ask", "customer")], None),
-        ("a customer, said no", all, on(to_all, Facts { denied: true, ..customer }), vec![], None),
-        ("allowed", all, on(to_all, Facts { allowed: true, ..BACKED }), vec![("defer", "allowed")], None),
-    ];
-    for (what, settings, facts, expected, scope) in rows {
-        let (mut policy, source) = (Policy::default(), source("203.0.113.9"));
-        let actions = policy.step(&settings, &facts, Event::Suspect { source }, START);
-        assert_eq!(kinds(&actions), expected, "{what}: {actions:?}");
-        assert_eq!(policy.running().next().map(|block| block.scope), scope, "{what}");
-    }
+    let suspect = Event::Suspect { source: TOLD };
+    check([
+        ("on none", all, BACKED, suspect, vec![], None),
+        ("to conceal", all, on(AutoLevel::Conceal, BACKED), suspect, vec![], None),
+        ("private", all, on(to_private, BACKED), suspect, block.clone(), Some(Scope::Private)),
+        ("all, not there", all, on(to_all, STRANGER), suspect, block.clone(), Some(Scope::Private)),
+        ("all, there", all, on(to_all, BACKED), suspect, block.clone(), Some(Scope::All)),
+        ("all, there, not so far", private, on(to_all, BACKED), suspect, block.clone(), Some(Scope::Private)),
+        ("nothing to block", conceal, on(to_all, BACKED), suspect, vec![("defer", "max_auto_level")], None),
+        (
+            "behind a proxy",
+            all,
+            on(to_all, Facts { fronted: true, ..BACKED }),
+            suspect,
+            block.clone(),
+            Some(Scope::Private),
+        ),
+        ("said no", all, on(to_all, Facts { denied: true, ..BACKED }), suspect, block.clone(), Some(Scope::Private)),
+        ("a customer", all, on(to_all, customer), suspect, vec![("ask", "customer")], None),
+        ("a customer, said no", all, on(to_all, Facts { denied: true, ..customer }), suspect, vec![], None),
+        ("allowed", all, on(to_all, Facts { allowed: true, ..BACKED }), suspect, vec![("defer", "allowed")], None),
+    ]);
 }
 
 #[test]

@@ -66,7 +66,7 @@ fn facts_of(source: &SourceKey) -> Facts {
         denied: kind == 5,
         backed: sum % 3 != 0,
         // Those of IPv6 networks are on lists.
-        feed: (sum / 10 == 23).then(|| match kind {
+        feed: (sum / 10 == 23).then_some(match kind {
             1 => AutoLevel::BlockPrivate,
             3 => AutoLevel::Conceal,
             _ => AutoLevel::BlockAll,
