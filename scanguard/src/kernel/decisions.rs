@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use aya::maps::lpm_trie::Key;
 use ipnetwork::IpNetwork;
+use scanguard_common::config::KernelConfig;
 use scanguard_common::contact::Outcome;
 use scanguard_common::record::{Backup, SourceCell, SourceRecord};
 use scanguard_common::source::SourceKey;
@@ -295,14 +296,9 @@ impl Tables {
             let kept = if found.is_none() { self.kept_suspect(source)? } else { None };
             // Whatever is there in the end is written over.
             let flags = if tries == 0 { ANY } else { found.map_or(MISSING, |_| EXISTING) };
-            let record = UnsafeCell::new(found.unwrap_or_else(|| SourceRecord::new(*source, now_ns)));
-            let cell = SourceCell::new(&record);
-            if let Some(kept) = kept {
-                cell.restore(&kept);
-            }
-            let weighed = self.weigh_record(cell, points, now_ns);
-            let backup = cell.is_suspect(now_ns).then(|| cell.backup());
-            let bytes: RecordBytes = to_bytes(&record.into_inner());
+            let record = found.unwrap_or_else(|| SourceRecord::new(*source, now_ns));
+            let (record, backup, weighed) = weigh_record(record, kept.as_ref(), &self.config, points, now_ns);
+            let bytes: RecordBytes = to_bytes(&record);
             match self.written.sources.insert(source.0.bytes(), bytes, flags) {
                 Ok(()) => {}
                 Err(error) if tries > 0 && (is_missing(&error) || is_there(&error)) => {
@@ -317,19 +313,6 @@ impl Tables {
             }
             return Ok(weighed);
         }
-    }
-
-    fn weigh_record(&self, cell: SourceCell<'_>, points: u32, now_ns: u64) -> Weighed {
-        let (rules, conceal) = (self.config.score, self.config.conceal);
-        cell.decay(&rules, now_ns);
-        let score = cell.add_points(&rules, points, now_ns);
-        let generation = self.config.census.allow_generation;
-        let crosses = score >= rules.conceal_at;
-        let accused = crosses && cell.suspect(&conceal, generation, Outcome::Unknown as u8, now_ns);
-        if cell.is_suspect(now_ns) {
-            let _ = cell.prolong(&conceal, now_ns);
-        }
-        Weighed { score, accused }
     }
 
     /// What SUSPECTS keeps of a source that was washed out of SOURCES.
@@ -360,6 +343,31 @@ impl Tables {
     }
 }
 
+/// A record with a weight added, of a source of which SUSPECTS may keep more, and what SUSPECTS should keep of it then.
+fn weigh_record(
+    record: SourceRecord,
+    kept: Option<&Backup>,
+    config: &KernelConfig,
+    points: u32,
+    now_ns: u64,
+) -> (SourceRecord, Option<Backup>, Weighed) {
+    let KernelConfig { score: rules, conceal, census, .. } = config;
+    let record = UnsafeCell::new(record);
+    let cell = SourceCell::new(&record);
+    if let Some(kept) = kept {
+        cell.restore(kept);
+    }
+    cell.decay(rules, now_ns);
+    let score = cell.add_points(rules, points, now_ns);
+    let crosses = score >= rules.conceal_at;
+    let accused = crosses && cell.suspect(conceal, census.allow_generation, Outcome::Unknown as u8, now_ns);
+    let backup = cell.is_suspect(now_ns).then(|| {
+        let _ = cell.prolong(conceal, now_ns);
+        cell.backup()
+    });
+    (record.into_inner(), backup, Weighed { score, accused })
+}
+
 /// `BPF_ANY` (`include/uapi/linux/bpf.h`): insert or update.
 const ANY: u64 = 0;
 /// `BPF_NOEXIST`: insert, never update.
@@ -369,4 +377,52 @@ const EXISTING: u64 = 2;
 
 pub(super) fn lpm_key(prefix: Prefix) -> Key<[u8; 16]> {
     Key::new(u32::from(prefix.bits), prefix.address)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::*;
+
+    const HOUR_NS: u64 = 3_600_000_000_000;
+    const NOW_NS: u64 = 100 * HOUR_NS;
+
+    fn record() -> SourceRecord {
+        SourceRecord::new(SourceKey(IpAddr::from([203, 0, 113, 66]).into()), NOW_NS)
+    }
+
+    #[test]
+    fn weights_add_up_to_suspicion_by_the_rules_of_the_kernel_part() {
+        let config = KernelConfig::new([1, 2]);
+        let step = config.score.step;
+        let (record, backup, weighed) = weigh_record(record(), None, &config, 3 * step, NOW_NS);
+        assert_eq!((weighed, backup), (Weighed { score: 3 * step, accused: false }, None));
+        assert!(!record.is_suspect(NOW_NS) && record.attempts == 0 && record.failures == 0);
+        let later_ns = NOW_NS + HOUR_NS / 2;
+        let (record, backup, weighed) = weigh_record(record, None, &config, step, later_ns);
+        assert_eq!(weighed, Weighed { score: 4 * step, accused: true });
+        let backup = backup.expect("a suspect is kept");
+        assert_eq!((record.suspect_since_ns, record.suspect_until_ns), (later_ns, later_ns + HOUR_NS));
+        assert_eq!((backup.suspect_until_ns, backup.score, record.reason), (later_ns + HOUR_NS, 4 * step, 0));
+        // More of it is no second accusation, and makes it last longer.
+        let last_ns = later_ns + HOUR_NS / 2;
+        let (record, _, weighed) = weigh_record(record, None, &config, 10 * step, last_ns);
+        assert_eq!(weighed, Weighed { score: config.score.cap, accused: false });
+        assert_eq!((record.suspect_since_ns, record.suspect_until_ns), (later_ns, last_ns + HOUR_NS));
+    }
+
+    #[test]
+    fn what_is_old_is_halved_first_and_who_was_washed_out_is_a_suspect_still() {
+        let config = KernelConfig::new([1, 2]);
+        let step = config.score.step;
+        let (old, ..) = weigh_record(record(), None, &config, 2 * step, NOW_NS);
+        let later_ns = NOW_NS + config.score.half_life_ns;
+        let (_, _, weighed) = weigh_record(old, None, &config, step, later_ns);
+        assert_eq!(weighed, Weighed { score: 2 * step, accused: false });
+        let (_, backup, _) = weigh_record(record(), None, &config, 4 * step, NOW_NS);
+        let (found, _, weighed) = weigh_record(record(), backup.as_ref(), &config, step, NOW_NS + HOUR_NS / 2);
+        assert_eq!(weighed, Weighed { score: 5 * step, accused: false });
+        assert_eq!(found.suspect_since_ns, NOW_NS);
+    }
 }
