@@ -257,19 +257,22 @@ fn rate(filtered: Filtered, frame: &[u8], sources: u32) -> Result<f64> {
         Filtered::Stack => {}
         Filtered::NftRaw => nft(&format!(
             "table ip guard {{ set blocked {{ type ipv4_addr; elements = {{ {} }} }}
-             chain first {{ type filter hook prerouting priority raw; ip saddr @blocked drop; }} }}",
+             chain first {{ type filter hook prerouting priority raw; ip saddr @blocked drop; }}
+             }}",
             set().join(",")
         ))?,
         Filtered::NftNetdev => nft(&format!(
             "table netdev guard {{ set blocked {{ type ipv4_addr; elements = {{ {} }} }}
-             chain first {{ type filter hook ingress device filtered priority 0; ip saddr @blocked drop; }} }}",
+             chain first {{ type filter hook ingress device filtered priority 0; ip saddr @blocked drop; }}
+             }}",
             set().join(",")
         ))?,
         Filtered::NftMeter => nft(
             "table ip guard { set blocked { type ipv4_addr; flags dynamic,timeout; timeout 10m; size 65536; }
              set metered { type ipv4_addr; flags dynamic,timeout; timeout 1m; size 65536; }
              chain first { type filter hook prerouting priority raw; ip saddr @blocked drop;
-             tcp flags & (fin | syn | rst | ack) == syn add @metered { ip saddr limit rate over 20/second burst 50 packets } add @blocked { ip saddr } drop; } }",
+             tcp flags & (fin | syn | rst | ack) == syn add @metered { ip saddr limit rate over 20/second burst 50 packets } add @blocked { ip saddr } drop; }
+             }",
         )?,
         Filtered::Ipset => {
             let adds: Vec<String> = blocked().map(|address| format!("add blocked {address}")).collect();
