@@ -47,9 +47,7 @@ fn cli(daemon: &Daemon, arguments: &[&str]) -> Finished {
 }
 
 fn done(daemon: &Daemon, arguments: &[&str]) -> Value {
-    let finished = cli(daemon, &[arguments, &["--json"]].concat());
-    assert_eq!(finished.status.code(), Some(0), "{arguments:?}: {finished:?}");
-    serde_json::from_str(&finished.stdout).expect("JSON")
+    daemon.done(arguments).expect("an answer")
 }
 
 fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {

@@ -130,6 +130,16 @@ impl Daemon {
         Running::start(command)?.wait(LIMIT)
     }
 
+    /// Runs a verb that must succeed, and reads its JSON.
+    ///
+    /// # Errors
+    /// When it fails, or prints none.
+    pub fn done(&self, arguments: &[&str]) -> Result<Value> {
+        let finished = self.cli(&[arguments, &["--json"]].concat())?;
+        ensure!(finished.status.code() == Some(0), "{arguments:?}: {finished:?}");
+        serde_json::from_str(&finished.stdout).with_context(|| format!("{arguments:?} printed {:?}", finished.stdout))
+    }
+
     /// Asks on its control socket, past the command line: for what is read without a body, for a change with one.
     ///
     /// # Errors
