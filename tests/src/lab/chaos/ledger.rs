@@ -1,6 +1,7 @@
 //! What the daemon has said yes to, and so must still know.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv6Addr;
 use std::time::{Duration, SystemTime};
 
 use humantime::parse_rfc3339;
@@ -272,7 +273,7 @@ pub(super) fn mode(mode: &str) -> Wish {
 
 /// A prefix that is on no list, so that each wish is told from others in the audit.
 fn mark(number: u64) -> String {
-    format!("2001:db8:ffff::{number:x}")
+    Ipv6Addr::from(0x2001_0db8_ffff_0000_0000_0000_0000_0000 | u128::from(number)).to_string()
 }
 
 #[cfg(test)]
