@@ -168,7 +168,8 @@ fn watched(
     if let Some(daemon) = stage.guard.daemon() {
         wait_until(what, Duration::from_secs(20), || done(daemon))
             .with_context(|| format!("the daemon says {:?}\n{}", why(daemon, SCANNER.into()), daemon.log()))?;
-        special.decision_ms = Some(metric(daemon, "scanguard_decision_seconds_sum")? * 1e3);
+        // Where nobody is blocked nothing was measured.
+        special.decision_ms = Some(metric(daemon, "scanguard_decision_seconds_sum")? * 1e3).filter(|took| *took > 0.0);
         special.decoys_completed = Some(completed_decoys(daemon)?);
         special.pending = Some(metric(daemon, "scanguard_pending")? as u64);
     }
