@@ -11,6 +11,7 @@
 //! | `facts` | single facts by name |
 //! | `journal` | what only grows: the audit, the lives of verdicts |
 //! | [`Archive`] | all of it on a thread of its own, whatever becomes of the disk |
+//! | `archivist` | that thread |
 //! | `watch` | whether somebody else wrote the file |
 //! | `aside` | where damaged files go |
 //! | `error` | why there is no memory |
@@ -18,6 +19,7 @@
 //! All calls of [`Store`] block for as long as the disk takes, which is why the daemon has it in an [`Archive`].
 
 mod archive;
+mod archivist;
 mod aside;
 mod decisions;
 mod error;
