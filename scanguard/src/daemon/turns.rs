@@ -42,12 +42,18 @@ pub(super) fn in_the_background<T>(work: impl FnOnce() -> T) -> T {
     work()
 }
 
+/// How nice it is stays as it is, and so does all of it where an operator gave the daemon another scheduler.
 fn ask(policy: i32, runtime: u64) -> io::Result<()> {
+    // SAFETY: both only read what the kernel knows of this thread.
+    let (current, nice) = unsafe { (libc::sched_getscheduler(0), libc::getpriority(libc::PRIO_PROCESS, 0)) };
+    if ![libc::SCHED_OTHER, libc::SCHED_BATCH].contains(&current) {
+        return Ok(());
+    }
     let attributes = Attributes {
         size: size_of::<Attributes>() as u32,
         policy: policy as u32,
         flags: 0,
-        nice: 0,
+        nice,
         priority: 0,
         runtime,
         deadline: 0,

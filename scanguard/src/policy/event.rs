@@ -224,7 +224,7 @@ pub const fn level(scope: Scope) -> AutoLevel {
     }
 }
 
-/// Why a person is asked before a source is blocked from public ports.
+/// Why a person is asked before a source is blocked.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub enum Doubt {
     /// Most sessions come from few sources.
