@@ -7,6 +7,7 @@ use crate::challenge::{ChallengeMode, ChallengeRules};
 use crate::flow::SENT_NS;
 use crate::reason::Mode;
 use crate::record::ConcealRules;
+use crate::rush::RushRules;
 use crate::score::ScoreRules;
 use crate::source::KeyRules;
 use crate::storm::StormRules;
@@ -39,6 +40,8 @@ pub struct KernelConfig {
     pub conceal: ConcealRules,
     /// When suspects arise too fast.
     pub storm: StormRules,
+    /// When new sources come too fast.
+    pub rush: RushRules,
     /// How suspects are challenged.
     pub challenge: ChallengeRules,
     /// Which maps have entries.
@@ -86,6 +89,7 @@ impl KernelConfig {
             score: ScoreRules::new(),
             conceal: ConcealRules::new(),
             storm: StormRules::new(),
+            rush: RushRules::new(),
             challenge: ChallengeRules { keys: [[0; 2]; 2], mode: ChallengeMode::Canary as u32, reply: 0 },
             census: Census {
                 verdicts: 0,

@@ -33,13 +33,15 @@ pub enum Loss {
     Events = 0,
     /// A proof found the ring buffer PROOFS full.
     Proofs = 1,
+    /// A new source was not recorded in a [`crate::rush`].
+    Newcomers = 2,
 }
 
 impl Loss {
     /// How many there are.
-    pub const COUNT: usize = 2;
+    pub const COUNT: usize = 3;
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; Self::COUNT] = [Self::Events, Self::Proofs];
+    pub const ALL: [Self; Self::COUNT] = [Self::Events, Self::Proofs, Self::Newcomers];
 }
 
 const VERDICTS: usize = Level::COUNT * REASON_SLOTS * Mode::COUNT;

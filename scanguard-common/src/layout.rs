@@ -4,7 +4,7 @@
 //! mean. So the version is part of the path of the pins, and rises with every change of a struct, a number or a capacity below.
 
 /// The version.
-pub const LAYOUT: u32 = 4;
+pub const LAYOUT: u32 = 5;
 
 #[cfg(test)]
 mod tests {
@@ -18,6 +18,7 @@ mod tests {
     use crate::opened::{Asked, Endpoint, Question};
     use crate::record::{Backup, SourceRecord};
     use crate::session::{LiveSession, SessionRecord};
+    use crate::sieve::SIEVE_WORDS;
     use crate::storm::State;
     use crate::verdict::{Allowance, Census, Known, Verdict};
 
@@ -46,11 +47,12 @@ mod tests {
             size_of::<Pass>(),
             size_of::<Nic>(),
             PORT_ENTRIES as usize,
+            SIEVE_WORDS as usize,
             COUNTER_ENTRIES as usize,
         ];
         assert_eq!(
             (LAYOUT, sizes),
-            (4, [368, 32, 16, 72, 24, 144, 48, 40, 16, 8, 8, 40, 16, 40, 136, 32, 64, 16, 8, 131_072, 479])
+            (5, [376, 32, 16, 72, 24, 128, 48, 40, 16, 8, 8, 40, 16, 40, 136, 32, 64, 16, 8, 131_072, 16_384, 479])
         );
     }
 }

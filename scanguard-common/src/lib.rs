@@ -19,8 +19,10 @@
 //! | [`opened`] | which ports were seen open |
 //! | [`flow`] | what we sent, so that what answers it is known |
 //! | [`session`] | who really got in |
+//! | [`rush`] | whether a sender without a record gets one |
 //! | [`storm`] | whether somebody forges suspects |
 //! | [`verdict`] | what userspace decided about it |
+//! | [`sieve`] | whether it decided anything |
 //! | [`challenge`] | what a suspect is answered |
 //! | [`reason`] | why a packet was passed or dropped |
 //! | [`counter`], [`event`] | what userspace is told |
@@ -50,8 +52,10 @@ pub mod opened;
 pub mod packet;
 pub mod reason;
 pub mod record;
+pub mod rush;
 pub mod score;
 pub mod session;
+pub mod sieve;
 pub mod source;
 pub mod steer;
 pub mod storm;

@@ -9,12 +9,13 @@ use crate::contact::ContactBit;
 use crate::score::{ScoreRules, halved};
 use crate::source::SourceKey;
 
-/// What is remembered of a source. What each SYN asks for comes first, so that it lies in few cache lines. Times are nanoseconds of `CLOCK_MONOTONIC_COARSE`.
+/// What is remembered of a source. Times are nanoseconds of `CLOCK_MONOTONIC_COARSE`.
+///
+/// What each SYN asks for fills the first 64 bytes. With its key and the kernel's node (`struct htab_elem` of `kernel/bpf/hashtab.c`, 64 bytes together)
+/// an entry takes three lines of a cache, of which a SYN of a known source touches two.
 #[derive(Clone, Copy, Debug, Eq, FromBytes, Immutable, IntoBytes, KnownLayout, PartialEq)]
 #[repr(C)]
 pub struct SourceRecord {
-    /// Whose record this is: nodes of an LRU map are recycled under a held pointer, so the value carries its key.
-    pub source: SourceKey,
     /// New flows sent.
     pub attempts: u64,
     /// When the latest of them came.
@@ -25,7 +26,9 @@ pub struct SourceRecord {
     pub suspect_until_ns: u64,
     /// One bit per contact, see [`crate::contact`].
     pub contact_set: [u64; 4],
-    /// When the first of them came.
+    /// Whose record this is: nodes of an LRU map are recycled under a held pointer, so the value carries its key.
+    pub source: SourceKey,
+    /// When the first attempt came.
     pub first_seen_ns: u64,
     /// Distinct (destination, protocol, port) asked for, as far as the 256-bit set tells them apart.
     pub contacts: u32,
@@ -39,17 +42,14 @@ pub struct SourceRecord {
     pub evidence_ns: u64,
     /// Since when it is a suspect.
     pub suspect_since_ns: u64,
-    /// When SUSPECTS was last told.
-    pub backed_up_ns: u64,
     /// [`crate::verdict::Census::allow_generation`] under which ALLOW was last asked.
-    pub allow_generation: u64,
-    /// The span of time, counted from 0, in which answers to it were last told.
-    pub told_span: u32,
-    /// How many were told in it.
+    pub allow_generation: u32,
+    /// The span of time, counted from 0, in which answers to it were last told, times 256, and how many were told in it.
     pub told: u32,
 }
 
-const _: () = assert!(size_of::<SourceRecord>() == 144 && align_of::<SourceRecord>() == 8);
+const _: () = assert!(size_of::<SourceRecord>() == 128 && align_of::<SourceRecord>() == 8);
+const _: () = assert!(core::mem::offset_of!(SourceRecord, source) == 64, "a line of a cache");
 
 impl SourceRecord {
     /// A source seen for the first time, nothing counted yet.
@@ -69,10 +69,8 @@ impl SourceRecord {
             evidence_ns: 0,
             suspect_since_ns: 0,
             suspect_until_ns: 0,
-            backed_up_ns: 0,
             allow_generation: 0,
             contact_set: [0; 4],
-            told_span: 0,
             told: 0,
         }
     }
@@ -104,11 +102,13 @@ pub struct Backup {
     /// As in [`SourceRecord`].
     pub decayed_ns: u64,
     /// As in [`SourceRecord`].
-    pub allow_generation: u64,
+    pub allow_generation: u32,
     /// As in [`SourceRecord`].
     pub score: u32,
     /// As in [`SourceRecord`].
     pub reason: u32,
+    /// Zero.
+    pub reserved: u32,
 }
 
 const _: () = assert!(size_of::<Backup>() == 48);
@@ -137,12 +137,14 @@ impl Default for ConcealRules {
     }
 }
 
-/// How often SUSPECTS is told of a suspect that goes on.
+/// SUSPECTS is told of a suspect that goes on when its end enters another span of this length.
 const BACKUP_EVERY_NS: u64 = 60_000_000_000;
 
 /// A span of time in which not more than [`TOLD_MOST`] answers to a source are told, in nanoseconds.
 const TOLD_SPAN_NS: u64 = 10_000_000_000;
 const TOLD_MOST: u32 = 32;
+/// Spans are told apart for five years.
+const TOLD_COUNT_BITS: u32 = 8;
 
 /// A record in a table that other CPUs write to at the same time.
 ///
@@ -318,13 +320,10 @@ impl<'a> SourceCell<'a> {
     #[inline(always)]
     #[must_use]
     pub fn may_tell(self, now_ns: u64) -> bool {
-        let span = (now_ns / TOLD_SPAN_NS) as u32;
-        if get!(self, told_span) != span {
-            set!(self, told_span, span);
-            set!(self, told, 0);
-        }
+        let none = ((now_ns / TOLD_SPAN_NS) as u32) << TOLD_COUNT_BITS;
         let told = get!(self, told);
-        if told >= TOLD_MOST {
+        let told = if told & !((1 << TOLD_COUNT_BITS) - 1) == none { told } else { none };
+        if told - none >= TOLD_MOST {
             return false;
         }
         set!(self, told, told + 1);
@@ -361,8 +360,7 @@ impl<'a> SourceCell<'a> {
         }
         set!(self, suspect_since_ns, now_ns);
         set!(self, reason, u32::from(reason));
-        set!(self, allow_generation, u64::from(generation));
-        set!(self, backed_up_ns, now_ns);
+        set!(self, allow_generation, generation);
         true
     }
 
@@ -374,14 +372,12 @@ impl<'a> SourceCell<'a> {
         let latest_ns = get!(self, evidence_ns).saturating_add(rules.longest_ns);
         let wanted_ns = now_ns + rules.duration_ns;
         let until_ns = if wanted_ns < latest_ns { wanted_ns } else { latest_ns };
-        if until_ns > get!(self, suspect_until_ns) {
-            set!(self, suspect_until_ns, until_ns);
-        }
-        if now_ns.saturating_sub(get!(self, backed_up_ns)) < BACKUP_EVERY_NS {
+        let before_ns = get!(self, suspect_until_ns);
+        if until_ns <= before_ns {
             return false;
         }
-        set!(self, backed_up_ns, now_ns);
-        true
+        set!(self, suspect_until_ns, until_ns);
+        until_ns / BACKUP_EVERY_NS != before_ns / BACKUP_EVERY_NS
     }
 
     /// Ends suspicion.
@@ -393,14 +389,14 @@ impl<'a> SourceCell<'a> {
     /// The generation of ALLOW under which it was last asked.
     #[inline(always)]
     #[must_use]
-    pub fn allow_generation(self) -> u64 {
+    pub fn allow_generation(self) -> u32 {
         get!(self, allow_generation)
     }
 
     /// ALLOW was asked under this generation.
     #[inline(always)]
     pub fn set_allow_generation(self, generation: u32) {
-        set!(self, allow_generation, u64::from(generation));
+        set!(self, allow_generation, generation);
     }
 
     /// What SUSPECTS should keep.
@@ -415,6 +411,7 @@ impl<'a> SourceCell<'a> {
             allow_generation: get!(self, allow_generation),
             score: get!(self, score),
             reason: get!(self, reason),
+            reserved: 0,
         }
     }
 

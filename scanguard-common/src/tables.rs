@@ -11,6 +11,7 @@ use crate::flow::Flow;
 use crate::opened::{Asked, Endpoint, Question};
 use crate::packet::Parsed;
 use crate::record::{Backup, SourceCell};
+use crate::rush::RushRules;
 use crate::session::{LiveSession, SessionCell};
 use crate::source::SourceKey;
 use crate::storm::StateCell;
@@ -47,6 +48,12 @@ pub trait Tables {
 
     /// A record for a source that has none; nothing when the table takes no new entry.
     fn new_source(&self, source: &SourceKey, now_ns: u64) -> Option<SourceCell<'_>>;
+
+    /// Whether a source that has no record, and asks for nothing that is held against it, gets one ([`crate::rush`]).
+    #[inline(always)]
+    fn admits(&self, _rules: &RushRules, _now_ns: u64) -> bool {
+        true
+    }
 
     /// The socket that a TCP segment or a datagram would reach.
     fn socket(&self, packet: &Parsed, protocol: Protocol) -> Socket;

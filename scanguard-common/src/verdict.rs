@@ -160,19 +160,19 @@ pub struct Allowance {
     pub expires_ns: u64,
 }
 
-/// How many of something there are, for maps that are asked only when they have entries. Kept true by whoever writes the maps.
+/// Whether there are any of something, which is when it is not 0: maps are asked only when they have entries. Kept true by whoever writes the maps.
 #[derive(Clone, Copy, Debug, Default, Eq, FromBytes, Immutable, IntoBytes, KnownLayout, PartialEq)]
 #[repr(C)]
 pub struct Census {
     /// Entries of VERDICTS.
     pub verdicts: u32,
-    /// How many verdicts, on sources or prefixes, drop established flows too.
+    /// Verdicts, on sources or prefixes, that drop established flows too.
     pub hard_verdicts: u32,
     /// Entries of KNOWN.
     pub known: u32,
     /// Entries of ALLOW.
     pub allowed: u32,
-    /// Of these, how many may cover some addresses of a source and not others
+    /// Of these, those that may cover some addresses of a source and not others
     /// ([`crate::source::KeyRules::may_split_sources`]).
     pub allowed_within: u32,
     /// Raised with every change of ALLOW: suspicion that arose under an earlier number is checked against ALLOW once more

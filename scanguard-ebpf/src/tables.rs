@@ -11,6 +11,7 @@ use scanguard_common::flow::Flow;
 use scanguard_common::opened::{Asked, Endpoint, Question};
 use scanguard_common::packet::Parsed;
 use scanguard_common::record::{Backup, SourceCell};
+use scanguard_common::rush::RushRules;
 use scanguard_common::session::{LiveSession, SessionCell};
 use scanguard_common::source::SourceKey;
 use scanguard_common::storm::StateCell;
@@ -87,6 +88,11 @@ impl<H: Hook> Tables for KernelTables<'_, H> {
     #[inline(always)]
     fn new_source(&self, source: &SourceKey, now_ns: u64) -> Option<SourceCell<'_>> {
         sources::new_source(source, now_ns)
+    }
+
+    #[inline(always)]
+    fn admits(&self, rules: &RushRules, now_ns: u64) -> bool {
+        sources::admits(rules, now_ns)
     }
 
     #[inline(always)]

@@ -119,6 +119,14 @@ fn entries_that_somebody_else_deletes_alters_or_adds_are_put_right() {
     wait_for("the class of a port to be right again", || ports.entries().expect("entries") == right);
     assert_eq!(repairs(&daemon, "PORTS"), 1);
 
+    // Without its bits a verdict is not found: the sieve says that there is none.
+    let sieve = Pinned::named(&lab.edge, "SIEVE");
+    let right = sieve.entries().expect("entries");
+    let (key, _) = right.iter().find(|(_, word)| word.iter().any(|byte| *byte != 0)).expect("a word with bits");
+    sieve.update(key, &[0; 8]).expect("changed");
+    wait_for("the sieve to be right again", || sieve.entries().expect("entries") == right);
+    assert_eq!(repairs(&daemon, "SIEVE"), 1);
+
     let settings = Pinned::named(&lab.edge, "CONFIG");
     let mode = |value: &[u8]| {
         let place = offset_of!(KernelConfig, mode);

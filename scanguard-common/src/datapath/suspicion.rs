@@ -132,7 +132,7 @@ pub(super) fn hide<T: Tables>(case: &Case, tables: &T) -> Ruling {
         return Ruling::pass(case.kind.reason()); // Washed out a moment ago; the next packet finds it in SUSPECTS.
     };
     let generation = config.census.allow_generation;
-    let is_older = record.allow_generation() != u64::from(generation);
+    let is_older = record.allow_generation() != generation;
     if (is_older || config.census.allowed_within != 0) && is_allowed(case, tables) {
         if config.census.allowed_within == 0 {
             record.clear(); // Every entry covers whole sources, so this one.

@@ -9,7 +9,7 @@ use super::kind::Kind;
 use super::ruling::Ruling;
 use crate::class::{PortClass, Protocol};
 use crate::contact::Outcome;
-use crate::counter::CounterIndex;
+use crate::counter::{CounterIndex, Loss};
 use crate::event::Answer;
 use crate::packet::{Packet, read_plain_syn};
 use crate::reason::{Mode, Reason};
@@ -95,6 +95,12 @@ pub(super) fn glance<P: Packet, T: Tables>(frame: &P, case: &mut Case, tables: &
             count_ruling(Ruling::pass(Reason::NewFlow), case.length, tables);
             return Glance::Pass;
         }
+    }
+    if record.is_none() && !case.class.may_be_hidden() && !tables.admits(&config.rush, case.now_ns) {
+        tables.count(CounterIndex::attempt(case.class, Protocol::Tcp), case.length);
+        tables.count(CounterIndex::loss(Loss::Newcomers), 0);
+        count_ruling(Ruling::pass(Reason::NewFlow), case.length, tables);
+        return Glance::Pass;
     }
     case.kind = Kind::Syn;
     case.outcome = Outcome::Unknown;

@@ -18,6 +18,7 @@ use crate::opened::{Asked, Endpoint, Question};
 use crate::packet::Parsed;
 use crate::packet::reply::examine;
 use crate::record::{Backup, SourceCell, SourceRecord};
+use crate::rush::{Rush, RushRules};
 use crate::session::{LiveSession, SessionCell, SessionRecord};
 use crate::source::{KeyRules, SourceKey};
 use crate::storm::{State, StateCell};
@@ -76,6 +77,7 @@ pub struct MemoryTables {
     networks: Records,
     suspects: RefCell<HashMap<SourceKey, Box<Backup>>>,
     state: UnsafeCell<State>,
+    rush: Cell<Rush>,
     challenged: RefCell<HashMap<SourceKey, Box<UnsafeCell<ChallengeRecord>>>>,
     passes: RefCell<HashMap<Flow, Pass>>,
     refused: RefCell<HashMap<Address, u64>>,
@@ -127,6 +129,7 @@ impl MemoryTables {
             networks,
             suspects,
             state,
+            rush,
             challenged,
             passes,
             refused,
@@ -150,6 +153,7 @@ impl MemoryTables {
         networks.records.get_mut().clear();
         suspects.get_mut().clear();
         *state.get_mut() = State::default();
+        rush.set(Rush::default());
         challenged.get_mut().clear();
         passes.get_mut().clear();
         refused.get_mut().clear();
@@ -444,6 +448,13 @@ impl Tables for MemoryTables {
 
     fn new_source(&self, source: &SourceKey, now_ns: u64) -> Option<SourceCell<'_>> {
         self.sources.insert(source, now_ns)
+    }
+
+    fn admits(&self, rules: &RushRules, now_ns: u64) -> bool {
+        let mut rush = self.rush.get();
+        let admits = rush.admits(rules, now_ns);
+        self.rush.set(rush);
+        admits
     }
 
     fn socket(&self, packet: &Parsed, protocol: Protocol) -> Socket {

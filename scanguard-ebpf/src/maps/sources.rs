@@ -1,4 +1,4 @@
-//! SOURCES and PREFIXES: what is remembered of each source and of each network, least recently used out first.
+//! SOURCES, RUSH and PREFIXES: what is remembered of each source and of each network, least recently used out first.
 
 use core::cell::UnsafeCell;
 
@@ -6,6 +6,7 @@ use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::btf_maps::{LruHashMap, PerCpuArray};
 use aya_ebpf::macros::btf_map;
 use scanguard_common::record::{SourceCell, SourceRecord};
+use scanguard_common::rush::{Rush, RushRules};
 use scanguard_common::source::SourceKey;
 
 /// Entries; the loader may set another number.
@@ -18,6 +19,9 @@ static SOURCES: LruHashMap<SourceKey, SourceRecord, DEFAULT_SOURCES> = LruHashMa
 
 #[btf_map]
 static PREFIXES: LruHashMap<SourceKey, SourceRecord, NETWORKS> = LruHashMap::new();
+
+#[btf_map]
+static RUSH: PerCpuArray<Rush, 1> = PerCpuArray::new();
 
 #[btf_map]
 static FRESH: PerCpuArray<SourceRecord, 1> = PerCpuArray::new();
@@ -33,6 +37,13 @@ pub(crate) fn source(key: &SourceKey) -> Option<SourceCell<'static>> {
 pub(crate) fn new_source(key: &SourceKey, now_ns: u64) -> Option<SourceCell<'static>> {
     insert_source(key, now_ns);
     source(key)
+}
+
+/// Whether a source that has no record, and asks for nothing that is held against it, gets one.
+#[inline(always)]
+pub(crate) fn admits(rules: &RushRules, now_ns: u64) -> bool {
+    // SAFETY: the entry is this CPU's own, and XDP programs do not interrupt each other on a CPU.
+    RUSH.get_ptr_mut(0).is_none_or(|rush| unsafe { (*rush).admits(rules, now_ns) })
 }
 
 /// The record of a network.

@@ -1,15 +1,20 @@
-//! VERDICTS, PREFIX_VERDICTS, KNOWN and ALLOW: what userspace decided about sources.
+//! VERDICTS and the SIEVE before it, PREFIX_VERDICTS, KNOWN and ALLOW: what userspace decided about sources.
 
 use aya_ebpf::btf_maps::lpm_trie::Key;
-use aya_ebpf::btf_maps::{HashMap, LpmTrie};
+use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie};
 use aya_ebpf::macros::btf_map;
 use scanguard_common::address::Address;
+use scanguard_common::sieve::{SIEVE_WORDS, SieveBits};
 use scanguard_common::source::SourceKey;
 use scanguard_common::verdict::{Allowance, Known, Verdict};
 
 /// Never an LRU: a verdict does not go before its time.
 #[btf_map]
 static VERDICTS: HashMap<SourceKey, Verdict, 131_072> = HashMap::new();
+
+/// Who surely is not in VERDICTS, see [`scanguard_common::sieve`].
+#[btf_map]
+static SIEVE: Array<u64, { SIEVE_WORDS as usize }> = Array::new();
 
 /// Prefixes that are no single source.
 #[btf_map]
@@ -26,6 +31,10 @@ const ADDRESS_BITS: u32 = 128;
 /// The verdict on a source.
 #[inline(always)]
 pub(crate) fn verdict(source: &SourceKey) -> Option<&'static Verdict> {
+    let bits = SieveBits::of(source);
+    if !bits.are_in(SIEVE.get(bits.word()).copied().unwrap_or(0)) {
+        return None;
+    }
     // SAFETY: userspace replaces whole values; a torn one mixes two verdicts on the same source for one packet.
     unsafe { VERDICTS.get(source) }
 }

@@ -130,6 +130,8 @@ pub struct Sources {
     pub shared: Vec<IpNetwork>,
     /// Entries of the table of sources.
     pub max_sources: u32,
+    /// New ones that each CPU records in a second, whatever they ask for.
+    pub new_per_second: u32,
 }
 
 /// What is logged, and how.
@@ -227,6 +229,7 @@ impl Default for Config {
                 ignore_private: false,
                 shared: Vec::new(),
                 max_sources: 262_144,
+                new_per_second: 20_000,
             },
             score: Score::default(),
             conceal: Conceal::default(),

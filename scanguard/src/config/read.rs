@@ -192,6 +192,9 @@ fn sources(mut section: Section<'_, '_>, default: Sources, problems: &mut Proble
         ignore_private: section.read("ignore_private", problems, boolean).unwrap_or(default.ignore_private),
         shared: section.read("shared", problems, list(allow::network)).unwrap_or(default.shared),
         max_sources: section.read("max_sources", problems, number(1024..=16_777_216)).unwrap_or(default.max_sources),
+        new_per_second: section
+            .read("new_per_second", problems, number(0..=100_000_000))
+            .unwrap_or(default.new_per_second),
     };
     section.finish(problems);
     sources

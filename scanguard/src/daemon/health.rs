@@ -35,6 +35,8 @@ pub(super) struct Facts<'f> {
     /// Attempts that could not be counted per source.
     pub(super) uncounted: u64,
     pub(super) ring_lost: u64,
+    /// Attempts at public ports of sources that got no record in a rush.
+    pub(super) unrecorded: u64,
     /// Whether suspects arise faster than real ones do.
     pub(super) storm: bool,
     /// Whether this host forwards packets for others.
@@ -59,7 +61,7 @@ fn warning(code: &str, message: impl Into<String>, hint: impl Into<String>) -> W
 
 /// The warnings, the grave ones first.
 pub(super) fn warnings(facts: &Facts<'_>) -> Vec<Warning> {
-    let Facts { daemon, heartbeat, interfaces, maps, oldest, uncounted, ring_lost, storm, .. } = *facts;
+    let Facts { daemon, heartbeat, interfaces, maps, oldest, uncounted, ring_lost, unrecorded, storm, .. } = *facts;
     let Facts { sessions, forwards, reverts, archive, drifted, breaker_open, pending, fronted, .. } = *facts;
     let mut warnings = Vec::new();
     if !daemon {
@@ -90,6 +92,13 @@ pub(super) fn warnings(facts: &Facts<'_>) -> Vec<Warning> {
             "events_lost",
             format!("{ring_lost} events were lost since the start: they came faster than they were read."),
             "Counters lost nothing. If it goes on, raise `ring_kib` in [events] and restart.",
+        ));
+    }
+    if unrecorded > 0 {
+        warnings.push(warning(
+            "rush",
+            format!("{unrecorded} attempts at public ports since the start passed without a record of who sent them: new sources came in a flood."),
+            "They are in the counters. If it was no flood, raise `new_per_second` in [sources].",
         ));
     }
     if let Some(Drifted { at, tables }) = drifted.filter(|drifted| is_news(drifted.at, DRIFT_IS_NEWS)) {
@@ -281,6 +290,7 @@ mod tests {
             oldest: Some(Duration::from_secs(7200)),
             uncounted: 0,
             ring_lost: 0,
+            unrecorded: 0,
             storm: false,
             forwards: false,
             reverts: None,
@@ -310,6 +320,7 @@ mod tests {
             oldest: Some(Duration::from_secs(5)),
             uncounted: 1,
             ring_lost: 1,
+            unrecorded: 1,
             storm: true,
             forwards: true,
             reverts: Some(SystemTime::UNIX_EPOCH),
@@ -329,6 +340,7 @@ mod tests {
             ("unconfirmed", false),
             ("attempts_uncounted", false),
             ("events_lost", false),
+            ("rush", false),
             ("drift", false),
             ("budget", false),
             ("fronted", false),

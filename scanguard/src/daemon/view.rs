@@ -106,6 +106,7 @@ impl View {
             oldest: oldest_ns.map(|oldest_ns| Duration::from_nanos(now_ns.saturating_sub(oldest_ns))),
             uncounted: counters.get(CounterIndex::verdict(Level::None, Reason::SourcesFull, state.mode)).packets,
             ring_lost: counters.get(CounterIndex::loss(Loss::Events)).packets,
+            unrecorded: counters.get(CounterIndex::loss(Loss::Newcomers)).packets,
             storm: snapshot.storm,
             forwards: self.forwards.load(Ordering::Relaxed),
             reverts: state.mode_at(SystemTime::now()).1,

@@ -344,22 +344,22 @@ impl Decided {
         }
     }
 
-    /// The census of maps that goes with the settings.
+    /// The census of maps that goes with the settings: 1 for as many as there may be, so that it changes with the first and the last entry only.
     pub(super) fn census(&mut self, config: &KernelConfig) -> Census {
         if self.within.0.as_ref() != Some(&config.keys) {
             let splits = |prefix: &Prefix| config.keys.may_split_sources(&prefix.address(), prefix.bits);
             let count = self.allowed.iter().filter(|(prefix, _)| splits(prefix)).count();
             self.within = (Some(config.keys), count);
         }
-        let count = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
+        let any = |length: usize| u32::from(length > 0);
         Census {
-            verdicts: count(self.verdicts.len()),
-            hard_verdicts: self.verdicts.kinds.hard.saturating_add(self.prefix_kinds.hard),
-            known: count(self.known.len()),
-            allowed: count(self.allowed.len()),
-            allowed_within: count(self.within.1),
+            verdicts: any(self.verdicts.len()),
+            hard_verdicts: u32::from(self.verdicts.kinds.hard > 0 || self.prefix_kinds.hard > 0),
+            known: any(self.known.len()),
+            allowed: any(self.allowed.len()),
+            allowed_within: any(self.within.1),
             allow_generation: config.census.allow_generation,
-            prefix_verdicts: count(self.prefix_verdicts.len()),
+            prefix_verdicts: any(self.prefix_verdicts.len()),
             protected: config.census.protected,
         }
     }
@@ -415,7 +415,7 @@ mod tests {
         decided.put_prefix_verdict(prefix("198.51.100.0/24"), block(Scope::All));
         assert_eq!(decided.blocks(), [1, 2]);
         let census = decided.census(&KernelConfig::new([0; 2]));
-        assert_eq!((census.verdicts, census.hard_verdicts, census.prefix_verdicts), (2, 1, 1));
+        assert_eq!((census.verdicts, census.hard_verdicts, census.prefix_verdicts), (1, 1, 1));
         decided.take_verdict(&source("192.0.2.2"));
         assert_eq!((decided.blocks(), decided.verdicts.kinds.hard), ([1, 1], 0));
     }

@@ -13,7 +13,7 @@ use scanguard_common::config::KernelConfig;
 use scanguard_common::contact::Outcome;
 use scanguard_common::record::{Backup, SourceCell, SourceRecord};
 use scanguard_common::source::SourceKey;
-use scanguard_common::verdict::{Allowance, Known, Verdict};
+use scanguard_common::verdict::{Allowance, Census, Known, Verdict};
 
 use super::decided::{Decided, source_prefix};
 use super::error::KernelError;
@@ -21,6 +21,7 @@ use super::maps::{
     AllowanceBytes, BackupBytes, KnownBytes, RecordBytes, VerdictBytes, deleted, from_bytes, is_missing, is_there,
     map_error, to_bytes,
 };
+use super::sieve::Changed;
 use super::tables::Tables;
 use crate::prefix_map::Prefix;
 
@@ -66,8 +67,20 @@ impl Tables {
         if self.decided.allows_some_of(&self.config.keys, &source) {
             return Ok(Err(Refusal::Allowed));
         }
+        let is_new = self.decided.verdict(&source).is_none();
+        if is_new {
+            // First the sieve: a verdict that it does not show would not be found.
+            let changed = self.sieve.put(&source);
+            self.write_sieve(changed)?;
+        }
         let bytes: VerdictBytes = to_bytes(verdict);
-        self.written.verdicts.insert(source.0.bytes(), bytes, 0).map_err(map_error("VERDICTS"))?;
+        if let Err(error) = self.written.verdicts.insert(source.0.bytes(), bytes, 0) {
+            if is_new {
+                let changed = self.sieve.take(&source);
+                self.write_sieve(changed)?;
+            }
+            return Err(map_error("VERDICTS")(error));
+        }
         self.decided.put_verdict(source, *verdict);
         self.take_census()?;
         Ok(Ok(()))
@@ -80,8 +93,19 @@ impl Tables {
     pub fn remove_verdict(&mut self, source: SourceKey) -> Result<bool, KernelError> {
         let there = self.decided.take_verdict(&source);
         deleted("VERDICTS", self.written.verdicts.remove(&source.0.bytes()))?;
+        if there {
+            let changed = self.sieve.take(&source);
+            self.write_sieve(changed)?;
+        }
         self.take_census()?;
         Ok(there)
+    }
+
+    fn write_sieve(&mut self, changed: Option<Changed>) -> Result<(), KernelError> {
+        match changed {
+            Some((index, word)) => self.written.sieve.set(index, word, 0).map_err(map_error("SIEVE")),
+            None => Ok(()),
+        }
     }
 
     /// Puts a verdict on a prefix in force, in place of an earlier one on the same prefix. Refused where the allowlist covers all of it;
@@ -230,9 +254,10 @@ impl Tables {
     }
 
     pub(super) fn finish_allow(&mut self) -> Result<(), KernelError> {
-        let census = &mut self.config.census;
-        census.allow_generation = census.allow_generation.wrapping_add(1);
-        self.take_census()
+        let generation = self.config.census.allow_generation.wrapping_add(1);
+        self.readings.set_verdicts(&self.decided);
+        self.config.census = Census { allow_generation: generation, ..self.decided.census(&self.config) };
+        self.write_config()
     }
 
     /// Lifts verdicts and suspicion from what is on the allowlist now.
@@ -331,8 +356,12 @@ impl Tables {
 
     /// Brings the census of maps up to date, for the datapath asks only maps that have entries.
     pub(super) fn take_census(&mut self) -> Result<(), KernelError> {
-        self.config.census = self.decided.census(&self.config);
         self.readings.set_verdicts(&self.decided);
+        let census = self.decided.census(&self.config);
+        if census == self.config.census {
+            return Ok(()); // As a rule: one entry more or less matters only where it is the first or the last.
+        }
+        self.config.census = census;
         self.write_config()
     }
 

@@ -112,6 +112,7 @@ pub(super) struct Written {
     pub(super) protected: LpmTrie<MapData, AddressBytes, u32>,
     pub(super) opened: HashMap<MapData, EndpointBytes, u64>,
     pub(super) verdicts: HashMap<MapData, AddressBytes, VerdictBytes>,
+    pub(super) sieve: Array<MapData, u64>,
     pub(super) prefix_verdicts: LpmTrie<MapData, AddressBytes, VerdictBytes>,
     pub(super) known: HashMap<MapData, AddressBytes, KnownBytes>,
     pub(super) allow: LpmTrie<MapData, AddressBytes, AllowanceBytes>,
@@ -130,6 +131,7 @@ pub(super) struct Counted {
     pub(super) suspects_map: Whole,
     pub(super) opened_map: Whole,
     pub(super) verdicts_map: Whole,
+    pub(super) sieve_map: Whole,
     pub(super) known_map: Whole,
     pub(super) asked_map: Whole,
     pub(super) flows_map: Whole,
@@ -187,6 +189,7 @@ pub(super) fn take(maps: &mut impl Maps) -> Result<(Written, Counted), KernelErr
     let (_, passes_map) = whole_map::<FlowBytes, PassBytes>(maps, "PASSES")?;
     let refused = one(maps, "REFUSED")?;
     let (verdicts, verdicts_map) = whole_map(maps, "VERDICTS")?;
+    let (sieve, sieve_map) = typed(maps, "SIEVE")?;
     let (own, own_map) = whole_map(maps, "OWN")?;
     let (known, known_map) = whole_map(maps, "KNOWN")?;
     let (allow, allow_map) = typed(maps, "ALLOW")?;
@@ -203,6 +206,7 @@ pub(super) fn take(maps: &mut impl Maps) -> Result<(Written, Counted), KernelErr
         protected,
         opened,
         verdicts,
+        sieve,
         prefix_verdicts,
         known,
         allow,
@@ -218,6 +222,7 @@ pub(super) fn take(maps: &mut impl Maps) -> Result<(Written, Counted), KernelErr
         suspects_map,
         opened_map,
         verdicts_map,
+        sieve_map,
         known_map,
         asked_map,
         flows_map,

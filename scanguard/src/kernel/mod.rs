@@ -9,6 +9,7 @@
 //! | [`Tables`] | the maps: settings, classes of ports, own addresses |
 //! | `decisions` | writes verdicts, known sources and the allowlist |
 //! | `decided` | what was told to the kernel part, in memory |
+//! | `sieve` | which sources surely have no verdict |
 //! | `told`, `print` | whether the kernel part still holds it, and putting it right |
 //! | [`pins`] | what stays in the kernel without a process |
 //! | [`link`] | what an interface is and what XDP program really runs on it |
@@ -40,6 +41,7 @@ mod readings;
 #[cfg(feature = "rig")]
 pub mod rig;
 pub mod sessions;
+mod sieve;
 #[cfg(feature = "rig")]
 pub mod size;
 #[cfg(test)]

@@ -1,10 +1,10 @@
 //! What stays in the kernel without a process: pinned maps and links, below `v<layout>` of a folder of the BPF file system.
 //!
 //! ```text
-//! /sys/fs/bpf/scanguard/v3/maps/CONFIG …     every map that holds state
-//! /sys/fs/bpf/scanguard/v3/links/7           the XDP program on the interface with index 7
-//! /sys/fs/bpf/scanguard/v3/links/7-egress    the egress program there
-//! /sys/fs/bpf/scanguard/v3/links/sessions    the sessions program on its control group
+//! /sys/fs/bpf/scanguard/v5/maps/CONFIG …     every map that holds state
+//! /sys/fs/bpf/scanguard/v5/links/7           the XDP program on the interface with index 7
+//! /sys/fs/bpf/scanguard/v5/links/7-egress    the egress program there
+//! /sys/fs/bpf/scanguard/v5/links/sessions    the sessions program on its control group
 //! ```
 //!
 //! The kernel opens a pinned map without a word about what its bytes mean, and a map of another layout under this program is a crash. So
@@ -23,6 +23,7 @@ use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use scanguard_common::class::PORT_ENTRIES;
 use scanguard_common::counter::COUNTER_ENTRIES;
 use scanguard_common::layout::LAYOUT;
+use scanguard_common::sieve::SIEVE_WORDS;
 
 use super::egress;
 use super::error::KernelError;
@@ -74,13 +75,14 @@ const INDEX: usize = size_of::<u32>();
 const ADDRESS: usize = size_of::<AddressBytes>();
 
 /// All of them. Scratch memory is not kept.
-pub(super) const KEPT: [Kept; 25] = [
+pub(super) const KEPT: [Kept; 26] = [
     kept("CONFIG", MapType::Array, INDEX, size_of::<ConfigBytes>(), Capacity::Exactly(1)),
     kept("STATE", MapType::Array, INDEX, size_of::<StateBytes>(), Capacity::Exactly(1)),
     kept("PORTS", MapType::Array, INDEX, 1, Capacity::Exactly(PORT_ENTRIES)),
     kept("COUNTERS", MapType::PerCpuArray, INDEX, size_of::<CounterBytes>(), Capacity::Exactly(COUNTER_ENTRIES)),
     kept("OWN", MapType::Hash, ADDRESS, size_of::<u32>(), Capacity::Any),
     kept("VERDICTS", MapType::Hash, ADDRESS, size_of::<VerdictBytes>(), Capacity::Any),
+    kept("SIEVE", MapType::Array, INDEX, size_of::<u64>(), Capacity::Exactly(SIEVE_WORDS)),
     kept("PREFIX_VERDICTS", MapType::LpmTrie, LPM_KEY, size_of::<VerdictBytes>(), Capacity::Any),
     kept("KNOWN", MapType::Hash, ADDRESS, size_of::<KnownBytes>(), Capacity::Any),
     kept("ALLOW", MapType::LpmTrie, LPM_KEY, size_of::<AllowanceBytes>(), Capacity::Any),

@@ -183,6 +183,13 @@ impl Readings {
         Ok(entries.into_iter().map(|(_, class)| class).collect())
     }
 
+    /// The words of SIEVE.
+    pub(super) fn sieve(&self) -> Result<Vec<u64>, KernelError> {
+        // SAFETY: as for SOURCES.
+        let entries: Vec<(u32, u64)> = unsafe { read(&self.shared.counted.sieve_map) }?;
+        Ok(entries.into_iter().map(|(_, word)| word).collect())
+    }
+
     /// The addresses that the kernel part takes for this host's own.
     pub(super) fn own(&self) -> Result<Vec<(Address, u32)>, KernelError> {
         // SAFETY: as for SOURCES.

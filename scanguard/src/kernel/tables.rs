@@ -22,6 +22,7 @@ use super::maps::{
 };
 use super::pins::Pins;
 use super::readings::Readings;
+use super::sieve::Sieve;
 use crate::prefix_map::Prefix;
 
 /// The maps, with what this process knows of their contents. One process writes them at a time.
@@ -32,6 +33,7 @@ pub struct Tables {
     /// What PORTS holds: asking takes a system call a port.
     pub(super) classes: Vec<u8>,
     pub(super) decided: Decided,
+    pub(super) sieve: Sieve,
     /// What OWN, PROTECTED and NICS hold.
     pub(super) own: BTreeSet<[u8; 16]>,
     pub(super) protected: BTreeSet<Prefix>,
@@ -48,7 +50,8 @@ impl Tables {
         let config = KernelConfig::new([0; 2]);
         let (own, protected, nics) = Default::default();
         let (readings, decided) = (Readings::new(counted), Decided::default());
-        Ok(Self { written, config, readings, classes, decided, own, protected, nics, generation: 0 })
+        let sieve = Sieve::default();
+        Ok(Self { written, config, readings, classes, decided, sieve, own, protected, nics, generation: 0 })
     }
 
     /// Maps that are pinned, without the program that uses them.
@@ -67,6 +70,12 @@ impl Tables {
         tables.classes = tables.readings.classes()?;
         for (source, verdict) in tables.readings.verdicts()? {
             tables.decided.put_verdict(source, verdict);
+            let _ = tables.sieve.put(&source);
+        }
+        tables.sieve.forget_touched();
+        let found = tables.readings.sieve()?;
+        for (index, word) in tables.sieve.other_than(&found) {
+            tables.written.sieve.set(index, word, 0).map_err(map_error("SIEVE"))?;
         }
         for (source, known) in tables.readings.known()? {
             tables.decided.put_known(source, known);
@@ -101,7 +110,8 @@ impl Tables {
         let KernelConfig { own_filter, own_first, census, .. } = self.config;
         self.config = KernelConfig { own_filter, own_first, census, ..*config };
         // How addresses become sources decides which entries of the allowlist count as splitting them.
-        self.take_census()
+        self.config.census = self.decided.census(&self.config);
+        self.write_config()
     }
 
     /// Tells the kernel part that somebody watches over it. Without it nothing new is held against anyone after

@@ -34,6 +34,7 @@ pub struct Reading {
     own: Vec<([u8; 16], u32)>,
     protected: Vec<(Prefix, u32)>,
     nics: Vec<(u32, NicBytes)>,
+    sieve: Vec<u64>,
     prints: Prints,
 }
 
@@ -100,6 +101,7 @@ impl Look {
             own,
             protected: readings.protected()?,
             nics: readings.nics()?,
+            sieve: readings.sieve()?,
             prints,
         })
     }
@@ -110,6 +112,7 @@ impl Tables {
     #[must_use]
     pub fn begin_look(&mut self) -> Look {
         self.decided.forget_touched();
+        self.sieve.forget_touched();
         Look { readings: self.readings(), generation: self.generation }
     }
 
@@ -136,7 +139,8 @@ impl Tables {
                     |prefix| decided.prefix_verdict(prefix),
                 )
                 && untouched(found.allow, allow, |prefix| *prefix, |prefix| reading.allow.get(prefix).copied())
-                    == untouched(wanted.allow, allow, |prefix| *prefix, |prefix| decided.allowance(prefix));
+                    == untouched(wanted.allow, allow, |prefix| *prefix, |prefix| decided.allowance(prefix))
+                && self.sieve.other_than(&reading.sieve).next().is_none();
         let others = reading.classes == self.classes
             && holds(&reading.own, &self.own)
             && holds(&reading.protected, &self.protected)
@@ -153,9 +157,9 @@ impl Tables {
     /// # Errors
     /// When a map cannot be written.
     pub fn repair(&mut self, reading: &Reading) -> Result<Vec<Altered>, KernelError> {
-        let Self { written, decided, classes, own, protected, nics, .. } = self;
+        let Self { written, decided, sieve, classes, own, protected, nics, .. } = self;
         let Written { ports, own: own_map, protected: protected_map, nics: nics_map, .. } = written;
-        let Written { verdicts, prefix_verdicts, known, allow, .. } = written;
+        let Written { verdicts, prefix_verdicts, known, allow, sieve: sieve_map, .. } = written;
         let touched = decided.touched();
         let nothing = HashSet::new();
         let listed = |found: &[([u8; 16], u32)]| -> HashMap<[u8; 16], u32> { found.iter().copied().collect() };
@@ -227,6 +231,12 @@ impl Tables {
                     },
                 )?,
             ];
+        let mut sieved = Altered { map: "SIEVE", missing: 0, foreign: 0 };
+        for (index, word) in sieve.other_than(&reading.sieve) {
+            sieved.missing += 1;
+            sieve_map.set(index, word, 0).map_err(map_error("SIEVE"))?;
+        }
+        altered.push(sieved);
         altered.retain(|Altered { missing, foreign, .. }| missing + foreign > 0);
         if altered.iter().any(|altered| altered.map == "ALLOW") {
             // Suspicion that arose meanwhile is checked against the list anew.

@@ -53,6 +53,7 @@ fn read(sample: &Sample) -> Vec<MetricFamily> {
         challenges,
         events_lost,
         proofs_lost,
+        unrecorded,
         sources,
         suspects,
         blocks,
@@ -106,6 +107,11 @@ fn read(sample: &Sample) -> Vec<MetricFamily> {
                 (vec![("ring", "proofs")], *proofs_lost),
                 (vec![("ring", "incidents")], sample.incident_events_lost),
             ],
+        ),
+        counter(
+            "unrecorded_attempts_total",
+            "Attempts at public ports of new sources that got no record, because new ones came faster than sources.new_per_second. They passed.",
+            [(Vec::new(), *unrecorded)],
         ),
         counter(
             "challenges_total",

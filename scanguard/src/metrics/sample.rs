@@ -30,6 +30,8 @@ pub struct Sample {
     pub events_lost: u64,
     /// Proofs that found theirs full.
     pub proofs_lost: u64,
+    /// Attempts at public ports of new sources that were not recorded in a rush.
+    pub unrecorded: u64,
     /// Sources in the table.
     pub sources: u64,
     /// Sources whose score reached the conceal threshold.
@@ -95,6 +97,7 @@ impl Sample {
             challenges: challenges.collect(),
             events_lost: counters.get(CounterIndex::loss(Loss::Events)).packets,
             proofs_lost: counters.get(CounterIndex::loss(Loss::Proofs)).packets,
+            unrecorded: counters.get(CounterIndex::loss(Loss::Newcomers)).packets,
             ..Self::default()
         }
     }
@@ -110,6 +113,7 @@ impl Default for Sample {
             challenges: Vec::new(),
             events_lost: 0,
             proofs_lost: 0,
+            unrecorded: 0,
             sources: 0,
             suspects: 0,
             blocks: [(Scope::Private, 0), (Scope::All, 0)],

@@ -100,6 +100,7 @@ mod tests {
             incidents_open: 3,
             incident_events_lost: 4,
             proofs_lost: 1,
+            unrecorded: 6,
             sources: 7,
             suspects: 0,
             blocks: [(scanguard_common::verdict::Scope::Private, 3), (scanguard_common::verdict::Scope::All, 4)],

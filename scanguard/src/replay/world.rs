@@ -15,6 +15,7 @@ use scanguard_common::host::Frame;
 use scanguard_common::opened::Endpoint;
 use scanguard_common::packet::{Parsed, Shape, parse, parse_leaving, plain_segment};
 use scanguard_common::reason::{Level, Mode, REASON_SLOTS, Reason};
+use scanguard_common::rush::RushRules;
 use scanguard_common::source::SourceKey;
 use scanguard_common::tables::Tables as _;
 use scanguard_common::verdict::{Known, Origin, Verdict};
@@ -98,6 +99,8 @@ impl<'k> World<'k> {
             egress_warm_up_ns: WARM_UP_NS,
             forwards: 1,
             learnt: 1,
+            // A replay has time for all of them.
+            rush: RushRules::unlimited(),
             ..config.kernel_config(CONTACT_KEY)
         };
         let mut tables = ReplayTables::new(settings);

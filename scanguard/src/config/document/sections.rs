@@ -266,7 +266,7 @@ fn ports(file: &mut Document, ports: &Ports) {
 }
 
 fn sources(file: &mut Document, sources: &Sources) {
-    let Sources { ipv6_prefix, translators, ignore_private, shared, max_sources } = sources;
+    let Sources { ipv6_prefix, translators, ignore_private, shared, max_sources, new_per_second } = sources;
     file.section("sources");
     file.key(
         "Bits of an IPv6 address that make one source, 32 to 128. Subscribers get at least a /64 (RFC 6177).",
@@ -296,6 +296,12 @@ fn sources(file: &mut Document, sources: &Sources) {
          Some 200 bytes of kernel memory each, allocated at the start.",
         "max_sources",
         &max_sources.to_string(),
+    );
+    file.key(
+        "New sources that each CPU records in a second, 0 to 100000000. In a flood of more (most of them forged) those that ask for public ports\n\
+         are recorded one in 16, so that the flood is cheap and does not wash out others; who asks for anything else is recorded always.",
+        "new_per_second",
+        &new_per_second.to_string(),
     );
 }
 
