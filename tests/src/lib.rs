@@ -5,10 +5,12 @@
 //!   over it.
 //! - [`frames`]: a table of frames and endless mutations of them; [`twin`] feeds them to the kernel and to the host's
 //!   model and compares; [`rig`] is what stands beside the datapath.
+//! - [`daemon`]: what tests of the real daemon ask again and again.
 //! - [`eval`]: labelled captures, judged by scanguard and by what others published; [`mod@bench`] measures.
 
 pub mod answers;
 pub mod bench;
+pub mod daemon;
 pub mod eval;
 pub mod frames;
 pub mod lab;

@@ -4,19 +4,18 @@
 
 use std::fs;
 use std::net::{IpAddr, SocketAddr, TcpStream};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use scanguard_tests::binary_beside_tests;
+use scanguard_tests::daemon::{LIMIT, cli, done, wait_for};
 use scanguard_tests::lab::defender::Daemon;
 use scanguard_tests::lab::plan::{EDGE, SCANNER, customer};
-use scanguard_tests::lab::process::{Finished, Running};
+use scanguard_tests::lab::process::Running;
 use scanguard_tests::lab::services::Service;
 use scanguard_tests::lab::tools::Tool;
 use scanguard_tests::lab::{Lab, sandbox};
 use serde_json::{Value, json};
 
-const LIMIT: Duration = Duration::from_secs(30);
 /// How long a packet may take that comes through.
 const PATIENCE: Duration = Duration::from_secs(2);
 const CONFIG: &str = "/run/scanguard-lab.toml";
@@ -40,22 +39,6 @@ fn serves(lab: &Lab) -> bool {
 fn scan(lab: &Lab, ports: &str) {
     let scan = ["-n", "-Pn", "-sS", "--max-retries", "0", "-p", ports, &EDGE.to_string()].map(str::to_owned);
     Tool::Nmap.run(&lab.scanner, scan, LIMIT).expect("nmap").success("nmap").expect("a scan");
-}
-
-fn cli(daemon: &Daemon, arguments: &[&str]) -> Finished {
-    daemon.cli(arguments).expect("an answer")
-}
-
-fn done(daemon: &Daemon, arguments: &[&str]) -> Value {
-    daemon.done(arguments).expect("an answer")
-}
-
-fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + LIMIT;
-    while !condition() {
-        assert!(Instant::now() < deadline, "waited in vain for {what}");
-        thread::sleep(Duration::from_millis(20));
-    }
 }
 
 /// What is done about the scanner, once it is blocked.

@@ -6,19 +6,17 @@
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
-use std::thread;
-use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use scanguard_tests::binary_beside_tests;
+use scanguard_tests::daemon::{LIMIT, cli, done, wait_for};
 use scanguard_tests::lab::defender::Daemon;
 use scanguard_tests::lab::plan::{EDGE, EDGE6, SCANNER, UPLINK, customer};
-use scanguard_tests::lab::process::{Finished, Running};
+use scanguard_tests::lab::process::Running;
 use scanguard_tests::lab::tools::Tool;
 use scanguard_tests::lab::{Lab, sandbox};
 use serde_json::Value;
 
-const LIMIT: Duration = Duration::from_secs(30);
 const SOCKET: &str = "/run/scanguard/control.sock";
 const CONFIG: &str = "/run/scanguard-lab.toml";
 const REFUSED: Option<i32> = Some(4);
@@ -30,22 +28,6 @@ fn lab() -> Lab {
 
 fn start(lab: &Lab, config: &str) -> Daemon {
     Daemon::start(&lab.edge, &binary_beside_tests(), config).expect("the daemon")
-}
-
-fn cli(daemon: &Daemon, arguments: &[&str]) -> Finished {
-    daemon.cli(arguments).expect("an answer")
-}
-
-fn done(daemon: &Daemon, arguments: &[&str]) -> Value {
-    daemon.done(arguments).expect("an answer")
-}
-
-fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + LIMIT;
-    while !condition() {
-        assert!(Instant::now() < deadline, "waited in vain for {what}");
-        thread::sleep(Duration::from_millis(20));
-    }
 }
 
 /// A login in the private `/run/utmp`: `struct utmpx` of glibc (utmp(5)), of a process that lives.

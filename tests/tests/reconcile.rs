@@ -5,8 +5,7 @@
 use std::mem::offset_of;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
-use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use scanguard::known::{Acquaintance, Acquainted};
 use scanguard::store::Store;
@@ -14,12 +13,12 @@ use scanguard_common::config::KernelConfig;
 use scanguard_common::reason::Mode;
 use scanguard_common::source::SourceKey;
 use scanguard_tests::binary_beside_tests;
+use scanguard_tests::daemon::wait_for;
 use scanguard_tests::lab::defender::Daemon;
 use scanguard_tests::lab::pinned::{Entries, Pinned};
 use scanguard_tests::lab::{Lab, sandbox};
 use serde_json::{Value, json};
 
-const LIMIT: Duration = Duration::from_secs(30);
 const STATE: &str = "/var/lib/scanguard/state.db";
 
 /// A table, and an entry of it that is to be altered.
@@ -45,14 +44,6 @@ impl Altered {
             other[0] = 128; // A whole address, which is no prefix that anybody set.
         }
         Self { name, map, right, key, value, other }
-    }
-}
-
-fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + LIMIT;
-    while !condition() {
-        assert!(Instant::now() < deadline, "waited in vain for {what}");
-        thread::sleep(Duration::from_millis(50));
     }
 }
 

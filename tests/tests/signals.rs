@@ -4,20 +4,19 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, SocketAddr, TcpStream};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use scanguard_tests::binary_beside_tests;
+use scanguard_tests::daemon::{LIMIT, cli, done, wait_for};
 use scanguard_tests::lab::defender::Daemon;
 use scanguard_tests::lab::netns::Netns;
 use scanguard_tests::lab::plan::{EDGE, SCANNER, customer};
-use scanguard_tests::lab::process::{Finished, Running};
+use scanguard_tests::lab::process::Running;
 use scanguard_tests::lab::services::Service;
 use scanguard_tests::lab::tools::Tool;
 use scanguard_tests::lab::{Lab, sandbox};
 use serde_json::{Value, json};
 
-const LIMIT: Duration = Duration::from_secs(30);
 /// How long a packet may take that comes through.
 const PATIENCE: Duration = Duration::from_secs(2);
 const SOCKET: &str = "/run/scanguard/control.sock";
@@ -36,14 +35,6 @@ fn serves(lab: &Lab, number: u8) -> bool {
     Tool::Curl.run(&lab.customers, request, LIMIT).expect("curl").status.code() == Some(0)
 }
 
-fn cli(daemon: &Daemon, arguments: &[&str]) -> Finished {
-    daemon.cli(arguments).expect("an answer")
-}
-
-fn done(daemon: &Daemon, arguments: &[&str]) -> Value {
-    daemon.done(arguments).expect("an answer")
-}
-
 fn signal(daemon: &Daemon, address: IpAddr, weight: &str, proof: &[&str]) -> Value {
     let address = address.to_string();
     let arguments = ["signal", &address, "--weight", weight, "--reason", "sshd: 5 failed logins"];
@@ -59,14 +50,6 @@ fn told(answer: &Value) -> (bool, &str, Option<&str>, &str) {
         answer["scope"].as_str(),
         answer["decision"]["action"].as_str().expect("an action"),
     )
-}
-
-fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + LIMIT;
-    while !condition() {
-        assert!(Instant::now() < deadline, "waited in vain for {what}");
-        thread::sleep(Duration::from_millis(20));
-    }
 }
 
 fn start(lab: &Lab, level: &str) -> Daemon {

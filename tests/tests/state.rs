@@ -9,19 +9,17 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::thread;
-use std::time::{Duration, Instant};
 
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, mount_remount, unmount};
 use rustix::process::Signal;
 use scanguard_tests::binary_beside_tests;
+use scanguard_tests::daemon::{LIMIT, wait_for};
 use scanguard_tests::lab::defender::Daemon;
 use scanguard_tests::lab::process::Running;
 use scanguard_tests::lab::tools::Tool;
 use scanguard_tests::lab::{Lab, sandbox};
 use serde_json::{Value, json};
 
-const LIMIT: Duration = Duration::from_secs(30);
 const FOLDER: &str = "/var/lib/scanguard";
 const STATE: &str = "/var/lib/scanguard/state.db";
 const SOCKET: &str = "/run/scanguard/control.sock";
@@ -81,14 +79,6 @@ fn metric(daemon: &Daemon, name: &str) -> u64 {
     let metrics = daemon.metrics().expect("metrics");
     let value = metrics.lines().find_map(|line| line.strip_prefix(&format!("scanguard_{name} ")));
     value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no {name}: {metrics}"))
-}
-
-fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + LIMIT;
-    while !condition() {
-        assert!(Instant::now() < deadline, "waited in vain for {what}");
-        thread::sleep(Duration::from_millis(50));
-    }
 }
 
 /// What was asked for by verb, with the result.

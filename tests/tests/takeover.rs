@@ -6,7 +6,6 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
-use std::thread;
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use rustix::process::Signal;
@@ -14,6 +13,7 @@ use scanguard::kernel::pins;
 use scanguard_common::layout::LAYOUT;
 use scanguard_common::reason::Mode;
 use scanguard_tests::binary_beside_tests;
+use scanguard_tests::daemon::{LIMIT, wait_for};
 use scanguard_tests::lab::defender::{Daemon, Defender, left_attached};
 use scanguard_tests::lab::netns::Netns;
 use scanguard_tests::lab::plan::{EDGE, SCANNER, UPLINK, is_edge, peer};
@@ -26,7 +26,6 @@ use scanguard_tests::lab::wire::{Capture, Seen, What, answers};
 use scanguard_tests::lab::{Lab, Setup, sandbox};
 use serde_json::{Value, json};
 
-const LIMIT: Duration = Duration::from_secs(30);
 const KEEP: &[&str] = &["--keep"];
 const ENFORCE: &str = "mode = \"enforce\"\n";
 const OBSERVE: &str = "mode = \"observe\"\n";
@@ -60,14 +59,6 @@ fn ask(daemon: &Daemon, path: &str, body: &Value) -> Value {
 
 fn see(daemon: &Daemon, path: &str) -> Value {
     daemon.ask(path, None).expect("an answer")
-}
-
-fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + LIMIT;
-    while !condition() {
-        assert!(Instant::now() < deadline, "waited in vain for {what}");
-        thread::sleep(Duration::from_millis(10));
-    }
 }
 
 /// The closed ports of the edge, of these, that answered a scan by nmap from an address of a host.
