@@ -37,7 +37,8 @@ pub use signal::{HEAVIEST_SIGNAL, Signal, SignalDecision, Signalled};
 pub use sources::{Source, SourceList, SourceOrder, SourcesQuery};
 pub use status::{Interface, MapFill, Packets, SessionsWatch, Status, VerdictCounts, Warning, WouldHave};
 pub use why::{
-    Evidence, Why, WhyAllow, WhyAnswered, WhyKnown, WhyPending, WhyProof, WhyScore, WhySessions, WhySignal, WhyVerdict,
+    Evidence, Why, WhyAllow, WhyAnswered, WhyBehind, WhyKnown, WhyPending, WhyProof, WhyScore, WhySessions, WhySignal,
+    WhyVerdict,
 };
 pub use wish::{Address, Confirm, Nothing};
 

@@ -33,6 +33,9 @@ pub struct Why {
     pub feeds: Vec<String>,
     /// Whether it has worked here before.
     pub known: WhyKnown,
+    /// Who is taken to be behind it, beside whoever scans; none without a daemon.
+    #[serde(default)]
+    pub behind: Option<WhyBehind>,
     /// What proves that the address is real.
     pub proof: Vec<WhyProof>,
     /// When that became proof of a scan: the fourth distinct port. RFC 3339, UTC; none where it is not proven.
@@ -92,6 +95,19 @@ pub struct WhySignal {
     pub backed: bool,
     /// Whether the deed was said to be proof.
     pub proof: bool,
+}
+
+/// Who is taken to be behind an address, by what is known of it.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct WhyBehind {
+    /// How many people beside the scanner a block of public ports is taken to harm.
+    pub people: u32,
+    /// Distinct TCP stacks that its sessions show now, or showed at one time since something was held against it lately; each beside one counts
+    /// as one more person. None where the kernel does not tell.
+    pub stacks: Option<u32>,
+    /// Whether `sources.shared` of the configuration, or a feed, says that many share its address.
+    pub shared: bool,
 }
 
 /// A block that waits for a person.

@@ -1,24 +1,26 @@
 //! Carries the policy out: events in, blocks at the desk.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ipnetwork::IpNetwork;
 use scanguard_common::reason::Mode;
-use scanguard_common::source::SourceKey;
+use scanguard_common::source::{KeyRules, SourceKey};
+use tokio::select;
 use tokio::sync::mpsc;
 use tracing::{info, warn};
 
 use super::incidents::Recorder;
 use super::live::Live;
-use crate::api::WouldHave;
+use super::stacks::StackWatch;
+use crate::api::{WhyBehind, WouldHave};
 use crate::config::{AutoLevel, Blocks};
 use crate::duration;
 use crate::kernel::clock;
 use crate::known::Acquainted;
 use crate::operator::{AutomaticBlock, Desk, NewBlock, Question};
 use crate::policy::{
-    Action, BlockReason, Clock, Event, Explanation, Facts, KeptDecoy, KeptEnd, Lifter, Policy, RunningBlock,
+    Action, BlockReason, Clock, Event, Explanation, Facts, KeptDecoy, KeptEnd, Lifter, Policy, RunningBlock, harm,
 };
 use crate::store::{self, KeptRecurrence};
 
@@ -36,6 +38,15 @@ const FORGET_EVERY: Duration = Duration::from_secs(60);
 pub(super) struct Told {
     pub(super) event: Event,
     pub(super) time_ns: u64,
+}
+
+/// What there is to do.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Due {
+    /// Something was told.
+    Told(Told),
+    /// It was looked at the sessions of those of whom something was told before.
+    Looked,
 }
 
 /// Tells the policy. Cheap to clone, never waits.
@@ -56,6 +67,10 @@ pub(super) struct Decider {
     shared: Vec<IpNetwork>,
     told: mpsc::Receiver<Told>,
     informant: Informant,
+    /// Which stacks the sessions show of those who may be blocked.
+    stacks: StackWatch,
+    /// What was told of sources at which it was not looked yet, in that order.
+    waiting: VecDeque<Told>,
     recorder: Recorder,
     live: Live,
     /// Whether decoys were completed that are not kept yet, and when they were last.
@@ -67,7 +82,13 @@ pub(super) struct Decider {
 
 impl Decider {
     /// Takes up where an earlier daemon left.
-    pub(super) fn start(desk: &Desk, settings: Blocks, shared: Vec<IpNetwork>, recorder: Recorder, live: Live) -> Self {
+    pub(super) fn start(
+        desk: &Desk,
+        settings: Blocks,
+        (keys, shared): (KeyRules, Vec<IpNetwork>),
+        recorder: Recorder,
+        live: Live,
+    ) -> Self {
         let (sender, told) = mpsc::channel(QUEUE);
         let history = desk.recurrences().filter_map(|KeptRecurrence { source, ended, times }| {
             Some(KeptEnd { source: desk.source_named(source).ok()?, ended: Clock(*ended), times: *times })
@@ -88,6 +109,8 @@ impl Decider {
             shared,
             told,
             informant: Informant(sender),
+            stacks: StackWatch::new(keys),
+            waiting: VecDeque::new(),
             recorder,
             live,
             decoys_unkept: false,
@@ -100,20 +123,59 @@ impl Decider {
         self.informant.clone()
     }
 
-    pub(super) fn set(&mut self, settings: Blocks, shared: Vec<IpNetwork>) {
+    pub(super) fn set(&mut self, settings: Blocks, keys: KeyRules, shared: Vec<IpNetwork>) {
         self.settings = settings;
         self.shared = shared;
+        self.stacks.set_keys(keys);
     }
 
     /// Waits for something to decide. Cancel safe.
-    pub(super) async fn next(&mut self) -> Option<Told> {
-        self.told.recv().await
+    pub(super) async fn next(&mut self) -> Option<Due> {
+        let Self { told, stacks, .. } = self;
+        select! {
+            told = told.recv() => told.map(Due::Told),
+            () = stacks.looked() => Some(Due::Looked),
+        }
     }
 
     /// Decides.
-    pub(super) fn decide(&mut self, told: Told, desk: &mut Desk) {
+    pub(super) fn decide(&mut self, due: Due, desk: &mut Desk) {
+        match due {
+            Due::Told(told) => {
+                if self.may_block(desk, told.event) {
+                    self.watch(told.event);
+                }
+                let is_unseen = told.event.source().is_some_and(|source| self.stacks.is_awaited(source));
+                if is_unseen && self.waiting.len() < QUEUE {
+                    self.waiting.push_back(told);
+                } else {
+                    self.decide_on(told, desk);
+                }
+            }
+            Due::Looked => {
+                let (waiting, seen): (VecDeque<Told>, VecDeque<Told>) = std::mem::take(&mut self.waiting)
+                    .into_iter()
+                    .partition(|told| told.event.source().is_some_and(|source| self.stacks.is_awaited(source)));
+                self.waiting = waiting;
+                seen.into_iter().for_each(|told| self.decide_on(told, desk));
+            }
+        }
+    }
+
+    fn decide_on(&mut self, told: Told, desk: &mut Desk) {
         let Told { event, time_ns } = told;
         self.step(event, Some(time_ns), desk, SystemTime::now());
+    }
+
+    fn watch(&mut self, event: Event) {
+        if let Some(source) = event.source() {
+            self.stacks.watch(*source, Instant::now());
+        }
+    }
+
+    /// It was looked, elsewhere, how many stacks the sessions of a source show.
+    pub(super) fn saw(&mut self, source: SourceKey, stacks: u32) {
+        self.stacks.saw(source, stacks, Instant::now());
     }
 
     /// Decides on something that no packet tells, and says what was decided.
@@ -246,14 +308,23 @@ impl Decider {
         }
     }
 
+    /// Whether an event may have its source blocked from public ports, or a person asked for that.
+    fn may_block(&self, desk: &Desk, event: Event) -> bool {
+        match event {
+            Event::Completed { .. } | Event::Proven { .. } | Event::Signal { proof: true, .. } => true,
+            Event::Eligible { source } => self.policy.is_proven(&source),
+            Event::Suspect { source } => desk.feed_of(&source) == Some(AutoLevel::BlockAll),
+            _ => false,
+        }
+    }
+
     /// What is known of the source of an event: all of it where proof may be decided on, else what is cheap.
     fn facts(&self, desk: &Desk, source: &SourceKey, event: Event, now: SystemTime) -> Facts {
         let allowed = desk.spares(source);
         let decides = match event {
-            Event::Completed { .. } | Event::Proven { .. } | Event::Signal { proof: true, .. } => true,
-            Event::Eligible { .. } => self.settings.unproven || self.policy.is_proven(source),
+            Event::Eligible { .. } if self.settings.unproven => true,
             Event::Suspect { .. } => desk.feed_of(source).is_some_and(|feed| feed > AutoLevel::Conceal),
-            _ => false,
+            _ => self.may_block(desk, event),
         };
         if allowed || !decides {
             return Facts { allowed, ..Facts::default() };
@@ -265,7 +336,8 @@ impl Decider {
     fn all_facts(&self, desk: &Desk, source: &SourceKey, signalled: bool, now: SystemTime) -> Facts {
         let facts = desk.facts_of(source, &self.shared, now);
         let backed = (signalled || facts.feed == Some(AutoLevel::BlockAll)) && desk.is_backed(source);
-        Facts { fronted: self.live.read().fronted.is_some(), backed, ..facts }
+        let stacks = self.stacks.count(source).unwrap_or(0);
+        Facts { fronted: self.live.read().fronted.is_some(), backed, stacks, ..facts }
     }
 
     /// The block did not come to be.
@@ -280,14 +352,16 @@ impl Decider {
         self.policy.is_blocked(source)
     }
 
-    /// What the policy has to say of a source.
-    pub(super) fn explain(&self, desk: &Desk, source: &SourceKey) -> Vec<String> {
+    /// What the policy has to say of a source, and who is taken to be behind it. It may have been looked at its stacks just now.
+    pub(super) fn explain(&self, desk: &Desk, source: &SourceKey, stacks: Option<u32>) -> (Vec<String>, WhyBehind) {
         let now = SystemTime::now();
         let facts = self.all_facts(desk, source, false, now);
+        let stacks = stacks.max(self.stacks.count(source));
+        let facts = Facts { stacks: stacks.unwrap_or(0), ..facts };
         let Explanation { mut arithmetic, next_step } =
             self.policy.explain(&self.settings, &facts, source, clock_of(now));
         arithmetic.push(next_step);
-        arithmetic
+        (arithmetic, WhyBehind { people: harm::people(&facts), stacks, shared: facts.shared })
     }
 
     /// Takes out of what is kept what is remembered no longer; in flocks, because all of it is written.

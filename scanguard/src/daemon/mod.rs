@@ -16,6 +16,7 @@
 //! | `offline` | what is shown without a daemon |
 //! | `addresses` | keeps the kernel part's list of own addresses true |
 //! | `ports` | keeps the kernel part's classes of ports true |
+//! | `stacks` | looks how many machines the sessions of a source come from |
 //! | `reconcile` | puts right what somebody else altered in the kernel's tables |
 //! | `keeper` | keeps what outlives the daemon |
 //! | `census` | reads the table of sources, not too often |
@@ -42,6 +43,7 @@ mod reconcile;
 mod reload;
 pub mod run;
 mod signals;
+mod stacks;
 mod start;
 mod turns;
 mod view;

@@ -17,7 +17,7 @@ use super::keeper::{Keeper, Kept, ToKeep};
 use crate::api::timestamp;
 use crate::config::{Config, Ports};
 use crate::kernel::{KernelError, Readings, Tables, clock};
-use crate::net::{Listener, ListenersError, NetSettings, SettingsError, listeners};
+use crate::net::{DiagError, Listener, NetSettings, SettingsError, listeners};
 use crate::ports::{Changes, Observation, PortTracker};
 use crate::store::Opened;
 
@@ -51,7 +51,7 @@ pub(super) struct PortWatch {
 
 /// What a look finds.
 struct Look {
-    listeners: Result<HashSet<Listener>, ListenersError>,
+    listeners: Result<HashSet<Listener>, DiagError>,
     settings: Result<NetSettings, SettingsError>,
     /// Which endpoints answered, and this host's own addresses, where it is time to read that.
     answering: Option<Result<Answering, KernelError>>,
@@ -285,7 +285,7 @@ impl PortWatch {
     }
 
     /// Says once what cannot be seen, and once when it can be seen again.
-    fn complain(&mut self, listeners: Option<&ListenersError>, settings: Option<&SettingsError>) {
+    fn complain(&mut self, listeners: Option<&DiagError>, settings: Option<&SettingsError>) {
         let before = self.complaints;
         match listeners {
             Some(error) if !before.listeners => {

@@ -191,8 +191,8 @@ async fn daemon(config: Config, feeds: Feeds, options: Options) -> Result<(), Fa
         decisions: std::collections::BTreeMap::new(),
     })?;
     let recorder = block_in_place(|| Recorder::start(Some(desk.archive().clone()), config.key_rules()));
-    let shared = config.sources.shared.clone();
-    let decider = Decider::start(&desk, config.blocks, shared, recorder.clone(), live.clone());
+    let sources = (config.key_rules(), config.sources.shared.clone());
+    let decider = Decider::start(&desk, config.blocks, sources, recorder.clone(), live.clone());
     let (memory, cap) = (Memory::default(), Arc::new(AtomicU32::new(config.score.rules().cap)));
     let (ask, jobs) = Jobs::new();
     let (workers, worked) = mpsc::channel(WORKED);
@@ -309,7 +309,7 @@ impl Daemon {
                 }
                 Some(source) = self.worked.recv() => self.meet(source),
                 Some(job) = self.jobs.recv() => self.work(job).await,
-                Some(told) = self.decider.next() => block_in_place(|| self.decider.decide(told, &mut self.desk)),
+                Some(due) = self.decider.next() => block_in_place(|| self.decider.decide(due, &mut self.desk)),
                 () = self.addresses.asked() => self.addresses.take_over(self.desk.tables()),
                 () = self.ports.looked() => self.ports.take_over(self.desk.tables()),
                 logged_in = self.logins.looked() => self.lease(&logged_in),
@@ -414,7 +414,7 @@ impl Daemon {
         desk.audit(caller, &operator::verb(control::RELOAD), &serde_json::json!({}), &reloaded, SystemTime::now());
         let reloaded = reloaded?;
         desk.archive().limit(config.retention);
-        decider.set(config.blocks, config.sources.shared.clone());
+        decider.set(config.blocks, config.key_rules(), config.sources.shared.clone());
         ports.set(&config.ports);
         ports.refresh(desk.tables()).await;
         cap.store(config.score.rules().cap, Ordering::Relaxed);

@@ -22,6 +22,7 @@ use super::interfaces::Guarded;
 use super::jobs::{Hands, Jobs};
 use super::live::Live;
 use super::memory::Memory;
+use super::stacks;
 use tokio::task::spawn_blocking;
 
 use crate::api::{
@@ -36,6 +37,7 @@ use crate::metrics::sample::Sample;
 use crate::metrics::server::Sampler;
 use crate::operator::wish::{Around, Kind, Needs, Wish};
 use crate::operator::{Caller, Desk, OperatorError, Remembered, facts, incidents, records, verb};
+use crate::prefix;
 use crate::store::Archive;
 
 /// How long a scrape waits for the table of sources to be read anew before it takes the last reading.
@@ -116,6 +118,14 @@ impl View {
             pending: state.pending,
             fronted: state.fronted,
         })
+    }
+
+    /// Looks how many stacks the sessions of the source show that an address belongs to. None where it is none, or the kernel does not tell.
+    async fn stacks_of(&self, address: &str) -> Option<(SourceKey, u32)> {
+        let keys = self.live.read().keys;
+        let address = prefix::parse(address).ok()?.ip();
+        let source = keys.source_of(address.into(), if address.is_ipv4() { 4 } else { 6 })?;
+        Some((source, stacks::look_once(keys, source).await?))
     }
 
     /// What must be known besides for a wish.
@@ -216,16 +226,25 @@ impl Answers for View {
             return Err(OperatorError::Failed(anyhow!("no daemon runs")));
         };
         let mut around = self.around(&wish).await;
+        let seen = match wish.address().filter(|_| W::NEEDS == Needs::Memory) {
+            Some(address) => self.stacks_of(address).await,
+            None => None,
+        };
         let (memory, recorder) = (self.memory.clone(), self.recorder.clone());
         let answer = jobs.ask(move |Hands { desk, decider }| {
-            let remembered = |desk: &Desk, source: &SourceKey| Remembered {
-                evidence: memory.of(source),
-                answered: memory.answers_to(source),
-                proof: memory.proofs_of(source),
-                signals: memory.signals_about(source),
-                is_watched: true,
-                policy: decider.explain(desk, source),
-                incident: recorder.of_source(source),
+            let remembered = |desk: &Desk, source: &SourceKey| {
+                let stacks = seen.filter(|(whose, _)| whose == source).map(|(_, stacks)| stacks);
+                let (policy, behind) = decider.explain(desk, source, stacks);
+                Remembered {
+                    evidence: memory.of(source),
+                    answered: memory.answers_to(source),
+                    proof: memory.proofs_of(source),
+                    signals: memory.signals_about(source),
+                    behind: Some(behind),
+                    is_watched: true,
+                    policy,
+                    incident: recorder.of_source(source),
+                }
             };
             match (W::NEEDS, wish.address()) {
                 (Needs::Memory, Some(address)) => {
@@ -255,8 +274,13 @@ impl Answers for View {
         let Some(jobs) = &self.jobs else {
             return Err(OperatorError::Failed(anyhow!("no daemon runs")));
         };
+        // What it is good for depends on who else is behind the address.
+        let seen = if signal.proof { self.stacks_of(&signal.address).await } else { None };
         let (memory, recorder) = (self.memory.clone(), self.recorder.clone());
         let answer = jobs.ask(move |hands| {
+            if let Some((source, stacks)) = seen {
+                hands.decider.saw(source, stacks);
+            }
             let now = SystemTime::now();
             let outcome =
                 Hearsay { memory: &memory, recorder: &recorder }.hear(&signal, hands.decider, hands.desk, now);

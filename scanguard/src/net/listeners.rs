@@ -1,21 +1,14 @@
-//! Which ports are open here: listening TCP sockets and unconnected UDP sockets, asked of the kernel's socket tables
-//! (sock_diag(7), what `ss` uses).
+//! Which ports are open here: listening TCP sockets and unconnected UDP sockets, asked of the kernel's socket tables.
 
 use std::collections::HashSet;
-use std::io;
 use std::net::IpAddr;
 
-use netlink_packet_core::{DecodeError, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
-use netlink_packet_sock_diag::SockDiagMessage;
 use netlink_packet_sock_diag::constants::{AF_INET, AF_INET6, IPPROTO_TCP, IPPROTO_UDP};
 use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, InetResponseHeader, SocketId, StateFlags};
-use netlink_sys::protocols::NETLINK_SOCK_DIAG;
-use netlink_sys::{Socket, SocketAddr};
 use scanguard_common::class::Protocol;
 
-/// Bytes of the buffer for answers: the kernel fills at most 32 KiB at a time (`netlink_dump` in
-/// `net/netlink/af_netlink.c`).
-const BUFFER: usize = 32 * 1024;
+use super::diag::{Diag, DiagError};
+
 /// Index of the loopback interface, the same in every network namespace (`LOOPBACK_IFINDEX`, `include/net/flow.h`).
 const LOOPBACK_INTERFACE: u32 = 1;
 
@@ -29,35 +22,6 @@ pub struct Listener {
     /// Where: an address of this host, or the unspecified one for all of them. `::` answers IPv4 too unless its socket
     /// was made otherwise; IPv4 addresses of such sockets are given as IPv4.
     pub address: IpAddr,
-}
-
-/// Why the sockets cannot be listed.
-#[derive(Debug, thiserror::Error)]
-pub enum ListenersError {
-    /// No netlink socket, or it broke.
-    #[error("cannot {what} the kernel's socket tables (sock_diag): {source}")]
-    Socket {
-        /// What was tried.
-        what: &'static str,
-        /// Why it failed.
-        source: io::Error,
-    },
-    /// The kernel refuses.
-    #[error("the kernel does not list {what} sockets: {source}; it needs CONFIG_INET_DIAG and CONFIG_INET_UDP_DIAG")]
-    Refused {
-        /// Which sockets.
-        what: &'static str,
-        /// Why.
-        source: io::Error,
-    },
-    /// An answer that this program does not understand.
-    #[error("cannot understand the kernel's list of {what} sockets: {source}")]
-    Strange {
-        /// Which sockets.
-        what: &'static str,
-        /// Why.
-        source: DecodeError,
-    },
 }
 
 /// A list of sockets to ask for.
@@ -80,69 +44,31 @@ const QUESTIONS: [Question; 4] = [
 ///
 /// # Errors
 /// When the kernel does not tell.
-pub fn listeners() -> Result<HashSet<Listener>, ListenersError> {
-    let error = |what| move |source| ListenersError::Socket { what, source };
-    let mut socket = Socket::new(NETLINK_SOCK_DIAG).map_err(error("open"))?;
-    socket.bind_auto().map_err(error("open"))?;
-    socket.connect(&SocketAddr::new(0, 0)).map_err(error("open"))?;
+pub fn listeners() -> Result<HashSet<Listener>, DiagError> {
+    let diag = Diag::open()?;
     let mut found = HashSet::new();
     for question in &QUESTIONS {
-        socket.send(&question.bytes(), 0).map_err(error("ask"))?;
-        while !question.read(&socket, &mut found)? {}
+        diag.list(question.what, question.request(), &[], |socket| {
+            found.extend(listener(&socket.header, question.protocol));
+        })?;
     }
     Ok(found)
 }
 
 impl Question {
-    fn bytes(&self) -> Vec<u8> {
+    fn request(&self) -> InetRequest {
         // A bound UDP socket that is connected to nobody is in the state that TCP calls CLOSE.
         let (protocol, states) = match self.protocol {
             Protocol::Udp => (IPPROTO_UDP, StateFlags::CLOSE),
             _ => (IPPROTO_TCP, StateFlags::LISTEN),
         };
-        let request = InetRequest {
+        InetRequest {
             family: self.family,
             protocol,
             extensions: ExtensionFlags::empty(),
             states,
             socket_id: SocketId::new_v4(),
-        };
-        let mut header = NetlinkHeader::default();
-        header.flags = NLM_F_REQUEST | NLM_F_DUMP;
-        let mut message = NetlinkMessage::new(header, SockDiagMessage::InetRequest(request).into());
-        message.finalize();
-        let mut bytes = vec![0; message.buffer_len()];
-        message.serialize(&mut bytes);
-        bytes
-    }
-
-    /// Reads one datagram of the answer; true when it was the last.
-    fn read(&self, socket: &Socket, found: &mut HashSet<Listener>) -> Result<bool, ListenersError> {
-        let Self { what, protocol, .. } = *self;
-        let strange = |source| ListenersError::Strange { what, source };
-        let refused = |source| ListenersError::Refused { what, source };
-        let mut buffer = Vec::with_capacity(BUFFER);
-        socket.recv(&mut buffer, 0).map_err(|source| ListenersError::Socket { what: "read", source })?;
-        let mut rest = buffer.as_slice();
-        while !rest.is_empty() {
-            let message = NetlinkMessage::<SockDiagMessage>::deserialize(rest).map_err(strange)?;
-            match message.payload {
-                NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(response)) => {
-                    found.extend(listener(&response.header, protocol));
-                }
-                // How a list ends that never began, too: where the kernel has no such sockets to list.
-                NetlinkPayload::Done(done) if done.code < 0 => {
-                    return Err(refused(io::Error::from_raw_os_error(done.code.saturating_neg())));
-                }
-                NetlinkPayload::Done(_) => return Ok(true),
-                NetlinkPayload::Error(error) => return Err(refused(error.to_io())),
-                _ => {}
-            }
-            // Messages are aligned to four bytes; the last one may lack its padding.
-            let length = (message.header.length as usize).next_multiple_of(4).min(rest.len());
-            rest = &rest[length..];
         }
-        Ok(false)
     }
 }
 

@@ -2,11 +2,13 @@
 
 mod addresses;
 mod changes;
+mod diag;
 mod links;
 mod listeners;
 mod resolvers;
 mod routes;
 mod settings;
+mod stacks;
 
 use std::io;
 
@@ -14,11 +16,13 @@ use tokio::task::JoinHandle;
 
 pub use addresses::{address_changes, own_addresses};
 pub use changes::Changes;
+pub use diag::DiagError;
 pub use links::{LinkInfo, link_changes, links};
-pub use listeners::{Listener, ListenersError, listeners};
+pub use listeners::{Listener, listeners};
 pub use resolvers::resolvers;
 pub use routes::{default_route_interfaces, gateways};
 pub use settings::{NetSettings, SettingsError};
+pub use stacks::{MOST_PREFIXES_ASKED, Stack, stacks};
 
 /// Why the kernel's network configuration is not known.
 #[derive(Debug, thiserror::Error)]

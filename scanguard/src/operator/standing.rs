@@ -14,8 +14,8 @@ use crate::policy::{BACKED_WITHIN, Facts};
 use crate::prefix_map::Prefix;
 
 impl Desk {
-    /// What is known of a source, but for whether proxies are in front of this host, and whether a session of it backs
-    /// what others say ([`Self::is_backed`]). What cannot be read counts in its favour.
+    /// What is known of a source, but for whether proxies are in front of this host, whether a session of it backs what others say
+    /// ([`Self::is_backed`]), and which stacks its sessions show. What cannot be read counts in its favour.
     #[must_use]
     pub fn facts_of(&self, source: &SourceKey, shared: &[IpNetwork], now: SystemTime) -> Facts {
         let person = self.acquainted(source);
@@ -27,6 +27,7 @@ impl Desk {
             sessions: person.public.sessions.saturating_add(person.restricted.sessions),
             days: person.days_known(seconds(now)),
             shared: shared.iter().any(|network| Prefix::from(*network).covers(&prefix)),
+            stacks: 0,
             fronted: false,
             denied: self.is_denied(source, now),
             backed: false,

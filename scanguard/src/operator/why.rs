@@ -18,8 +18,8 @@ use super::error::OperatorError;
 use super::incidents;
 use super::people::seconds;
 use crate::api::{
-    Evidence, SCHEMA_VERSION, Why, WhyAllow, WhyAnswered, WhyKnown, WhyPending, WhyProof, WhyScore, WhySessions,
-    WhySignal, WhyVerdict, timestamp,
+    Evidence, SCHEMA_VERSION, Why, WhyAllow, WhyAnswered, WhyBehind, WhyKnown, WhyPending, WhyProof, WhyScore,
+    WhySessions, WhySignal, WhyVerdict, timestamp,
 };
 use crate::duration;
 use crate::kernel::clock;
@@ -40,6 +40,8 @@ pub struct Remembered {
     pub signals: Vec<WhySignal>,
     /// The open incident that it is in.
     pub incident: Option<u64>,
+    /// Who is taken to be behind it.
+    pub behind: Option<WhyBehind>,
     /// Whether there is a daemon to remember.
     pub is_watched: bool,
     /// What the policy says of it: a sentence each.
@@ -112,6 +114,7 @@ impl Desk {
             known: self.why_known(&source, now_ns),
             signals: remembered.signals,
             feeds: self.feeds_naming(&source),
+            behind: remembered.behind,
             proof: remembered.proof,
             pending: self.question(&source).map(|question| WhyPending {
                 scope: question.scope.label().to_owned(),

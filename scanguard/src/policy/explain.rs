@@ -37,7 +37,8 @@ impl Policy {
                 .map(|(ended, times)| past_sentence(settings, times, now.since(ended)))
                 .into_iter()
                 .chain(harm_sentences(settings, facts, &completed))
-                .chain(feed_sentence(settings, facts, !completed.is_empty()));
+                .chain(feed_sentence(settings, facts, !completed.is_empty()))
+                .chain(stacks_sentence(facts));
             let next_step = self.next_step(settings, facts, source, past.map_or(0, |(_, times)| times));
             return Explanation { arithmetic: arithmetic.collect(), next_step };
         };
@@ -49,6 +50,7 @@ impl Policy {
             format!("It ends by itself in {}.", format(rounded_up(left))),
         ];
         arithmetic.extend(harm_sentences(settings, facts, &self.proofs.of(source, now)));
+        arithmetic.extend(stacks_sentence(facts));
         let next_step = if facts.allowed {
             Deferral::Allowed.sentence().to_owned()
         } else {
@@ -136,6 +138,12 @@ fn feed_sentence(settings: &Blocks, facts: &Facts, completed: bool) -> Option<St
         }
     };
     Some(format!("A feed names it: {told}."))
+}
+
+/// What its sessions show of who else is behind it: `Its sessions show 2 TCP stacks at one time: …`
+fn stacks_sentence(facts: &Facts) -> Option<String> {
+    let machines = (facts.stacks > 1).then_some(facts.stacks)?;
+    Some(format!("Its sessions show {machines} TCP stacks at one time: it is the address of more than one machine."))
 }
 
 /// `2 earlier blocks count, the last ended 3h ago; each counts for 7d.`

@@ -18,8 +18,10 @@ pub struct Facts {
     pub sessions: u64,
     /// Days of the last 90 on which there were such.
     pub days: u32,
-    /// The configuration says that many people share the addresses of its network.
+    /// The configuration, or a feed that it names, says that many people share the addresses of its network.
     pub shared: bool,
+    /// Distinct TCP stacks that its sessions showed at one time lately; 0 where it had none, or none was looked at.
+    pub stacks: u32,
     /// Most sessions of this host come from few sources: what is seen are proxies in front of it, not those behind them.
     pub fronted: bool,
     /// A person has said that it is not to be blocked, lately.

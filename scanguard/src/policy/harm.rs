@@ -13,7 +13,7 @@ pub const CUSTOMER_DAYS: u64 = 30;
 /// So many days of work, of the last 90, count as one more person: who comes so often is an office, or a household.
 pub const DAYS_A_PERSON: u32 = 15;
 /// People that a network is taken to have behind each of its addresses where the configuration says that they are shared
-/// (`sources.shared`): carriers put between 10 and 100 customers behind one (RFC 6888, section 3, asks for limits per customer for that reason).
+/// (`sources.shared`), or a feed: carriers put between 10 and 100 customers behind one (RFC 6888, section 3, asks for limits per customer for that reason).
 pub const SHARED_PEOPLE: u32 = 16;
 
 /// Whether decoys completed on these ports are proof of harm, if they are proof: the score is block-eligible, and no browser was at it.
@@ -28,7 +28,13 @@ pub fn is_proven(facts: &Facts, ports: &[u16]) -> bool {
 pub fn people(facts: &Facts) -> u32 {
     let customer = u32::from(facts.is_customer || facts.sessions > 0);
     let shared = if facts.shared { SHARED_PEOPLE } else { 0 };
-    customer + facts.days / DAYS_A_PERSON + shared
+    let more = (facts.days / DAYS_A_PERSON).saturating_add(further_stacks(facts));
+    (customer + shared).saturating_add(more)
+}
+
+/// Machines behind the address beside one, by their TCP stacks: each is taken for one more person's.
+const fn further_stacks(facts: &Facts) -> u32 {
+    facts.stacks.saturating_sub(1)
 }
 
 /// How that number came about, in words.
@@ -40,8 +46,11 @@ pub fn arithmetic(facts: &Facts) -> String {
     if facts.days >= DAYS_A_PERSON {
         terms.push(format!("{} (one for each {DAYS_A_PERSON} days)", facts.days / DAYS_A_PERSON));
     }
+    if facts.stacks > 1 {
+        terms.push(format!("{} (its sessions show {} TCP stacks at one time)", further_stacks(facts), facts.stacks));
+    }
     if facts.shared {
-        terms.push(format!("{SHARED_PEOPLE} (its network is named in `sources.shared`)"));
+        terms.push(format!("{SHARED_PEOPLE} (many share its address, by `sources.shared` or a feed)"));
     }
     format!("A block from public ports would harm an estimated {} = {} people.", terms.join(" + "), people(facts))
 }
@@ -75,5 +84,9 @@ mod tests {
         assert_eq!(people(&Facts { is_customer: true, sessions: 400, days: 60, shared: true, ..Facts::default() }), 21);
         let told = arithmetic(&Facts { sessions: 40, days: 30, shared: true, ..Facts::default() });
         assert!(told.ends_with("= 19 people."), "{told}");
+        let stacks = |stacks| Facts { stacks, ..Facts::default() };
+        assert_eq!([0, 1, 2, 5].map(|count| people(&stacks(count))), [0, 0, 1, 4], "one machine is the scanner's own");
+        let told = arithmetic(&stacks(3));
+        assert!(told.contains(" + 2 (its sessions show 3 TCP stacks at one time) = 2 people."), "{told}");
     }
 }

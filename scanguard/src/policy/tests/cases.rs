@@ -166,11 +166,13 @@ fn harm_is_proven_by_score_ports_and_nobody_else_behind_the_address() {
     let customer = Facts { is_customer: true, sessions: 3, days: 1, ..HARMFUL };
     let fronted = Facts { fronted: true, ..HARMFUL };
     let shared = Facts { shared: true, ..HARMFUL };
+    let machines = |stacks| Facts { stacks, ..HARMFUL };
+    let bold = Blocks { most_harmed: 2, ..all };
     let denied = Facts { denied: true, ..HARMFUL };
     let browsers = [8081, 8082, 9000, 9001];
     let mail = [25, 143, 465, 5060];
     let conceal = Blocks { max_auto_level: AutoLevel::Conceal, ..Blocks::default() };
-    let rows: [(&str, Blocks, Facts, &[u16], Vec<_>); 16] = [
+    let rows: [(&str, Blocks, Facts, &[u16], Vec<_>); 20] = [
         ("a stranger", all, HARMFUL, &PORTS, vec![("block", "harm")]),
         ("not without a person", private, HARMFUL, &PORTS, vec![block, ask("max_auto_level")]),
         ("a low score", all, STRANGER, &PORTS, vec![block]),
@@ -184,6 +186,10 @@ fn harm_is_proven_by_score_ports_and_nobody_else_behind_the_address() {
         ("a customer, nothing to block", conceal, customer, &browsers, vec![("defer", "max_auto_level")]),
         ("behind a proxy", all, fronted, &PORTS, vec![block, ask("fronted")]),
         ("a shared address", all, shared, &PORTS, vec![block, ask("harmed")]),
+        ("one machine", all, machines(1), &PORTS, vec![("block", "harm")]),
+        ("another machine behind it", all, machines(2), &PORTS, vec![block, ask("harmed")]),
+        ("as many machines as may be", bold, machines(3), &PORTS, vec![("block", "harm")]),
+        ("one more", bold, machines(4), &PORTS, vec![block, ask("harmed")]),
         ("said no", all, denied, &PORTS, vec![block]),
         ("three ports", all, HARMFUL, &PORTS[..3], vec![]),
         ("allowed", all, Facts { allowed: true, ..HARMFUL }, &PORTS, vec![("defer", "allowed")]),

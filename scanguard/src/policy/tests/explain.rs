@@ -95,6 +95,16 @@ fn why_nothing_would_be_done_is_told() {
 }
 
 #[test]
+fn several_machines_behind_an_address_are_told() {
+    let explain = |stacks| {
+        let facts = Facts { stacks, ..STRANGER };
+        Policy::default().explain(&Blocks::default(), &facts, &source("203.0.113.9"), START).arithmetic
+    };
+    assert!(explain(0).is_empty() && explain(1).is_empty());
+    assert!(explain(2)[0].starts_with("Its sessions show 2 TCP stacks at one time"), "{:?}", explain(2));
+}
+
+#[test]
 fn what_being_on_a_feed_means_is_told() {
     let all = Blocks { max_auto_level: AutoLevel::BlockAll, ..Blocks::default() };
     let conceal = Blocks { max_auto_level: AutoLevel::Conceal, ..Blocks::default() };
