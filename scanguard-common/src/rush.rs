@@ -8,7 +8,7 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Of the new sources beyond the limit one in so many is recorded: who goes on to send is recorded soon.
-pub const ONE_IN: u32 = 16;
+pub const ONE_IN: u32 = 64;
 
 const SECOND_NS: u64 = 1_000_000_000;
 
@@ -70,10 +70,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn beyond_the_limit_one_in_sixteen_is_recorded_and_the_next_second_begins_anew() {
+    fn beyond_the_limit_one_in_sixty_four_is_recorded_and_the_next_second_begins_anew() {
         let rules = RushRules { per_second: 100, reserved: 0 };
         let mut rush = Rush::default();
-        let mut admitted = |second: u64| (0..1_700).filter(|n| rush.admits(&rules, (second << 30) + n)).count();
+        let mut admitted = |second: u64| (0..6_500).filter(|n| rush.admits(&rules, (second << 30) + n)).count();
         assert_eq!(admitted(5), 100 + 100);
         assert_eq!(admitted(6), 100 + 100);
         assert!((0..100_000).all(|n| rush.admits(&RushRules::unlimited(), n)));

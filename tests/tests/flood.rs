@@ -189,7 +189,7 @@ fn a_rush_of_new_sources_leaves_the_table_to_those_who_were_here() {
             datapath.set_own_addresses(&frames::own_addresses()).expect("addresses");
             datapath.set_port_classes(frames::port_entries()).expect("port classes");
             datapath.set_egress(Some(0)).expect("settings");
-            let mut ask = |datapath: &mut Datapath, base: u32, count: u32, port: u16| {
+            let ask = |datapath: &mut Datapath, base: u32, count: u32, port: u16| {
                 let mut frame = frames::syn(std::net::Ipv4Addr::UNSPECIFIED, port);
                 for number in 0..count {
                     frame[26..30].copy_from_slice(&(base + number).to_be_bytes());

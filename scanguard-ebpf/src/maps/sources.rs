@@ -10,7 +10,7 @@ use scanguard_common::rush::{Rush, RushRules};
 use scanguard_common::source::SourceKey;
 
 /// Entries; the loader may set another number.
-const DEFAULT_SOURCES: usize = 262_144;
+const DEFAULT_SOURCES: usize = 300_000;
 /// Networks remembered.
 const NETWORKS: usize = 65_536;
 

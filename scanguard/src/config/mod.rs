@@ -228,7 +228,7 @@ impl Default for Config {
                 translators: Vec::new(),
                 ignore_private: false,
                 shared: Vec::new(),
-                max_sources: 262_144,
+                max_sources: 300_000,
                 new_per_second: 20_000,
             },
             score: Score::default(),

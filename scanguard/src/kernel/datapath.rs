@@ -35,7 +35,7 @@ pub struct LoadOptions {
 
 impl Default for LoadOptions {
     fn default() -> Self {
-        Self { max_sources: 262_144, events_bytes: 1 << 20, debug_log: false, virtual_world: false }
+        Self { max_sources: 300_000, events_bytes: 1 << 20, debug_log: false, virtual_world: false }
     }
 }
 

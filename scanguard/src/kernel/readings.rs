@@ -112,7 +112,7 @@ impl Readings {
         Ok(Counters { values })
     }
 
-    /// All records, each source once, in no order. Some 100 ms for 262,144 of them.
+    /// All records, each source once, in no order. Some 100 ms for 300,000 of them.
     ///
     /// # Errors
     /// When the map cannot be read.

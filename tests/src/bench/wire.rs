@@ -19,6 +19,7 @@ use scanguard_common::challenge::{ChallengeMode, ChallengeRules};
 use scanguard_common::config::KernelConfig;
 use scanguard_common::packet::tcp_flags::ACK;
 use scanguard_common::reason::Mode;
+use scanguard_common::rush::RushRules;
 use scanguard_common::source::SourceKey;
 use scanguard_common::verdict::{Origin, Scope, Verdict};
 use serde::Serialize;
@@ -36,6 +37,8 @@ const FRAMES: u32 = 500_000;
 const SOURCES: u32 = 10_000;
 /// Sources of floods.
 const FLOOD: u32 = 1_000_000;
+/// Address of the first of others (40.0.0.0).
+const OTHERS: u32 = 0x2800_0000;
 /// Suspects: fewer at once than begin a storm.
 const SUSPECTS: u32 = 64;
 const PUBLIC: u16 = 443;
@@ -114,6 +117,8 @@ enum Filtered {
 enum Knows {
     /// Nothing.
     Nothing,
+    /// Nothing, and its table of sources is full of others.
+    Others,
     /// That they asked for this before.
     Them,
     /// That they are suspects.
@@ -138,7 +143,7 @@ const ROWS: [Spec; 15] = [
     ("concealed", Filtered::Scanguard(Knows::Suspects), closed, SUSPECTS),
     ("challenged", Filtered::Scanguard(Knows::Challenged), closed, SUSPECTS),
     ("blocked", Filtered::Scanguard(Knows::Blocked), syn, SOURCES),
-    ("flood", Filtered::Scanguard(Knows::Nothing), astray, FLOOD),
+    ("flood", Filtered::Scanguard(Knows::Others), astray, FLOOD),
     ("nft_raw_set", Filtered::NftRaw, syn, SOURCES),
     ("nft_netdev_set", Filtered::NftNetdev, syn, SOURCES),
     ("nft_meter", Filtered::NftMeter, syn, SOURCES),
@@ -332,6 +337,15 @@ fn acquaint(knows: Knows, rig: &mut Rig, frame: &[u8], sources: u32, kernel: &mu
         }
         let suspects = kernel.readings().suspects()?.len();
         ensure!(suspects == sources as usize, "{suspects} suspects");
+    }
+    if knows == Knows::Others {
+        // All of them recorded at once, as a day does.
+        let rules = *kernel.config();
+        kernel.set_config(&KernelConfig { rush: RushRules::unlimited(), ..rules })?;
+        rig.set_sources(&Vary { base: OTHERS, ..Vary::sources4(FLOOD) })?;
+        rig.generate(frame, FLOOD)?;
+        rig.set_sources(&Vary::sources4(sources))?;
+        kernel.set_config(&rules)?;
     }
     rig.generate(frame, 100_000)?;
     Ok(())

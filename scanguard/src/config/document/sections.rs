@@ -293,13 +293,14 @@ fn sources(file: &mut Document, sources: &Sources) {
     );
     file.key(
         "Sources remembered, 1024 to 16777216; the longest unseen is forgotten first.\n\
-         Some 200 bytes of kernel memory each, allocated at the start.",
+         Some 200 bytes of kernel memory each, allocated at the start. The table has as many buckets as the next power of two:\n\
+         it is fastest somewhat above one.",
         "max_sources",
         &max_sources.to_string(),
     );
     file.key(
         "New sources that each CPU records in a second, 0 to 100000000. In a flood of more (most of them forged) those that ask for public ports\n\
-         are recorded one in 16, so that the flood is cheap and does not wash out others; who asks for anything else is recorded always.",
+         are recorded one in 64, so that the flood is cheap and does not wash out others; who asks for anything else is recorded always.",
         "new_per_second",
         &new_per_second.to_string(),
     );

@@ -98,9 +98,8 @@ pub(super) struct World {
 impl World {
     pub(super) fn new(fill: Fill) -> Result<Self> {
         // Where tables are full all the sources of all rows have room beside each other.
-        let max_sources = if fill == Fill::Full { 1 << 19 } else { LoadOptions::default().max_sources };
-        let options = LoadOptions { max_sources, ..LoadOptions::default() };
-        let mut kernel = Datapath::load(&options).context("cannot load the kernel part, which needs root")?;
+        let mut kernel =
+            Datapath::load(&LoadOptions::default()).context("cannot load the kernel part, which needs root")?;
         kernel.set_port_classes(frames::port_entries())?;
         kernel.set_own_addresses(&frames::own_addresses())?;
         let challenge = ChallengeRules { keys: [[0; 2]; 2], mode: ChallengeMode::Off as u32, reply: 0 };
