@@ -52,6 +52,44 @@ fn blocked(daemon: &Daemon) -> Value {
 }
 
 #[test]
+fn whose_address_many_share_by_a_list_is_left_alone_and_a_person_is_asked_before_they_are_harmed() {
+    sandbox::enter().expect("a sandbox, which needs root: run `cargo xtask test`");
+    let lab = Lab::build(1).expect("the lab");
+    let _services = Service::all(&lab.edge, &[]).expect("services");
+    fs::write(LIST, "203.0.113.64/26 ; a carrier\n").expect("a list");
+    let settings = SETTINGS.replace("\"drop\"", "\"carriers\"").replacen("\"block all\"", "\"shared\"", 1);
+    let daemon = Daemon::start(&lab.edge, &binary_beside_tests(), &settings).expect("the daemon");
+    let scanner = SCANNER.to_string();
+    assert_eq!(done(&daemon, &["feeds", "list"])["feeds"][0]["level"], "shared");
+    let test = done(&daemon, &["feeds", "test", &scanner]);
+    assert_eq!((&test["level"], &test["shared"]), (&Value::Null, &json!(true)), "{test}");
+    assert_eq!(test["feeds"][0]["prefix"], "203.0.113.64/26", "{test}");
+
+    // Nothing is done for it, nor left undone: a scan makes a suspect, and no more.
+    scan(&lab, "1-20");
+    let why = done(&daemon, &["why", &scanner]);
+    assert_eq!((&why["verdict"]["level"], &why["feeds"]), (&json!("conceal"), &json!(["carriers"])), "{why}");
+    assert_eq!(why["behind"]["shared_by"], json!(["feed carriers"]), "{why}");
+    let told = why["arithmetic"].as_array().expect("sentences");
+    assert!(told.contains(&json!("Many people share its address, by feed carriers.")), "{why}");
+
+    // What would have it blocked from public ports waits for a person.
+    let _session = web(&lab).expect("public ports are open to a suspect");
+    let proof = ["signal", &scanner, "--weight", "1", "--reason", "sshd: a guessed password", "--proof"];
+    let answer = done(&daemon, &proof);
+    assert_eq!((&answer["level"], &answer["scope"]), (&json!("block"), &json!("private")), "{answer}");
+    let waiting = done(&daemon, &["pending", "list"]);
+    let entry = &waiting["entries"][0];
+    assert_eq!((&entry["doubt"], &entry["people"]), (&json!("harmed"), &json!(16)), "{waiting}");
+
+    // A new list holds at once.
+    fs::write(LIST, "198.51.100.0/24\n").expect("a list");
+    done(&daemon, &["feeds", "refresh"]);
+    assert_eq!(done(&daemon, &["why", &scanner])["behind"]["people"], 0);
+    daemon.stop().expect("a clean stop");
+}
+
+#[test]
 fn who_is_on_a_list_and_scans_is_blocked_and_who_does_nothing_is_not() {
     sandbox::enter().expect("a sandbox, which needs root: run `cargo xtask test`");
     let lab = Lab::build(1).expect("the lab");

@@ -20,7 +20,8 @@ pub struct FeedEntry {
     pub name: String,
     /// The file that it was read from.
     pub file: String,
-    /// How far it may go with a suspect that it names: `conceal`, `block private` or `block all`.
+    /// How far it may go with a suspect that it names: `conceal`, `block private` or `block all`; or `shared`, where it says that many share
+    /// each address.
     pub level: String,
     /// How many prefixes it has, each once.
     pub prefixes: u64,
@@ -36,8 +37,11 @@ pub struct FeedTest {
     pub schema_version: u32,
     /// The address or prefix asked for.
     pub address: String,
-    /// How far the strongest may go; none where no feed names it.
+    /// How far the strongest may go; none where no feed names it, or none of those says that.
     pub level: Option<String>,
+    /// Whether one says that many share its address.
+    #[serde(default)]
+    pub shared: bool,
     /// Those that name it.
     pub feeds: Vec<FeedMatch>,
 }
@@ -48,7 +52,7 @@ pub struct FeedTest {
 pub struct FeedMatch {
     /// Its name.
     pub name: String,
-    /// How far it may go.
+    /// How far it may go, or `shared`.
     pub level: String,
     /// The entry that names the source.
     pub prefix: String,

@@ -98,7 +98,7 @@ pub struct WhySignal {
 }
 
 /// Who is taken to be behind an address, by what is known of it.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct WhyBehind {
     /// How many people beside the scanner a block of public ports is taken to harm.
@@ -106,8 +106,8 @@ pub struct WhyBehind {
     /// Distinct TCP stacks that its sessions show now, or showed at one time since something was held against it lately; each beside one counts
     /// as one more person. None where the kernel does not tell.
     pub stacks: Option<u32>,
-    /// Whether `sources.shared` of the configuration, or a feed, says that many share its address.
-    pub shared: bool,
+    /// Who says that many share its address: `sources.shared` of the configuration, `feed` and a name.
+    pub shared_by: Vec<String>,
 }
 
 /// A block that waits for a person.

@@ -11,7 +11,8 @@ use crate::prefix;
 
 /// Lists of addresses that others make
 ///
-/// Each is a file that `feeds` of the configuration names, with how far it may go. Nobody is acted on for being on one; who is, and becomes a
+/// Each is a file that `feeds` of the configuration names, with what it says of those on it: how far it may go, or that many people share
+/// each address. Nobody is acted on for being on one; who is, and becomes a
 /// suspect by what he does here, is blocked without more proof, as far as the feed and `max_auto_level` of [block] allow. From public ports it
 /// is blocked only where a session or a decoy shows that it is really there. A customer is not blocked before a person said so.
 #[derive(Args, Debug)]
@@ -27,7 +28,7 @@ enum Verb {
     Refresh(Refresh),
 }
 
-/// List the feeds, how far each may go, and when it was read
+/// List the feeds, what each says, and when it was read
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:

@@ -151,7 +151,7 @@ mod tests {
             conceal = { duration = "61s", longest = "7d" }
             storm = { suspects_per_second = 7, duration = "1s" }
             keep = true
-            feeds = [{ name = "drop", file = "/srv/a\"b.txt", level = "block all" }, { name = "x.1", file = "/srv/c", level = "conceal" }]
+            feeds = [{ name = "drop", file = "/srv/a\"b.txt", level = "block all" }, { name = "x.1", file = "/srv/c", level = "shared" }]
             cgroup = "/sys/fs/cgroup/a b"
             challenge = "on"
             decoy_reply = "silence"

@@ -37,7 +37,7 @@ use scanguard_common::reason::Mode;
 
 use crate::kernel::AttachMode;
 use crate::store::Limits;
-pub use feeds::Feed;
+pub use feeds::{Feed, FeedLevel};
 pub use judgement::{Conceal, Score, Storm};
 pub use operation::{AutoLevel, Blocks, Safety};
 pub use ports::Ports;

@@ -360,8 +360,12 @@ impl Decider {
         let facts = Facts { stacks: stacks.unwrap_or(0), ..facts };
         let Explanation { mut arithmetic, next_step } =
             self.policy.explain(&self.settings, &facts, source, clock_of(now));
+        let shared_by = desk.sharing(source, &self.shared);
+        if !shared_by.is_empty() {
+            arithmetic.push(format!("Many people share its address, by {}.", shared_by.join(", ")));
+        }
         arithmetic.push(next_step);
-        (arithmetic, WhyBehind { people: harm::people(&facts), stacks, shared: facts.shared })
+        (arithmetic, WhyBehind { people: harm::people(&facts), stacks, shared_by })
     }
 
     /// Takes out of what is kept what is remembered no longer; in flocks, because all of it is written.

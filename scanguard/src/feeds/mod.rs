@@ -1,6 +1,7 @@
-//! Lists of addresses that the operator trusts others to make: which sources each names, and how far it may go.
+//! Lists of addresses that the operator trusts others to make: which sources each names, and what it says of them.
 //!
-//! A feed acts on nobody by itself. It says how far the policy may go with a source that scans here, and that others saw scan before.
+//! A feed acts on nobody by itself. It says how far the policy may go with a source that scans here, and that others saw scan before; or that many
+//! people share its address.
 
 mod text;
 
@@ -9,7 +10,7 @@ use std::io::Read as _;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
-use crate::config::{AutoLevel, Feed};
+use crate::config::{AutoLevel, Feed, FeedLevel};
 use crate::prefix_map::{Prefix, PrefixMap};
 
 pub use text::{Bad, MOST_PREFIXES};
@@ -113,7 +114,13 @@ impl Feeds {
     /// How far the strongest that names a source may go.
     #[must_use]
     pub fn level(&self, source: Prefix) -> Option<AutoLevel> {
-        self.naming(source).map(|(listed, _)| listed.feed.level).max()
+        self.naming(source).filter_map(|(listed, _)| listed.feed.level.up_to()).max()
+    }
+
+    /// Names of those that say that many people share its address.
+    pub fn sharing(&self, source: Prefix) -> impl Iterator<Item = &str> {
+        let sharing = self.naming(source).filter(|(listed, _)| listed.feed.level == FeedLevel::Shared);
+        sharing.map(|(listed, _)| listed.feed.name.as_str())
     }
 }
 
@@ -143,7 +150,7 @@ mod tests {
         text.parse::<IpNetwork>().expect("a prefix").into()
     }
 
-    fn feed(folder: &tempfile::TempDir, name: &str, level: AutoLevel, text: &str) -> Feed {
+    fn feed(folder: &tempfile::TempDir, name: &str, level: FeedLevel, text: &str) -> Feed {
         let file = folder.path().join(name);
         std::fs::write(&file, text).expect("a file");
         Feed { name: name.to_owned(), file, level }
@@ -153,9 +160,10 @@ mod tests {
     fn the_strongest_feed_that_names_a_source_decides() {
         let folder = tempfile::tempdir().expect("a folder");
         let feeds = [
-            feed(&folder, "mild", AutoLevel::Conceal, "203.0.113.0/24\n2001:db8:7:1::66\n"),
-            feed(&folder, "drop", AutoLevel::BlockAll, "203.0.113.64/26\n"),
-            feed(&folder, "none", AutoLevel::BlockAll, "# nothing today\n"),
+            feed(&folder, "mild", FeedLevel::UpTo(AutoLevel::Conceal), "203.0.113.0/24\n2001:db8:7:1::66\n"),
+            feed(&folder, "drop", FeedLevel::UpTo(AutoLevel::BlockAll), "203.0.113.64/26\n"),
+            feed(&folder, "none", FeedLevel::UpTo(AutoLevel::BlockAll), "# nothing today\n"),
+            feed(&folder, "cgnat", FeedLevel::Shared, "198.51.100.0/24\n203.0.113.7\n"),
         ];
         let feeds = Feeds::read(&feeds, SystemTime::now()).expect("lists");
         let rows = [
@@ -167,17 +175,20 @@ mod tests {
         ];
         for (source, level) in rows {
             assert_eq!(feeds.level(prefix(source)), level, "{source}");
+            let is_shared = ["203.0.113.7", "198.51.100.7"].contains(&source);
+            let sharing: Vec<_> = feeds.sharing(prefix(source)).collect();
+            assert_eq!(sharing, if is_shared { vec!["cgnat"] } else { vec![] }, "{source}");
         }
         let naming: Vec<_> = feeds.naming(prefix("203.0.113.66")).map(|(it, by)| (it.feed.name.clone(), by)).collect();
         assert_eq!(naming, [("mild".into(), prefix("203.0.113.0/24")), ("drop".into(), prefix("203.0.113.64/26"))]);
-        assert_eq!(feeds.iter().map(Listed::len).collect::<Vec<_>>(), [2, 1, 0]);
+        assert_eq!(feeds.iter().map(Listed::len).collect::<Vec<_>>(), [2, 1, 0, 2]);
     }
 
     #[test]
     fn a_file_that_is_no_list_is_told_with_its_lines_and_nothing_is_taken() {
         let folder = tempfile::tempdir().expect("a folder");
-        let good = feed(&folder, "good", AutoLevel::Conceal, "192.0.2.7\n");
-        let bad = feed(&folder, "bad", AutoLevel::Conceal, "192.0.2.7\nexample.org\n192.0.2.1/24\n");
+        let good = feed(&folder, "good", FeedLevel::Shared, "192.0.2.7\n");
+        let bad = feed(&folder, "bad", FeedLevel::Shared, "192.0.2.7\nexample.org\n192.0.2.1/24\n");
         let error = Feeds::read(&[good.clone(), bad.clone()], SystemTime::now()).expect_err("no list").to_string();
         let file = bad.file.display();
         assert!(error.starts_with(&format!("{file} of feed \"bad\" is not a list")), "{error}");

@@ -2,6 +2,7 @@
 
 use std::time::SystemTime;
 
+use ipnetwork::IpNetwork;
 use scanguard_common::source::SourceKey;
 use tracing::info;
 
@@ -28,6 +29,16 @@ impl Desk {
     #[must_use]
     pub fn feed_of(&self, source: &SourceKey) -> Option<AutoLevel> {
         self.feeds.level(self.prefix_of(source))
+    }
+
+    /// Who says that many people share a source's address: `sources.shared`, where the configuration names its network there, and feeds by
+    /// their names.
+    #[must_use]
+    pub fn sharing(&self, source: &SourceKey, configured: &[IpNetwork]) -> Vec<String> {
+        let prefix = self.prefix_of(source);
+        let configured = configured.iter().any(|network| Prefix::from(*network).covers(&prefix));
+        let configured = configured.then(|| "sources.shared".to_owned());
+        configured.into_iter().chain(self.feeds.sharing(prefix).map(|name| format!("feed {name}"))).collect()
     }
 
     /// Names of the feeds that name a source.
@@ -58,6 +69,7 @@ impl Desk {
             schema_version: SCHEMA_VERSION,
             address: text.to_owned(),
             level: self.feeds.level(source).map(|level| level.label().to_owned()),
+            shared: self.feeds.sharing(source).next().is_some(),
             feeds: matches.collect(),
         })
     }

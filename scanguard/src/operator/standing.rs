@@ -11,7 +11,6 @@ use super::people::seconds;
 use crate::kernel::clock;
 use crate::policy::harm::CUSTOMER_DAYS;
 use crate::policy::{BACKED_WITHIN, Facts};
-use crate::prefix_map::Prefix;
 
 impl Desk {
     /// What is known of a source, but for whether proxies are in front of this host, whether a session of it backs what others say
@@ -19,14 +18,13 @@ impl Desk {
     #[must_use]
     pub fn facts_of(&self, source: &SourceKey, shared: &[IpNetwork], now: SystemTime) -> Facts {
         let person = self.acquainted(source);
-        let prefix = self.prefix_of(source);
         Facts {
             allowed: self.spares(source),
             eligible: self.is_eligible(source),
             is_customer: self.is_customer(source, now),
             sessions: person.public.sessions.saturating_add(person.restricted.sessions),
             days: person.days_known(seconds(now)),
-            shared: shared.iter().any(|network| Prefix::from(*network).covers(&prefix)),
+            shared: !self.sharing(source, shared).is_empty(),
             stacks: 0,
             fronted: false,
             denied: self.is_denied(source, now),

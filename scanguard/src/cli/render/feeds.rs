@@ -29,11 +29,16 @@ pub fn feeds(list: &FeedList, paint: Paint) -> String {
 /// Which feeds name an address.
 #[must_use]
 pub fn feed_test(test: &FeedTest, paint: Paint) -> String {
-    let FeedTest { schema_version: _, address, level, feeds } = test;
-    let Some(level) = level else { return format!("{address}: no feed names it.\n") };
+    let FeedTest { schema_version: _, address, level, shared, feeds } = test;
+    let suspect =
+        level.as_ref().map(|level| format!("once it is a suspect, up to {level} as far as `max_auto_level` allows"));
+    let shared = shared.then(|| "many people share its address".to_owned());
+    let said: Vec<String> = suspect.into_iter().chain(shared).collect();
+    if said.is_empty() {
+        return format!("{address}: no feed names it.\n");
+    }
     let lines = feeds.iter().map(|FeedMatch { name, level, prefix }| format!("  {name} by {prefix} ({level})\n"));
-    let heading =
-        format!("{}: once it is a suspect, up to {level} as far as `max_auto_level` allows\n", paint.strong(address));
+    let heading = format!("{}: {}\n", paint.strong(address), said.join("; "));
     [heading].into_iter().chain(lines).collect()
 }
 
@@ -75,6 +80,12 @@ mod tests {
             feeds: vec![found("drop", "block all", "203.0.113.0/24"), found("mild", "conceal", "203.0.113.66")],
             ..FeedTest::default()
         };
+        let shared = FeedTest {
+            address: "100.64.1.7".into(),
+            shared: true,
+            feeds: vec![found("cgnat", "shared", "100.64.0.0/10")],
+            ..FeedTest::default()
+        };
         let unnamed = FeedTest { address: "192.0.2.9".into(), ..FeedTest::default() };
         let refreshed = FeedsRefreshed { feeds: entries.clone(), before: vec![1_200, 3], ..FeedsRefreshed::default() };
         let paint = Paint::new(false);
@@ -82,6 +93,7 @@ mod tests {
             feeds(&FeedList { feeds: entries, ..FeedList::default() }, paint),
             feeds(&FeedList::default(), paint),
             feed_test(&named, paint),
+            feed_test(&shared, paint),
             feed_test(&unnamed, paint),
             feeds_refreshed(&refreshed, paint),
         ];

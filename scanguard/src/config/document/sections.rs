@@ -130,13 +130,14 @@ fn feeds(file: &mut Document, feeds: &[Feed]) {
         format!("{{ name = {name}, file = {file}, level = {level} }}")
     });
     file.key(
-        "Lists of addresses that others make, and how far it may go with those on them that scan here: who is on one and does nothing\n\
-         here is left alone, and `max_auto_level` of [block] holds. A file has a prefix a line; what follows one, and lines that begin with\n\
+        "Lists of addresses that others make, and what they say of those on them: how far it may go with those that scan here (who does nothing\n\
+         here is left alone, and `max_auto_level` of [block] holds), or that many share each address. A file has a prefix a line; what follows one, and lines that begin with\n\
          # or ;, are comments. Read at the start, with every new reading of the configuration, and by `scanguard feeds refresh`:\n\
          feeds = [{ name = \"drop\", file = \"/etc/scanguard/feeds/drop.txt\", level = \"block private\" }]\n\
          \"conceal\"        no further than with every suspect\n\
          \"block private\"  once it is a suspect, it is blocked from all but public ports without more proof\n\
-         \"block all\"      and from public ports too where a session or a decoy shows that it is really there: suspicion can be forged",
+         \"block all\"      and from public ports too where a session or a decoy shows that it is really there: suspicion can be forged\n\
+         \"shared\"         nothing is done for it: many people share each address, as `shared` of [sources] says",
         "feeds",
         &bracketed(written),
     );
@@ -287,7 +288,7 @@ fn sources(file: &mut Document, sources: &Sources) {
     );
     file.key(
         "Networks of which many people share each address: carriers' translators, offices, exits of Tor. Before a proven scanner\n\
-         among them is blocked from public ports, a person is asked.",
+         among them is blocked from public ports, a person is asked. Feeds with the level \"shared\" name further ones.",
         "shared",
         &quoted_list(shared.iter().map(prefix::show)),
     );
@@ -440,7 +441,7 @@ fn blocks(file: &mut Document, blocks: &Blocks) {
     file.key("Blocks at once, counted in the same way, 0 to 100000.", "most", &most.to_string());
     file.key(
         "People that a block of public ports may be taken to harm, beside the scanner, without a person being asked: customers\n\
-         behind the address, by sessions, days and `shared` of [sources]. 0 to 1000000.",
+         behind the address, by sessions, days, other machines' sessions, and `shared` of [sources]. 0 to 1000000.",
         "most_harmed",
         &most_harmed.to_string(),
     );

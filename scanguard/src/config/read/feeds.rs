@@ -7,7 +7,7 @@ use super::LONGEST_PATH;
 use crate::config::problem::Problems;
 use crate::config::section::Section;
 use crate::config::value::{absolute_path, text, word};
-use crate::config::{AutoLevel, Feed};
+use crate::config::{Feed, FeedLevel};
 
 /// Most bytes of a name.
 const LONGEST_NAME: usize = 64;
@@ -24,7 +24,7 @@ pub(super) fn feed(key: &str, value: &Spanned<DeValue<'_>>, problems: &mut Probl
     let mut section = Section::item("feeds", table);
     let name = section.read("name", problems, name);
     let file = section.read("file", problems, absolute_path(LONGEST_PATH, EXAMPLE));
-    let levels = AutoLevel::ALL.map(|level| (level.label(), level));
+    let levels = FeedLevel::ALL.map(|level| (level.label(), level));
     let level = section.read("level", problems, word(&levels));
     section.finish(problems);
     for missing in ["name", "file", "level"].into_iter().filter(|key| !table.contains_key(*key)) {
