@@ -40,3 +40,4 @@ pub mod prefix_map;
 pub mod replay;
 pub mod safety;
 pub mod store;
+mod turns;

@@ -12,8 +12,8 @@ use scanguard_common::record::SourceRecord;
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
-use super::turns;
 use crate::kernel::{KernelError, MapUse, Readings, clock};
+use crate::turns;
 
 /// How many times as long as a reading took the next one waits.
 const REST: u32 = 20;

@@ -12,14 +12,16 @@ use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{info, warn};
 
-use super::turns;
 use crate::incidents::{self, Brief, Change, Deed, Head, Heard, Incidents, Kind, Moment, Record, told};
 use crate::kernel::clock;
 use crate::policy::Action;
 use crate::store::Archive;
+use crate::turns;
 
 /// Things that may wait to be heard; more are counted as lost.
 const QUEUE: usize = 32_768;
+/// Room that is kept for them where few come.
+const SPARE: usize = QUEUE / 2;
 /// How often what waits is heard: the queue takes some 130,000 a second.
 const HEAR: Duration = Duration::from_millis(250);
 /// So many are heard before whoever decides gets his turn on this processor: some tens of microseconds.
@@ -61,6 +63,8 @@ struct Desk {
     incidents: Incidents,
     /// Of what was lost, what the incidents know of.
     lost: u64,
+    /// Room for what waits, empty: who tells of something is not to wait for memory.
+    spare: Vec<(Heard, u64)>,
     /// What is to be written.
     unsaved: Vec<Record>,
     failing: bool,
@@ -165,17 +169,20 @@ impl Recorder {
     fn hear(&self) -> MutexGuard<'_, Desk> {
         let mut desk = lock(&self.0.desk);
         // Taken under that lock, so that nothing overtakes it.
-        let (waiting, lost) = {
+        let spare = mem::take(&mut desk.spare);
+        let (mut waiting, lost) = {
             let mut queue = lock(&self.0.queue);
-            (mem::take(&mut queue.waiting), queue.lost)
+            (mem::replace(&mut queue.waiting, spare), queue.lost)
         };
         let now = Now::read();
-        for (number, (heard, time_ns)) in (1..).zip(waiting) {
+        for (number, (heard, time_ns)) in (1..).zip(waiting.drain(..)) {
             desk.incidents.hear(&heard, now.moment(time_ns));
             if number % IN_TURN == 0 {
                 thread::yield_now();
             }
         }
+        waiting.shrink_to(SPARE);
+        desk.spare = waiting;
         let newly_lost = lost - mem::replace(&mut desk.lost, lost);
         if newly_lost > 0 {
             desk.incidents.lose(newly_lost);

@@ -45,7 +45,6 @@ pub mod run;
 mod signals;
 mod stacks;
 mod start;
-mod turns;
 mod view;
 
 pub use offline::offline_status;

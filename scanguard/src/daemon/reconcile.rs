@@ -8,9 +8,9 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 use tracing::warn;
 
 use super::live::Live;
-use super::turns;
 use crate::kernel::{Altered, Comparison, KernelError, Reading};
 use crate::operator::Desk;
+use crate::turns;
 
 /// How often the tables are looked at.
 const EVERY: Duration = Duration::from_secs(2);

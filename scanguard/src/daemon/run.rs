@@ -29,7 +29,7 @@ use super::reconcile::Reconciler;
 use super::signals::{Signal, Signals};
 use super::start::Loaded;
 use super::view::View;
-use super::{events, logging, reload, start, turns};
+use super::{events, logging, reload, start};
 use crate::config::{Config, LogFormat, file};
 use crate::control::gate::{self, Gate};
 use crate::control::socket::{self, SocketFile};
@@ -37,6 +37,7 @@ use crate::exit::{ExitStatus, Failure, OrExit as _};
 use crate::feeds::Feeds;
 use crate::kernel::Program;
 use crate::operator::{self, Caller, Desk};
+use crate::turns;
 use crate::{control, http, known, logins, metrics};
 use scanguard_common::source::SourceKey;
 

@@ -17,8 +17,8 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep_until};
 use tracing::{info, warn};
 
-use super::turns;
 use crate::net::{DiagError, MOST_PREFIXES_ASKED, Stack, stacks};
+use crate::turns;
 
 /// How often those are looked at again of whom something was heard lately.
 const LOOK: Duration = Duration::from_secs(5);

@@ -19,6 +19,7 @@ use super::Store;
 use super::archivist::Archivist;
 use super::error::{StoreError, TroubleKind};
 use super::journal::{Entry, Journal, Limits};
+use crate::turns;
 
 /// Writes that may wait for the disk. A disk that is that far behind is taken for one that fails.
 const QUEUE: usize = 4096;
@@ -138,6 +139,7 @@ impl Archive {
         let mut archivist = Archivist::new(path, limits, Arc::clone(&shared), sets_aside);
         let thread = thread::Builder::new().name("state".into()).spawn(move || {
             archivist.begin();
+            turns::come_second();
             let _ = opened.send(());
             archivist.serve(&queue);
         });

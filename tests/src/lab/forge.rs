@@ -13,8 +13,8 @@ use super::plan::EDGE;
 
 /// `IPPROTO_RAW`: what is sent has its own IP header.
 const RAW: u32 = 255;
-/// How often a second it is looked, at most, whether it is too soon for more.
-const LOOKS: u32 = 200;
+/// How often a second it is looked, at most, whether it is too soon for more: what is sent in between comes at once.
+const LOOKS: u32 = 2_000;
 
 /// A TCP segment to the edge, as the stack of a customer's Linux would send it.
 #[derive(Clone, Copy, Debug)]

@@ -10,6 +10,14 @@ use tracing::debug;
 /// comes sooner, and gets no more in all (`PREEMPT_SHORT`, since Linux 6.12). The least that the kernel takes is this.
 const TURN_NS: u64 = 100_000;
 
+/// How much nicer than the daemon work is for which nobody waits: a tenth of the share. A scheduler that is fair lets nobody come before others
+/// who had more than his share, however short his turns are.
+const NICER: i32 = 10;
+/// The same for what somebody may wait for, but no decision: a third.
+const SOMEWHAT_NICER: i32 = 5;
+/// The nicest.
+const NICEST: i32 = 19;
+
 /// `struct sched_attr` as of its first version (`SCHED_ATTR_SIZE_VER0` in include/uapi/linux/sched/types.h).
 #[repr(C)]
 struct Attributes {
@@ -24,28 +32,45 @@ struct Attributes {
 }
 
 /// Asks for short turns for this thread and those that it starts from now on. Kernels before 6.12 take it and do nothing.
-pub(super) fn ask_for_short_ones() {
-    if let Err(error) = ask(libc::SCHED_OTHER, TURN_NS) {
+pub(crate) fn ask_for_short_ones() {
+    if let Err(error) = ask(libc::SCHED_OTHER, TURN_NS, niceness()) {
         debug!(%error, "decisions may wait for the end of others' turns on the processor");
     }
 }
 
 /// Does something long for which nobody waits: whoever decides comes before it.
-pub(super) fn in_the_background<T>(work: impl FnOnce() -> T) -> T {
-    struct Back;
+pub(crate) fn in_the_background<T>(work: impl FnOnce() -> T) -> T {
+    struct Back(i32);
     impl Drop for Back {
         fn drop(&mut self) {
-            ask_for_short_ones();
+            // Without CAP_SYS_NICE a thread stays as nice as it is; those that decide never are.
+            if let Err(error) = ask(libc::SCHED_OTHER, TURN_NS, self.0) {
+                debug!(%error, "a thread of the background stays there");
+            }
         }
     }
-    let _back = ask(libc::SCHED_BATCH, 0).ok().map(|()| Back);
+    let nice = niceness();
+    let _back = ask(libc::SCHED_BATCH, 0, (nice + NICER).min(NICEST)).ok().map(|()| Back(nice));
     work()
 }
 
-/// How nice it is stays as it is, and so does all of it where an operator gave the daemon another scheduler.
-fn ask(policy: i32, runtime: u64) -> io::Result<()> {
-    // SAFETY: both only read what the kernel knows of this thread.
-    let (current, nice) = unsafe { (libc::sched_getscheduler(0), libc::getpriority(libc::PRIO_PROCESS, 0)) };
+/// Has this thread, whose work somebody may wait for, come after those that decide from now on.
+pub(crate) fn come_second() {
+    if let Err(error) = ask(libc::SCHED_OTHER, 0, (niceness() + SOMEWHAT_NICER).min(NICEST)) {
+        debug!(%error, "decisions may wait for what is written");
+    }
+}
+
+/// Of this thread.
+fn niceness() -> i32 {
+    // SAFETY: it only reads what the kernel knows of this thread.
+    unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) }
+}
+
+/// All of it stays as it is where an operator gave the daemon another scheduler.
+fn ask(policy: i32, runtime: u64, nice: i32) -> io::Result<()> {
+    // SAFETY: it only reads what the kernel knows of this thread.
+    let current = unsafe { libc::sched_getscheduler(0) };
     if ![libc::SCHED_OTHER, libc::SCHED_BATCH].contains(&current) {
         return Ok(());
     }
