@@ -50,6 +50,8 @@ pub struct State {
     pub networks_until_ns: u64,
     /// Of the limit of answers to all sources together.
     pub answers_ns: u64,
+    /// Until when sources may be without a record because of a [`crate::rush`]; in the past when all have one.
+    pub rush_until_ns: u64,
 }
 
 /// The state in a table that other CPUs write to at the same time.
@@ -59,6 +61,8 @@ pub struct StateCell<'a> {
 }
 
 const SECOND_NS: u64 = 1_000_000_000;
+/// For how long after an attempt that was not recorded its sender may complete it: longer than a stack tries to connect.
+const UNRECORDED_NS: u64 = 180 * SECOND_NS;
 
 impl<'a> StateCell<'a> {
     /// State shared through this cell alone.
@@ -82,6 +86,27 @@ impl<'a> StateCell<'a> {
     pub fn has_networks(self, now_ns: u64) -> bool {
         // SAFETY: as in `is_storm`.
         unsafe { (&raw const (*self.state.get()).networks_until_ns).read_volatile() > now_ns }
+    }
+
+    /// Whether a source may be without a record though it came by a guarded interface.
+    #[inline(always)]
+    #[must_use]
+    pub fn has_unrecorded(self, now_ns: u64) -> bool {
+        // SAFETY: as in `is_storm`.
+        unsafe { (&raw const (*self.state.get()).rush_until_ns).read_volatile() > now_ns }
+    }
+
+    /// A source got no record.
+    #[inline(always)]
+    pub fn leave_unrecorded(self, now_ns: u64) {
+        // SAFETY: as in `is_storm`; of two writers at once either may win, which costs at most a second.
+        unsafe {
+            let until = &raw mut (*self.state.get()).rush_until_ns;
+            // Once a second: the line is every CPU's.
+            if until.read_volatile() < now_ns + UNRECORDED_NS - SECOND_NS {
+                until.write_volatile(now_ns + UNRECORDED_NS);
+            }
+        }
     }
 
     /// Takes an answer from what all sources together may have.

@@ -36,9 +36,13 @@ pub fn begin<T: Tables>(connection: &Connection, tables: &T) {
     let record = tables.source(&source);
     let suspect = record.is_some_and(|record| record.is_suspect(now_ns));
     let restricted = is_restricted(connection.port, tables);
-    // Who came by no guarded interface has no record: then it is a translator between the two that we see.
-    let clean = record.is_some_and(|record| !suspect && record.score() <= config.score.step)
-        || (restricted && is_known(&source, now_ns, tables));
+    // Who came by no guarded interface has no record: then it is a translator between the two that we see. Nor has, in a rush, somebody who asked for
+    // nothing but public ports.
+    let clean = match record {
+        Some(record) => !suspect && record.score() <= config.score.step,
+        None => tables.state().is_some_and(|state| state.has_unrecorded(now_ns)),
+    };
+    let clean = clean || (restricted && is_known(&source, now_ns, tables));
     let live = LiveSession { source, since_ns: now_ns, restricted: u32::from(restricted), clean: u32::from(clean) };
     if !tables.begin_session(connection.cookie, &live) {
         return;

@@ -99,6 +99,9 @@ pub(super) fn glance<P: Packet, T: Tables>(frame: &P, case: &mut Case, tables: &
     if record.is_none() && !case.class.may_be_hidden() && !tables.admits(&config.rush, case.now_ns) {
         tables.count(CounterIndex::attempt(case.class, Protocol::Tcp), case.length);
         tables.count(CounterIndex::loss(Loss::Newcomers), 0);
+        if let Some(state) = tables.state() {
+            state.leave_unrecorded(case.now_ns);
+        }
         count_ruling(Ruling::pass(Reason::NewFlow), case.length, tables);
         return Glance::Pass;
     }
