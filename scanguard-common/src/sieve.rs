@@ -68,6 +68,8 @@ mod tests {
     use super::*;
     use crate::address::Address;
 
+    type Sources = Box<dyn Iterator<Item = Address>>;
+
     fn filled(sources: impl Iterator<Item = Address>) -> Vec<u64> {
         let mut words = vec![0; SIEVE_WORDS as usize];
         for source in sources {
@@ -102,12 +104,12 @@ mod tests {
     #[test]
     fn whoever_has_a_verdict_passes_and_few_others() {
         // Neighbours, hosts of networks, anybody, subscribers, hosts of one subscriber.
-        let kinds: [Box<dyn Fn() -> Box<dyn Iterator<Item = Address>>>; 5] = [
-            Box::new(|| Box::new(ipv4(1))),
-            Box::new(|| Box::new(ipv4(256))),
-            Box::new(|| Box::new(ipv4(2_654_435_761))),
-            Box::new(|| Box::new(ipv6(64))),
-            Box::new(|| Box::new(ipv6(0))),
+        let kinds: [fn() -> Sources; 5] = [
+            || Box::new(ipv4(1)),
+            || Box::new(ipv4(256)),
+            || Box::new(ipv4(2_654_435_761)),
+            || Box::new(ipv6(64)),
+            || Box::new(ipv6(0)),
         ];
         for kind in kinds {
             let words = filled(kind().take(100_000));
