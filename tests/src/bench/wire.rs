@@ -25,6 +25,7 @@ use scanguard_common::verdict::{Origin, Scope, Verdict};
 use serde::Serialize;
 
 use super::filter;
+use super::plot::{Bar, Bars};
 use crate::frames::{self, HOST4};
 use crate::lab::netns::Netns;
 use crate::rig;
@@ -221,6 +222,23 @@ pub fn measure() -> Result<Figures> {
         missing,
         ratios,
     })
+}
+
+impl Figures {
+    /// As a picture.
+    #[must_use]
+    pub fn bars(&self) -> Bars {
+        let bar = |row: &Row| {
+            let is_own = ROWS.iter().any(|(name, filtered, ..)| *name == row.name && is_scanguard(*filtered));
+            Bar { name: row.name.to_owned(), median: row.mpps, min: row.min, max: row.max, is_own }
+        };
+        let title = format!("Million packets a second over veth, generator included, Linux {}", self.kernel);
+        Bars { title, bars: self.rows.iter().map(bar).collect() }
+    }
+}
+
+const fn is_scanguard(filtered: Filtered) -> bool {
+    matches!(filtered, Filtered::Scanguard(_))
 }
 
 const fn is_ours(filtered: Filtered) -> bool {

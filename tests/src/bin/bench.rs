@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
+use scanguard_tests::bench::plot::Bars;
 use scanguard_tests::bench::{datapath, egress, policy, replay, tcp, wire};
 use serde::Serialize;
 
@@ -18,6 +19,9 @@ struct Cli {
     /// Write the figures as JSON to this file, `-` for standard output; without it a table is printed.
     #[arg(long, value_name = "FILE", global = true)]
     json: Option<PathBuf>,
+    /// Draw the figures into this file as well, as SVG: of `datapath` and `wire`.
+    #[arg(long, value_name = "FILE", global = true)]
+    svg: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -37,12 +41,12 @@ enum Verb {
 }
 
 fn main() -> ExitCode {
-    let Cli { verb, json } = Cli::parse();
-    let json = json.as_deref();
+    let Cli { verb, json, svg } = Cli::parse();
+    let (json, svg) = (json.as_deref(), svg.as_deref());
     let shown = match verb {
-        Verb::Datapath => datapath::measure().and_then(|figures| show(&figures, json)),
+        Verb::Datapath => datapath::measure().and_then(|figures| draw(&figures.bars(), svg).and(show(&figures, json))),
         Verb::Egress => egress::measure().and_then(|figures| show(&figures, json)),
-        Verb::Wire => wire::measure().and_then(|figures| show(&figures, json)),
+        Verb::Wire => wire::measure().and_then(|figures| draw(&figures.bars(), svg).and(show(&figures, json))),
         Verb::Tcp => tcp::measure().and_then(|figures| show(&figures, json)),
         Verb::Policy => policy::measure().and_then(|figures| show(&figures, json)),
         Verb::Replay => replay::measure().and_then(|figures| show(&figures, json)),
@@ -54,6 +58,10 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn draw(bars: &Bars, svg: Option<&Path>) -> Result<()> {
+    svg.map_or(Ok(()), |file| bars.draw(file))
 }
 
 fn show(figures: &(impl Serialize + std::fmt::Display), json: Option<&Path>) -> Result<()> {

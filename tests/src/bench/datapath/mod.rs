@@ -15,6 +15,7 @@ use scanguard::kernel::rig::{Place, Rig, Vary};
 use scanguard::kernel::size::ProgramSize;
 use serde::Serialize;
 
+use super::plot::{Bar, Bars};
 use super::{Spread, filter};
 use crate::lab::netns::Netns;
 use crate::rig;
@@ -210,6 +211,29 @@ fn measure_here() -> Result<Figures> {
         targets: TARGETS,
         programs: worlds[0].kernel.sizes()?,
     })
+}
+
+impl Figures {
+    /// As a picture.
+    #[must_use]
+    pub fn bars(&self) -> Bars {
+        let own = self.rows.iter().map(|row| {
+            let Spread { median, min, max } = row.net;
+            Bar { name: format!("{}, {}", row.name, row.tables), median, min, max, is_own: true }
+        });
+        let others = self.xdp_filter.iter().flat_map(|others| {
+            let Others { pass_net_ns, drop_net_ns, pass_full_net_ns, drop_full_net_ns } = *others;
+            [
+                ("xdp-filter, passed, empty", pass_net_ns),
+                ("xdp-filter, dropped, empty", drop_net_ns),
+                ("xdp-filter, passed, full", pass_full_net_ns),
+                ("xdp-filter, dropped, full", drop_full_net_ns),
+            ]
+            .map(|(name, ns)| Bar { name: name.to_owned(), median: ns, min: ns, max: ns, is_own: false })
+        });
+        let title = format!("Nanoseconds a packet beyond an empty XDP program, Linux {}", self.kernel);
+        Bars { title, bars: own.chain(others).collect() }
+    }
 }
 
 impl Row {
