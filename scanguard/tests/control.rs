@@ -89,6 +89,10 @@ impl Answers for MadeUp {
         Err(OperatorError::Refused { rule: "own".into(), message: "it is our own".into() })
     }
 
+    fn admit(&self, _: &Signal) -> Result<(), OperatorError> {
+        Ok(())
+    }
+
     async fn signal(&self, _: Signal, _: Caller) -> Result<Signalled, OperatorError> {
         unreachable!("it is not asked for")
     }

@@ -3,9 +3,12 @@
 //! Needs root; run by `cargo xtask test`, which builds the programs first.
 
 use std::fs;
+use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::thread;
 use std::time::Duration;
 
+use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat, open};
 use scanguard_tests::binary_beside_tests;
 use scanguard_tests::daemon::{LIMIT, cli, done, wait_for};
 use scanguard_tests::lab::defender::Daemon;
@@ -49,6 +52,49 @@ fn blocked(daemon: &Daemon) -> Value {
         why["verdict"]["level"] == "block"
     });
     why
+}
+
+#[test]
+fn a_file_that_is_long_in_coming_keeps_nobody_from_deciding() {
+    sandbox::enter().expect("a sandbox, which needs root: run `cargo xtask test`");
+    let lab = Lab::build(1).expect("the lab");
+    fs::write(LIST, "203.0.113.0/24\n").expect("a list");
+    let daemon = Daemon::start(&lab.edge, &binary_beside_tests(), SETTINGS).expect("the daemon");
+    for (round, verb) in [["feeds", "refresh"], ["config", "reload"]].into_iter().enumerate() {
+        // A pipe, whose reader waits until somebody writes.
+        fs::remove_file(LIST).expect("the list");
+        mknodat(CWD, LIST, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).expect("a pipe");
+        thread::scope(|scope| {
+            let reading = scope.spawn(|| done(&daemon, &verb));
+            // To open it for writing without waiting succeeds once somebody reads.
+            let mut pipe = None;
+            wait_for("the daemon to read", || {
+                let opened = open(LIST, OFlags::WRONLY | OFlags::NONBLOCK, Mode::empty());
+                pipe = opened.ok();
+                pipe.is_some()
+            });
+            let blocked = format!("203.0.113.{}", 100 + round);
+            done(&daemon, &["block", "add", &blocked]);
+            assert_eq!(done(&daemon, &["why", &blocked])["verdict"]["level"], "block");
+            assert_eq!(
+                done(&daemon, &["feeds", "list"])["feeds"][0]["prefixes"],
+                1 + round,
+                "those of before are there"
+            );
+            assert!(!reading.is_finished());
+            let list: String = (0..2 + round).map(|number| format!("198.51.100.{number}\n")).collect();
+            let mut pipe = fs::File::from(pipe.take().expect("an open pipe"));
+            pipe.write_all(list.as_bytes()).expect("a reader");
+            drop(pipe);
+            reading.join().expect("it was read");
+        });
+        assert_eq!(done(&daemon, &["feeds", "list"])["feeds"][0]["prefixes"], 2 + round);
+        let metrics = daemon.metrics().expect("metrics");
+        assert!(metrics.contains(&format!("scanguard_feed_prefixes{{feed=\"drop\"}} {}\n", 2 + round)), "{metrics}");
+        assert!(metrics.contains("scanguard_feed_age_seconds{feed=\"drop\"} "), "{metrics}");
+    }
+    fs::remove_file(LIST).expect("the pipe");
+    daemon.stop().expect("a clean stop");
 }
 
 #[test]

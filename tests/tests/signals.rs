@@ -11,7 +11,7 @@ use scanguard_tests::daemon::{LIMIT, cli, done, wait_for};
 use scanguard_tests::lab::defender::Daemon;
 use scanguard_tests::lab::netns::Netns;
 use scanguard_tests::lab::plan::{EDGE, SCANNER, customer};
-use scanguard_tests::lab::process::Running;
+use scanguard_tests::lab::process::{Finished, Running};
 use scanguard_tests::lab::services::Service;
 use scanguard_tests::lab::tools::Tool;
 use scanguard_tests::lab::{Lab, sandbox};
@@ -140,6 +140,39 @@ fn a_signal_is_good_for_a_block_only_of_who_is_really_there_and_of_no_customer()
     let alone = Running::start(command).expect("the program").wait(LIMIT).expect("an end");
     assert_eq!(alone.status.code(), Some(3), "{alone:?}");
     assert!(alone.stderr.contains("needs a running daemon"), "{alone:?}");
+}
+
+#[test]
+fn a_log_tool_gone_wild_is_refused_leaves_no_trace_and_others_are_heard() {
+    sandbox::enter().expect("a sandbox, which needs root: run `cargo xtask test`");
+    let lab = Lab::build(1).expect("the lab");
+    let config = "[safety]\nleases = false\n[signals]\nper_minute = 5\nper_source = 3\n";
+    let daemon = Daemon::start(&lab.edge, &binary_beside_tests(), config).expect("the daemon");
+    let give = |address: &str| cli(&daemon, &["signal", address, "--weight", "0.1", "--reason", "wild"]);
+    // (A minute has room for one more about a source every 20 s, and this takes less; were it slower, more would be heard.)
+    let about_one: Vec<Finished> = (0..12).map(|_| give("203.0.113.66")).collect();
+    let codes: Vec<_> = about_one.iter().map(|given| given.status.code()).collect();
+    assert_eq!(codes[..3], [Some(0); 3], "{about_one:?}");
+    assert!(codes.contains(&Some(4)), "{codes:?}");
+    let refused = about_one.iter().find(|given| given.status.code() == Some(4)).expect("one of them");
+    assert!(refused.stderr.contains("`per_source` of [signals]"), "{refused:?}");
+    assert_eq!(give("203.0.113.67").status.code(), Some(0), "others are heard");
+    let about_many: Vec<_> = (1..20).map(|number| give(&format!("198.18.7.{number}")).status.code()).collect();
+    assert!(about_many.contains(&Some(4)), "{about_many:?}");
+
+    // What was refused is counted, and nowhere else.
+    let count = |codes: &[Option<i32>], code| codes.iter().filter(|it| **it == Some(code)).count();
+    let (heard, over) = (count(&codes, 0) + 1 + count(&about_many, 0), count(&codes, 4));
+    let metrics = daemon.metrics().expect("metrics");
+    for (result, number) in [("heard", heard), ("over_per_source", over), ("over_per_minute", count(&about_many, 4))] {
+        let line = format!("scanguard_signals_total{{result=\"{result}\"}} {number}\n");
+        assert!(metrics.contains(&line), "{line}{metrics}");
+    }
+    let audit = done(&daemon, &["audit", "list"]);
+    let signals = audit["entries"].as_array().expect("records").iter().filter(|entry| entry["verb"] == "signal");
+    assert_eq!(signals.count(), heard, "{audit}");
+    assert_eq!(daemon.log().matches("more signals are given than are heard").count(), 1, "{}", daemon.log());
+    daemon.stop().expect("a clean stop");
 }
 
 #[test]

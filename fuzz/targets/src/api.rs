@@ -140,6 +140,10 @@ impl Answers for Nobody {
         Err(OperatorError::NotFound("there is nobody to do it".into()))
     }
 
+    fn admit(&self, _: &Signal) -> Result<(), OperatorError> {
+        Ok(())
+    }
+
     async fn signal(&self, _: Signal, _: Caller) -> Result<Signalled, OperatorError> {
         Err(OperatorError::NotFound("there is nobody to hear it".into()))
     }

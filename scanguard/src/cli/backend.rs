@@ -261,6 +261,10 @@ mod tests {
             Err(OperatorError::Refused { rule: "own".into(), message })
         }
 
+        fn admit(&self, _: &Signal) -> Result<(), OperatorError> {
+            Ok(())
+        }
+
         async fn signal(&self, _: Signal, _: Caller) -> Result<Signalled, OperatorError> {
             unreachable!("it is not asked for")
         }

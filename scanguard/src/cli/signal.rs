@@ -19,8 +19,8 @@ use crate::prefix;
 /// only where `max_auto_level` of [block] says so and nobody else is known behind it; else from private ports, and a person is asked
 /// (`scanguard pending`). A customer is not blocked before a person said so.
 ///
-/// Addresses on the allowlist are left alone (`applied` is false in the answer), this host's own and special ones refused (exit code 4). It needs
-/// a running daemon. Each signal is written down with who gave it (`scanguard audit`), and shown by `scanguard why`.
+/// Addresses on the allowlist are left alone (`applied` is false in the answer), this host's own and special ones refused (exit code 4), and so
+/// are signals beyond as many within a minute as [signals] of the configuration says. It needs a running daemon. Each signal that is heard is written down with who gave it (`scanguard audit`), and shown by `scanguard why`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:

@@ -39,7 +39,7 @@ use crate::kernel::AttachMode;
 use crate::store::Limits;
 pub use feeds::{Feed, FeedLevel};
 pub use judgement::{Conceal, Score, Storm};
-pub use operation::{AutoLevel, Blocks, Safety};
+pub use operation::{AutoLevel, Blocks, Safety, SignalLimits};
 pub use ports::Ports;
 pub use problem::{Place, Problem};
 
@@ -111,6 +111,8 @@ pub struct Config {
     pub decoy_reply: DecoyReply,
     /// Automatic blocks.
     pub blocks: Blocks,
+    /// How many signals are heard.
+    pub signals: SignalLimits,
     /// Size of the ring buffer of events in KiB.
     pub events_ring_kib: u32,
     /// What is logged, and how.
@@ -238,6 +240,7 @@ impl Default for Config {
             challenge: ChallengeMode::Canary,
             decoy_reply: DecoyReply::Reset,
             blocks: Blocks::default(),
+            signals: SignalLimits::default(),
             events_ring_kib: 1024,
             log: Log { format: LogFormat::Text, level: LogLevel::Info, frames: false },
         }

@@ -24,6 +24,21 @@ impl Default for Safety {
     }
 }
 
+/// How many signals are heard within a minute; a whole minute's may come at once.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct SignalLimits {
+    /// In all, 1 to 100,000.
+    pub per_minute: u32,
+    /// About one source, 1 to 100,000.
+    pub per_source: u32,
+}
+
+impl Default for SignalLimits {
+    fn default() -> Self {
+        Self { per_minute: 300, per_source: 30 }
+    }
+}
+
 /// How far it may go without a person.
 #[derive(Clone, Copy, Debug, Default, Eq, Hash, Ord, PartialEq, PartialOrd)]
 pub enum AutoLevel {

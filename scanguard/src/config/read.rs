@@ -6,7 +6,7 @@
 //! | `feeds` | lists that others make |
 //! | `ports` | the section on ports |
 //! | `judgement` | the sections on scores, concealment and storms |
-//! | `operation` | the sections on safety and blocks |
+//! | `operation` | the sections on safety, blocks, signals and retention |
 
 mod allow;
 mod feeds;
@@ -95,6 +95,8 @@ fn sections(mut root: Section<'_, '_>, problems: &mut Problems<'_>) -> Config {
     let safety = operation::safety(root.section("safety", problems), default.safety, problems);
     let blocks = operation::blocks(root.section("block", problems), default.blocks, problems);
 
+    let signals = operation::signals(root.section("signals", problems), default.signals, problems);
+
     let mut events = root.section("events", problems);
     let events_ring_kib = events.read("ring_kib", problems, number(16..=1_048_576));
     events.finish(problems);
@@ -126,6 +128,7 @@ fn sections(mut root: Section<'_, '_>, problems: &mut Problems<'_>) -> Config {
         challenge: challenge.unwrap_or(default.challenge),
         decoy_reply: decoy_reply.unwrap_or(default.decoy_reply),
         blocks,
+        signals,
         events_ring_kib: events_ring_kib.unwrap_or(default.events_ring_kib),
         log,
     }

@@ -51,7 +51,9 @@ pub trait Answers: Send + Sync + 'static {
         wish: W,
         caller: Caller,
     ) -> impl Future<Output = Result<W::Answer, OperatorError>> + Send;
-    /// Hears what a log tool says of a source.
+    /// Whether a signal is heard, of which there may be too many: then nothing of it is written down.
+    fn admit(&self, signal: &Signal) -> Result<(), OperatorError>;
+    /// Hears what a log tool says of a source, once it was admitted.
     fn signal(&self, signal: Signal, caller: Caller) -> impl Future<Output = Result<Signalled, OperatorError>> + Send;
     /// Who asked for what.
     fn audit(&self, query: AuditQuery) -> impl Future<Output = Result<AuditList, OperatorError>> + Send;
@@ -253,6 +255,9 @@ async fn signal<A: Answers>(
 ) -> Response {
     match body {
         Ok(Json(signal)) => {
+            if let Err(refused) = control.answers.admit(&signal) {
+                return answer::<Signalled>(Err(refused));
+            }
             let caller = caller(SIGNAL, peer).await;
             answer(control.answers.signal(signal, caller).await)
         }

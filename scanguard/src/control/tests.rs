@@ -56,6 +56,10 @@ impl Answers for MadeUp {
         Err((self.refusal)())
     }
 
+    fn admit(&self, _: &Signal) -> Result<(), OperatorError> {
+        Ok(())
+    }
+
     async fn signal(&self, signal: Signal, _: Caller) -> Result<Signalled, OperatorError> {
         let signal = serde_json::to_value(signal).expect("JSON");
         self.asked.lock().expect("nobody panicked").push((super::SIGNAL, signal));

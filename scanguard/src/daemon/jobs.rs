@@ -1,13 +1,18 @@
 //! Work for the one task that owns the desk.
 
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use anyhow::anyhow;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Mutex, MutexGuard, mpsc, oneshot};
+use tokio::task::spawn_blocking;
 
+use super::Options;
 use super::decide::Decider;
+use super::reload::{self, Read};
 use crate::api::Reloaded;
 use crate::operator::{Caller, Desk, OperatorError};
+use crate::turns;
 
 /// Jobs that may wait; who asks more waits to ask.
 const QUEUE: usize = 256;
@@ -24,18 +29,23 @@ type Work = Box<dyn FnOnce(Hands<'_>) + Send>;
 pub(super) enum Job {
     /// With the desk.
     Work(Work),
-    /// Read the configuration anew.
-    Reload(Caller, oneshot::Sender<Result<Reloaded, OperatorError>>),
+    /// Put in force what was read of the configuration, or write down why it could not be.
+    Reload(Caller, Box<Result<Read, OperatorError>>, oneshot::Sender<Result<Reloaded, OperatorError>>),
 }
 
 /// Hands work over. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct Jobs(mpsc::Sender<Job>);
+pub(super) struct Jobs {
+    sender: mpsc::Sender<Job>,
+    /// One reads files at a time, until what he read is in force: nobody puts older ones over newer ones.
+    reading: Arc<Mutex<()>>,
+    options: Arc<Options>,
+}
 
 impl Jobs {
-    pub(super) fn new() -> (Self, mpsc::Receiver<Job>) {
+    pub(super) fn new(options: Options) -> (Self, mpsc::Receiver<Job>) {
         let (sender, receiver) = mpsc::channel(QUEUE);
-        (Self(sender), receiver)
+        (Self { sender, reading: Arc::default(), options: Arc::new(options) }, receiver)
     }
 
     /// Has something done with the desk. What is over is cleared up before.
@@ -51,14 +61,23 @@ impl Jobs {
             };
             let _ = sender.send(done); // Whoever asked may be gone.
         }));
-        self.0.send(job).await.map_err(|_| stopping())?;
+        self.sender.send(job).await.map_err(|_| stopping())?;
         receiver.await.map_err(|_| stopping())?
     }
 
-    /// Has the configuration read anew.
+    /// Waits until nobody else reads files.
+    pub(super) async fn reading(&self) -> MutexGuard<'_, ()> {
+        self.reading.lock().await
+    }
+
+    /// Reads the configuration anew, on another thread, and has it put in force.
     pub(super) async fn reload(&self, caller: Caller) -> Result<Reloaded, OperatorError> {
+        let _reading = self.reading().await;
+        let options = Arc::clone(&self.options);
+        let read = spawn_blocking(move || turns::in_the_background(|| reload::read(&options))).await;
+        let read = Box::new(read.unwrap_or_else(|error| Err(OperatorError::Failed(error.into()))));
         let (sender, receiver) = oneshot::channel();
-        self.0.send(Job::Reload(caller, sender)).await.map_err(|_| stopping())?;
+        self.sender.send(Job::Reload(caller, read, sender)).await.map_err(|_| stopping())?;
         receiver.await.map_err(|_| stopping())?
     }
 }

@@ -11,7 +11,8 @@ use scanguard_common::source::KeyRules;
 
 use super::interfaces::Guarded;
 use crate::api::{SessionsWatch, WouldHave};
-use crate::config::Safety;
+use crate::config::{Feed, Safety, SignalLimits};
+use crate::feeds::Listed;
 use crate::kernel::Altered;
 use crate::known::Fronted;
 
@@ -27,7 +28,10 @@ pub(super) struct State {
     pub(super) keys: KeyRules,
     pub(super) rules: ScoreRules,
     pub(super) safety: Safety,
+    pub(super) signals: SignalLimits,
     pub(super) guarded: Vec<Guarded>,
+    /// Lists that others make.
+    pub(super) feeds: Vec<FeedRead>,
     /// Whose TCP sessions are counted.
     pub(super) sessions: SessionsWatch,
     /// Entries that the kernel held and should not have, or the other way round, when it was last looked.
@@ -46,6 +50,20 @@ pub(super) struct State {
     pub(super) would_have: WouldHave,
     /// Decisions by action and reason.
     pub(super) decisions: BTreeMap<(&'static str, &'static str), u64>,
+}
+
+/// A feed as it was read last.
+#[derive(Clone, Debug)]
+pub(super) struct FeedRead {
+    pub(super) feed: Feed,
+    pub(super) prefixes: u64,
+    pub(super) read_at: SystemTime,
+}
+
+impl FeedRead {
+    pub(super) fn of(listed: &Listed) -> Self {
+        Self { feed: listed.feed.clone(), prefixes: listed.len() as u64, read_at: listed.read_at }
+    }
 }
 
 /// What somebody else altered.

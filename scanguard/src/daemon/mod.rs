@@ -17,6 +17,7 @@
 //! | `addresses` | keeps the kernel part's list of own addresses true |
 //! | `ports` | keeps the kernel part's classes of ports true |
 //! | `stacks` | looks how many machines the sessions of a source come from |
+//! | `quota` | bounds how many signals are heard |
 //! | `reconcile` | puts right what somebody else altered in the kernel's tables |
 //! | `keeper` | keeps what outlives the daemon |
 //! | `census` | reads the table of sources, not too often |
@@ -39,6 +40,7 @@ mod logging;
 mod memory;
 mod offline;
 mod ports;
+mod quota;
 mod reconcile;
 mod reload;
 pub mod run;

@@ -12,6 +12,7 @@ use super::incidents::Recorder;
 use super::interfaces::Guarded;
 use super::live::{Live, State};
 use super::memory::Memory;
+use super::quota::Quota;
 use super::view::{View, kernel_release};
 use crate::api::Status;
 use crate::config::Config;
@@ -58,7 +59,9 @@ pub fn offline_status(config: &Config) -> Result<Option<Status>, Failure> {
             keys: desk.read_tables().config().keys,
             rules: desk.read_tables().config().score,
             safety: config.safety,
+            signals: config.signals,
             guarded,
+            feeds: desk.feeds().iter().map(super::live::FeedRead::of).collect(),
             sessions: crate::api::SessionsWatch::default(),
             drift: 0,
             drifted: None,
@@ -75,6 +78,7 @@ pub fn offline_status(config: &Config) -> Result<Option<Status>, Failure> {
             memory: Memory::default(),
             recorder: Recorder::start(None, desk.read_tables().config().keys),
             forwards: Arc::new(AtomicBool::new(NetSettings::read().is_ok_and(|settings| settings.forwards))),
+            quota: Quota::default(),
             archive: desk.archive().clone(),
             kept: true,
             started: Instant::now(),

@@ -11,15 +11,29 @@ use crate::config::{Config, file};
 use crate::feeds::Feeds;
 use crate::operator::{Desk, OperatorError};
 
-/// Reads it and puts it in force as far as that can be done without a restart; `config` says then what is in force.
+/// The configuration as its file has it, and the feeds that it names.
+pub(super) struct Read {
+    loaded: file::Loaded,
+    feeds: Feeds,
+}
+
+/// Reads it, and the feeds, whose files may be long: keep it off the thread that decides.
 ///
 /// # Errors
-/// When the file is wrong, or the kernel part does not take it: then everything is as it was.
-pub(super) fn reload(options: &Options, config: &mut Config, desk: &mut Desk) -> Result<Reloaded, OperatorError> {
-    let file::Loaded { config: wanted, file } =
-        options.load().map_err(|error| OperatorError::Usage(format!("nothing was changed: {error}")))?;
-    let feeds = Feeds::read(&wanted.feeds, SystemTime::now())
+/// When a file is wrong.
+pub(super) fn read(options: &Options) -> Result<Read, OperatorError> {
+    let loaded = options.load().map_err(|error| OperatorError::Usage(format!("nothing was changed: {error}")))?;
+    let feeds = Feeds::read(&loaded.config.feeds, SystemTime::now())
         .map_err(|error| OperatorError::Usage(format!("nothing was changed: {error}")))?;
+    Ok(Read { loaded, feeds })
+}
+
+/// Puts it in force as far as that can be done without a restart; `config` says then what is in force.
+///
+/// # Errors
+/// When the kernel part does not take it: then everything is as it was.
+pub(super) fn put_in_force(read: Read, config: &mut Config, desk: &mut Desk) -> Result<Reloaded, OperatorError> {
+    let Read { loaded: file::Loaded { config: wanted, file }, feeds } = read;
     let changes = changes(config, &wanted);
     let new = in_force(config, wanted);
     if let Err(error) = desk.apply(config, &new) {

@@ -22,21 +22,23 @@ use super::events::Hearers;
 use super::incidents::Recorder;
 use super::interfaces::Interfaces;
 use super::jobs::{Hands, Job, Jobs};
-use super::live::{Live, State};
+use super::live::{FeedRead, Live, State};
 use super::memory::Memory;
 use super::ports::PortWatch;
+use super::quota::Quota;
 use super::reconcile::Reconciler;
 use super::signals::{Signal, Signals};
 use super::start::Loaded;
 use super::view::View;
 use super::{events, logging, reload, start};
+use crate::api::Reloaded;
 use crate::config::{Config, LogFormat, file};
 use crate::control::gate::{self, Gate};
 use crate::control::socket::{self, SocketFile};
 use crate::exit::{ExitStatus, Failure, OrExit as _};
 use crate::feeds::Feeds;
 use crate::kernel::Program;
-use crate::operator::{self, Caller, Desk};
+use crate::operator::{self, Caller, Desk, OperatorError};
 use crate::turns;
 use crate::{control, http, known, logins, metrics};
 use scanguard_common::source::SourceKey;
@@ -126,7 +128,7 @@ struct Daemon {
     reconciler: Reconciler,
     logins: Logins,
     config: Config,
-    options: Options,
+    asks: Jobs,
     live: Live,
     /// The score of a block.
     cap: Arc<AtomicU32>,
@@ -180,7 +182,9 @@ async fn daemon(config: Config, feeds: Feeds, options: Options) -> Result<(), Fa
         keys: config.key_rules(),
         rules: config.score.rules(),
         safety: config.safety,
+        signals: config.signals,
         guarded: interfaces.guarded().to_vec(),
+        feeds: desk.feeds().iter().map(FeedRead::of).collect(),
         sessions,
         drift: 0,
         drifted: None,
@@ -195,15 +199,16 @@ async fn daemon(config: Config, feeds: Feeds, options: Options) -> Result<(), Fa
     let sources = (config.key_rules(), config.sources.shared.clone());
     let decider = Decider::start(&desk, config.blocks, sources, recorder.clone(), live.clone());
     let (memory, cap) = (Memory::default(), Arc::new(AtomicU32::new(config.score.rules().cap)));
-    let (ask, jobs) = Jobs::new();
+    let (asks, jobs) = Jobs::new(options);
     let (workers, worked) = mpsc::channel(WORKED);
     let readings = desk.read_tables().readings();
     let view = Arc::new(View {
         live: live.clone(),
-        jobs: Some(ask),
+        jobs: Some(asks.clone()),
         memory: memory.clone(),
         recorder: recorder.clone(),
         forwards: ports.forwards(),
+        quota: Quota::default(),
         archive: desk.archive().clone(),
         kept: config.keep,
         started: Instant::now(),
@@ -244,7 +249,7 @@ async fn daemon(config: Config, feeds: Feeds, options: Options) -> Result<(), Fa
         reconciler: Reconciler::new(live.clone()),
         logins: Logins::default(),
         config,
-        options,
+        asks,
         live,
         cap,
         worked,
@@ -297,10 +302,7 @@ impl Daemon {
                         info!(signal = name, "stopping");
                         return Ok(());
                     }
-                    Signal::Reload => match self.reload(Caller { program: Some("SIGHUP".into()), ..Caller::default() }).await {
-                        Ok(reloaded) => reload::tell(&reloaded),
-                        Err(error) => error!(%error, "the configuration was not read anew: what was in force stays"),
-                    },
+                    Signal::Reload => self.ask_to_reload(),
                 },
                 _ = heartbeat.tick() => self.beat(),
                 _ = meeting.tick() => self.meet_all(),
@@ -399,8 +401,8 @@ impl Daemon {
                 self.decider.catch_up(&mut self.desk, SystemTime::now());
                 self.publish();
             }
-            Job::Reload(caller, asked) => {
-                let reloaded = self.reload(caller).await;
+            Job::Reload(caller, read, asked) => {
+                let reloaded = self.reload(caller, *read).await;
                 if let Ok(reloaded) = &reloaded {
                     reload::tell(reloaded);
                 }
@@ -409,9 +411,24 @@ impl Daemon {
         }
     }
 
-    async fn reload(&mut self, caller: Caller) -> Result<crate::api::Reloaded, crate::operator::OperatorError> {
-        let Self { desk, decider, ports, config, options, cap, .. } = self;
-        let reloaded = block_in_place(|| reload::reload(options, config, desk));
+    /// Has the configuration read anew, for nobody who waits for an answer.
+    fn ask_to_reload(&self) {
+        let asks = self.asks.clone();
+        tokio::spawn(async move {
+            let caller = Caller { program: Some("SIGHUP".into()), ..Caller::default() };
+            if let Err(error) = asks.reload(caller).await {
+                error!(%error, "the configuration was not read anew: what was in force stays");
+            }
+        });
+    }
+
+    async fn reload(
+        &mut self,
+        caller: Caller,
+        read: Result<reload::Read, OperatorError>,
+    ) -> Result<Reloaded, OperatorError> {
+        let Self { desk, decider, ports, config, cap, .. } = self;
+        let reloaded = read.and_then(|read| block_in_place(|| reload::put_in_force(read, config, desk)));
         desk.audit(caller, &operator::verb(control::RELOAD), &serde_json::json!({}), &reloaded, SystemTime::now());
         let reloaded = reloaded?;
         desk.archive().limit(config.retention);
@@ -432,7 +449,9 @@ impl Daemon {
             state.rules = self.config.score.rules();
             state.keys = self.config.key_rules();
             state.safety = self.config.safety;
+            state.signals = self.config.signals;
             state.guarded = self.interfaces.guarded().to_vec();
+            state.feeds = self.desk.feeds().iter().map(FeedRead::of).collect();
         });
     }
 

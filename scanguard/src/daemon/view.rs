@@ -20,8 +20,9 @@ use super::hearsay::Hearsay;
 use super::incidents::Recorder;
 use super::interfaces::Guarded;
 use super::jobs::{Hands, Jobs};
-use super::live::Live;
+use super::live::{FeedRead, Live};
 use super::memory::Memory;
+use super::quota::{Quota, SignalTally};
 use super::stacks;
 use tokio::task::spawn_blocking;
 
@@ -30,15 +31,18 @@ use crate::api::{
     MOST_WHYS, MapFill, Packets, Reloaded, SCHEMA_VERSION, Signal, Signalled, Source, SourceList, SourceOrder,
     SourcesQuery, Status, VerdictCounts, Warning, timestamp,
 };
+use crate::config::Feed;
 use crate::control::SIGNAL;
 use crate::control::server::Answers;
+use crate::feeds::Feeds;
 use crate::kernel::{Counters, MapUse, Readings, clock, link};
-use crate::metrics::sample::Sample;
+use crate::metrics::sample::{FeedSample, Sample};
 use crate::metrics::server::Sampler;
 use crate::operator::wish::{Around, Kind, Needs, Wish};
 use crate::operator::{Caller, Desk, OperatorError, Remembered, facts, incidents, records, verb};
 use crate::prefix;
 use crate::store::Archive;
+use crate::turns;
 
 /// How long a scrape waits for the table of sources to be read anew before it takes the last reading.
 const SCRAPE_PATIENCE: Duration = Duration::from_millis(50);
@@ -51,6 +55,8 @@ pub(super) struct View {
     pub(super) memory: Memory,
     /// None without a daemon.
     pub(super) recorder: Recorder,
+    /// How many signals are heard.
+    pub(super) quota: Quota,
     /// Where decisions are kept.
     pub(super) archive: Archive,
     /// Whether this host forwards packets for others.
@@ -123,8 +129,7 @@ impl View {
     /// Looks how many stacks the sessions of the source show that an address belongs to. None where it is none, or the kernel does not tell.
     async fn stacks_of(&self, address: &str) -> Option<(SourceKey, u32)> {
         let keys = self.live.read().keys;
-        let address = prefix::parse(address).ok()?.ip();
-        let source = keys.source_of(address.into(), if address.is_ipv4() { 4 } else { 6 })?;
+        let source = source_of(&keys, address)?;
         Some((source, stacks::look_once(keys, source).await?))
     }
 
@@ -135,6 +140,14 @@ impl View {
             let also: Vec<_> = wish.logged_in_from().iter().filter_map(|address| address.parse().ok()).collect();
             let safety = self.live.read().safety;
             around.facts = facts::gather(&safety, &also).await;
+        }
+        if W::NEEDS == Needs::Feeds {
+            let feeds: Vec<Feed> = self.live.read().feeds.iter().map(|read| read.feed.clone()).collect();
+            let read = move || turns::in_the_background(|| Feeds::read(&feeds, SystemTime::now()));
+            around.feeds = match spawn_blocking(read).await {
+                Ok(read) => read.map_err(|error| error.to_string()),
+                Err(error) => Err(error.to_string()),
+            };
         }
         around
     }
@@ -225,6 +238,7 @@ impl Answers for View {
         let Some(jobs) = &self.jobs else {
             return Err(OperatorError::Failed(anyhow!("no daemon runs")));
         };
+        let _reading = if W::NEEDS == Needs::Feeds { Some(jobs.reading().await) } else { None };
         let mut around = self.around(&wish).await;
         let seen = match wish.address().filter(|_| W::NEEDS == Needs::Memory) {
             Some(address) => self.stacks_of(address).await,
@@ -268,6 +282,14 @@ impl Answers for View {
         // Nobody is told of anything that a crash would undo.
         self.archive.settled().await;
         answer
+    }
+
+    fn admit(&self, signal: &Signal) -> Result<(), OperatorError> {
+        let (keys, limits) = {
+            let state = self.live.read();
+            (state.keys, state.signals)
+        };
+        self.quota.take(&limits, source_of(&keys, &signal.address), Instant::now())
     }
 
     async fn signal(&self, signal: Signal, caller: Caller) -> Result<Signalled, OperatorError> {
@@ -326,7 +348,7 @@ impl Sampler for View {
         let interfaces = self.interfaces().await;
         let recorder = self.recorder.clone();
         let incidents = tokio::task::spawn_blocking(move || recorder.tally()).await?;
-        let (state, archive) = (self.live.read().clone(), self.archive.health());
+        let (state, archive, now) = (self.live.read().clone(), self.archive.health(), SystemTime::now());
         Ok(Sample {
             incidents: incidents.opened,
             incidents_open: incidents.open,
@@ -339,6 +361,11 @@ impl Sampler for View {
             breaker_open: state.breaker_open,
             pending: state.pending,
             would_have: state.would_have,
+            signals: {
+                let SignalTally { heard, over_per_source, over_per_minute } = self.quota.tally();
+                [("heard", heard), ("over_per_source", over_per_source), ("over_per_minute", over_per_minute)]
+            },
+            feeds: state.feeds.into_iter().map(|read| feed_sample(read, now)).collect(),
             sources: snapshot.records.len() as u64,
             suspects: snapshot.suspects,
             blocks: [Scope::Private, Scope::All].map(|scope| (scope, self.readings.blocks(scope))),
@@ -355,6 +382,17 @@ impl Sampler for View {
             Err(error) => Some(format!("{error:#}")),
         }
     }
+}
+
+/// The source that an address belongs to, if it is one, and is ever judged.
+fn source_of(keys: &KeyRules, address: &str) -> Option<SourceKey> {
+    let address = prefix::parse(address).ok()?.ip();
+    keys.source_of(address.into(), if address.is_ipv4() { 4 } else { 6 })
+}
+
+fn feed_sample(read: FeedRead, now: SystemTime) -> FeedSample {
+    let FeedRead { feed, prefixes, read_at } = read;
+    FeedSample { name: feed.name, prefixes, age: now.duration_since(read_at).unwrap_or_default() }
 }
 
 fn fills(maps: &[MapUse]) -> Vec<MapFill> {

@@ -106,6 +106,11 @@ impl Feeds {
         self.0.iter()
     }
 
+    /// What the configuration said of them.
+    pub fn configured(&self) -> impl Iterator<Item = &Feed> {
+        self.0.iter().map(|listed| &listed.feed)
+    }
+
     /// Those that name a source, and by which entry.
     pub fn naming(&self, source: Prefix) -> impl Iterator<Item = (&Listed, Prefix)> {
         self.0.iter().filter_map(move |listed| Some((listed, listed.entry_for(source)?)))

@@ -64,7 +64,7 @@ fn read(sample: &Sample) -> Vec<MetricFamily> {
     } = sample;
     let Sample { decisions, decision_seconds, drift, repairs, state, breaker_open, pending, would_have, .. } = sample;
     let (state_failing, state_failures, state_set_aside) = *state;
-    let Sample { incidents, incidents_open, .. } = sample;
+    let Sample { incidents, incidents_open, feeds, signals, .. } = sample;
     let verdict_labels = || {
         verdicts.iter().map(|(level, reason, mode, count)| {
             (vec![("level", level.label()), ("reason", reason.label()), ("mode", mode.label())], count)
@@ -201,6 +201,23 @@ fn read(sample: &Sample) -> Vec<MetricFamily> {
             .map(|(action, count)| (vec![("action", action)], count)),
         ),
         gauge("pending", "Blocks that wait for a person.", [(Vec::new(), *pending)]),
+        counter(
+            "signals_total",
+            "Signals that were given since the daemon started: heard, or refused for their number.",
+            signals.iter().map(|(result, count)| (vec![("result", *result)], *count)),
+        ),
+        gauge(
+            "feed_prefixes",
+            "Prefixes of a feed, each once.",
+            feeds.iter().map(|feed| (vec![("feed", feed.name.as_str())], feed.prefixes)),
+        ),
+        family(
+            "feed_age_seconds",
+            "Seconds since the file of a feed was read.",
+            MetricType::GAUGE,
+            feeds.iter().map(|feed| (vec![("feed", feed.name.as_str())], feed.age.as_secs_f64())),
+            set_gauge,
+        ),
     ];
     families.extend(decision_seconds.iter().flat_map(Collector::collect));
     families

@@ -14,6 +14,17 @@ use crate::api::{Interface, MapFill, WouldHave};
 use crate::incidents::Kind;
 use crate::kernel::Counters;
 
+/// A list that others make.
+#[derive(Clone, Debug)]
+pub struct FeedSample {
+    /// The feed's name in the configuration.
+    pub name: String,
+    /// How many prefixes it has, each once.
+    pub prefixes: u64,
+    /// How long ago it was read.
+    pub age: Duration,
+}
+
 /// The numbers of one moment.
 #[derive(Clone, Debug)]
 pub struct Sample {
@@ -52,6 +63,10 @@ pub struct Sample {
     pub breaker_open: bool,
     /// Blocks that wait for a person.
     pub pending: u64,
+    /// Signals since the daemon started, by what became of them.
+    pub signals: [(&'static str, u64); 3],
+    /// Lists that others make.
+    pub feeds: Vec<FeedSample>,
     /// What enforcing would have done.
     pub would_have: WouldHave,
     /// Incidents opened since the daemon started, by kind.
@@ -124,6 +139,8 @@ impl Default for Sample {
             state: (false, 0, 0),
             breaker_open: false,
             pending: 0,
+            signals: [("heard", 0), ("over_per_source", 0), ("over_per_minute", 0)],
+            feeds: Vec::new(),
             would_have: WouldHave::default(),
             incidents: Vec::new(),
             incidents_open: 0,

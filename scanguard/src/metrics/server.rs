@@ -84,6 +84,7 @@ mod tests {
 
     use super::*;
     use crate::api::{Interface, MapFill, WouldHave};
+    use crate::metrics::sample::FeedSample;
 
     #[test]
     fn a_sample_becomes_the_agreed_metrics() {
@@ -111,6 +112,12 @@ mod tests {
             state: (true, 3, 1),
             breaker_open: true,
             pending: 2,
+            signals: [("heard", 7), ("over_per_source", 2), ("over_per_minute", 1)],
+            feeds: vec![FeedSample {
+                name: "drop".into(),
+                prefixes: 1_234,
+                age: std::time::Duration::from_millis(90_500),
+            }],
             would_have: WouldHave { hidden: 5, blocked: 2, with_sessions: 1 },
             heartbeat: std::time::Duration::from_millis(2500),
             maps: vec![MapFill { name: "SOURCES".into(), entries: 7, capacity: 262_144, bytes: 50_000_000 }],

@@ -1,7 +1,8 @@
 //! Lists that others make: which there are, whom they name, and reading them again.
 
-use std::time::SystemTime;
+use std::thread;
 
+use anyhow::anyhow;
 use ipnetwork::IpNetwork;
 use scanguard_common::source::SourceKey;
 use tracing::info;
@@ -16,13 +17,21 @@ use crate::prefix;
 use crate::prefix_map::Prefix;
 
 impl Desk {
-    /// Puts feeds in place of those before.
+    /// Puts feeds in place of those before, which are freed on another thread: that takes a while, too.
     pub fn set_feeds(&mut self, feeds: Feeds) {
         for listed in feeds.iter() {
             let Feed { name, file, level } = &listed.feed;
             info!(feed = name, file = %file.display(), level = level.label(), prefixes = listed.len(), "a feed was read");
         }
-        self.feeds = feeds;
+        let before = std::mem::replace(&mut self.feeds, feeds);
+        // (Where there is no thread to be had, here.)
+        let _ = thread::Builder::new().name("feeds".to_owned()).spawn(move || drop(before));
+    }
+
+    /// All feeds, as they were read last.
+    #[must_use]
+    pub const fn feeds(&self) -> &Feeds {
+        &self.feeds
     }
 
     /// How far the strongest feed that names a source may go.
@@ -74,14 +83,16 @@ impl Desk {
         })
     }
 
-    /// Reads the files of all feeds again.
+    /// Puts in force what was read of the files of all feeds again, elsewhere: that may take long.
     ///
     /// # Errors
-    /// When one cannot be read or is no list: then those of before stay.
-    pub fn feeds_refresh(&mut self, now: SystemTime) -> Result<FeedsRefreshed, OperatorError> {
-        let configured: Vec<Feed> = self.feeds.iter().map(|listed| listed.feed.clone()).collect();
-        let feeds = Feeds::read(&configured, now)
-            .map_err(|error| OperatorError::Failed(anyhow::anyhow!("the feeds of before stay: {error}")))?;
+    /// When one could not be read or is no list, or the configuration names others meanwhile: then those of before stay.
+    pub fn feeds_refresh(&mut self, read: Result<Feeds, String>) -> Result<FeedsRefreshed, OperatorError> {
+        let stay = |why: &str| OperatorError::Failed(anyhow!("the feeds of before stay: {why}"));
+        let feeds = read.map_err(|error| stay(&error))?;
+        if !feeds.configured().eq(self.feeds.configured()) {
+            return Err(stay("the configuration was read anew meanwhile"));
+        }
         let before = self.feeds.iter().map(|listed| listed.len() as u64).collect();
         self.set_feeds(feeds);
         Ok(FeedsRefreshed { schema_version: SCHEMA_VERSION, feeds: self.feed_list().feeds, before })

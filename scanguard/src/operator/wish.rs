@@ -13,6 +13,7 @@ use crate::api::{
     BlockRemove, BlockRemoved, FeedList, FeedTest, FeedsRefresh, FeedsRefreshed, ModeSet, ModeState, Nothing,
     PendingApprove, PendingApproved, PendingDenied, PendingDeny, PendingList, Why,
 };
+use crate::feeds::Feeds;
 use crate::safety::Facts;
 
 /// Whether something is only read.
@@ -35,6 +36,8 @@ pub enum Needs {
     Memory,
     /// What it remembers of all sources that wait for a person.
     Memories,
+    /// The feeds, read again.
+    Feeds,
 }
 
 /// What is known besides.
@@ -48,13 +51,21 @@ pub struct Around {
     pub remembered: Remembered,
     /// Those that wait for a person, where that is needed, in the order of [`Desk::pending_sources`].
     pub waiting: Vec<Remembered>,
+    /// The feeds, where that is needed, or why they cannot be read.
+    pub feeds: Result<Feeds, String>,
 }
 
 impl Around {
     /// Now, and nothing else.
     #[must_use]
     pub fn now() -> Self {
-        Self { now: SystemTime::now(), facts: Facts::default(), remembered: Remembered::default(), waiting: Vec::new() }
+        Self {
+            now: SystemTime::now(),
+            facts: Facts::default(),
+            remembered: Remembered::default(),
+            waiting: Vec::new(),
+            feeds: Ok(Feeds::default()),
+        }
     }
 }
 
@@ -113,7 +124,6 @@ wishes! {
     PendingDeny => PendingDenied, Change "/v1/pending/deny", |wish, desk, around| desk.pending_deny(&wish, around.now);
     Nothing<FeedList> => FeedList, Read "/v1/feeds", |_, desk, _| Ok(desk.feed_list());
     Address<FeedTest> => FeedTest, Read "/v1/feeds/test", |wish, desk, _| desk.feed_test(&wish.address);
-    FeedsRefresh => FeedsRefreshed, Change "/v1/feeds/refresh", |_, desk, around| desk.feeds_refresh(around.now);
     Confirm => ModeState, Change "/v1/confirm", |_, desk, around| desk.confirm(around.now);
 }
 
@@ -131,6 +141,17 @@ impl Wish for BlockAdd {
 
     fn logged_in_from(&self) -> &[String] {
         &self.logged_in_from
+    }
+}
+
+impl Wish for FeedsRefresh {
+    type Answer = FeedsRefreshed;
+    const PATH: &'static str = "/v1/feeds/refresh";
+    const KIND: Kind = Kind::Change;
+    const NEEDS: Needs = Needs::Feeds;
+
+    fn carry_out(self, desk: &mut Desk, around: Around) -> Result<FeedsRefreshed, OperatorError> {
+        desk.feeds_refresh(around.feeds)
     }
 }
 

@@ -10,7 +10,8 @@ use super::{
     Document, bracketed, port_items, port_list, quoted, quoted_duration, quoted_list, real, restricted_list, wrapped,
 };
 use crate::config::{
-    Blocks, Cgroup, Conceal, Config, Feed, Log, Ports, Safety, Score, Sources, Storm, attach_label, shipped,
+    Blocks, Cgroup, Conceal, Config, Feed, Log, Ports, Safety, Score, SignalLimits, Sources, Storm, attach_label,
+    shipped,
 };
 use crate::kernel::AttachMode;
 use crate::prefix;
@@ -40,6 +41,7 @@ pub(super) fn all(file: &mut Document, config: &Config) {
         challenge,
         decoy_reply,
         blocks,
+        signals,
         events_ring_kib,
         log,
     } = config;
@@ -74,6 +76,7 @@ pub(super) fn all(file: &mut Document, config: &Config) {
     self::storm(file, storm);
     self::safety(file, safety);
     self::blocks(file, blocks);
+    self::signals(file, *signals);
     self::retention(file, *retention);
     file.section("events");
     file.key(
@@ -450,6 +453,18 @@ fn blocks(file: &mut Document, blocks: &Blocks) {
         "question",
         &quoted_duration(*question),
     );
+}
+
+fn signals(file: &mut Document, signals: SignalLimits) {
+    let SignalLimits { per_minute, per_source } = signals;
+    file.section("signals");
+    file.key(
+        "Signals (`scanguard signal`) that are heard within a minute, 1 to 100000. Those beyond are refused with exit code 4 and not written\n\
+         down, so that a log tool gone wild does not fill the audit. Room comes back evenly.",
+        "per_minute",
+        &per_minute.to_string(),
+    );
+    file.key("The same about one source.", "per_source", &per_source.to_string());
 }
 
 fn log(file: &mut Document, log: &Log) {

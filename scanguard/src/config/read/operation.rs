@@ -1,11 +1,11 @@
-//! The sections on safety, blocks and retention.
+//! The sections on safety, blocks, signals and retention.
 
 use std::time::Duration;
 
 use crate::config::problem::Problems;
 use crate::config::section::Section;
 use crate::config::value::{boolean, number, placed, time_span, word};
-use crate::config::{AutoLevel, Blocks, Safety};
+use crate::config::{AutoLevel, Blocks, Safety, SignalLimits};
 use crate::duration;
 use crate::store::Limits;
 
@@ -22,6 +22,19 @@ pub(super) fn safety(mut section: Section<'_, '_>, default: Safety, problems: &m
     };
     section.finish(problems);
     safety
+}
+
+pub(super) fn signals(
+    mut section: Section<'_, '_>,
+    default: SignalLimits,
+    problems: &mut Problems<'_>,
+) -> SignalLimits {
+    let limits = SignalLimits {
+        per_minute: section.read("per_minute", problems, number(1..=100_000)).unwrap_or(default.per_minute),
+        per_source: section.read("per_source", problems, number(1..=100_000)).unwrap_or(default.per_source),
+    };
+    section.finish(problems);
+    limits
 }
 
 pub(super) fn retention(mut section: Section<'_, '_>, default: Limits, problems: &mut Problems<'_>) -> Limits {
