@@ -22,6 +22,7 @@
 //! | `keeper` | keeps what outlives the daemon |
 //! | `census` | reads the table of sources, not too often |
 //! | `view` | what the listeners show, from counters, census and interfaces |
+//! | `listed` | packets and sources as the listeners show them |
 //! | `health` | what a person should look at |
 //! | `logging` | where log lines go |
 
@@ -35,6 +36,7 @@ mod incidents;
 mod interfaces;
 mod jobs;
 mod keeper;
+mod listed;
 mod live;
 mod logging;
 mod memory;
