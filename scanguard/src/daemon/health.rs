@@ -358,6 +358,7 @@ mod tests {
             maps: &[],
             uncounted: 0,
             ring_lost: 0,
+            unrecorded: 0,
             storm: false,
             reverts: None,
             archive: &Health::default(),
