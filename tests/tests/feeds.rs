@@ -23,6 +23,7 @@ use serde_json::{Value, json};
 const PATIENCE: Duration = Duration::from_secs(2);
 const CONFIG: &str = "/run/scanguard-lab.toml";
 const LIST: &str = "/run/drop.txt";
+const SOCKET: &str = "/run/scanguard/control.sock";
 const WEB: u16 = 80;
 const SETTINGS: &str = "mode = \"enforce\"\n\
     feeds = [{ name = \"drop\", file = \"/run/drop.txt\", level = \"block all\" }]\n\
@@ -69,8 +70,7 @@ fn a_file_that_is_long_in_coming_keeps_nobody_from_deciding() {
             // To open it for writing without waiting succeeds once somebody reads.
             let mut pipe = None;
             wait_for("the daemon to read", || {
-                let opened = open(LIST, OFlags::WRONLY | OFlags::NONBLOCK, Mode::empty());
-                pipe = opened.ok();
+                pipe = open(LIST, OFlags::WRONLY | OFlags::NONBLOCK, Mode::empty()).ok();
                 pipe.is_some()
             });
             let blocked = format!("203.0.113.{}", 100 + round);
@@ -93,8 +93,18 @@ fn a_file_that_is_long_in_coming_keeps_nobody_from_deciding() {
         assert!(metrics.contains(&format!("scanguard_feed_prefixes{{feed=\"drop\"}} {}\n", 2 + round)), "{metrics}");
         assert!(metrics.contains("scanguard_feed_age_seconds{feed=\"drop\"} "), "{metrics}");
     }
-    fs::remove_file(LIST).expect("the pipe");
+    // One that never comes does not keep it from ending.
+    let mut command = lab.edge.command(binary_beside_tests());
+    command.args(["feeds", "refresh", "--socket", SOCKET]);
+    let refresh = Running::start(command).expect("the program");
+    let mut pipe = None;
+    wait_for("the daemon to read", || {
+        pipe = open(LIST, OFlags::WRONLY | OFlags::NONBLOCK, Mode::empty()).ok();
+        pipe.is_some()
+    });
     daemon.stop().expect("a clean stop");
+    assert_ne!(refresh.wait(LIMIT).expect("an end").status.code(), Some(0));
+    drop(pipe);
 }
 
 #[test]

@@ -50,6 +50,8 @@ const WORKERS: usize = 2;
 const HEARTBEAT: Duration = Duration::from_secs(5);
 /// How often everybody's sessions are read. Who worked on a restricted port is known at once.
 const MEETING: Duration = Duration::from_secs(60);
+/// How long the end waits for threads that read what nobody needs any more: a file system that hangs holds none of them for ever.
+const LINGER: Duration = Duration::from_secs(5);
 /// Sources that may wait until it is looked whether they worked; more of them wait for the next reading of all.
 const WORKED: usize = 256;
 
@@ -109,7 +111,9 @@ pub fn run(options: Options) -> Result<ExitStatus, Failure> {
         .on_thread_start(turns::ask_for_short_ones)
         .build()
         .context("cannot start the runtime")?;
-    runtime.block_on(daemon(config, feeds, options))?;
+    let ended = runtime.block_on(daemon(config, feeds, options));
+    runtime.shutdown_timeout(LINGER);
+    ended?;
     Ok(ExitStatus::Done)
 }
 
