@@ -11,6 +11,7 @@
 //! | `incidents` | feeds, tells and keeps incidents |
 //! | `reload` | reads the configuration anew |
 //! | `signals` | what signals ask for |
+//! | `listening` | where it listens |
 //! | `live` | what changes while it runs, for the listeners to show |
 //! | `memory` | the evidence that is remembered, for whoever asks why |
 //! | `offline` | what is shown without a daemon |
@@ -37,6 +38,7 @@ mod interfaces;
 mod jobs;
 mod keeper;
 mod listed;
+mod listening;
 mod live;
 mod logging;
 mod memory;

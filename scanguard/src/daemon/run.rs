@@ -7,9 +7,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context as _, Result, anyhow};
-use nix::unistd::{Group, geteuid};
+use nix::unistd::geteuid;
 use sd_notify::NotifyState;
-use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::mpsc;
 use tokio::task::{JoinHandle, JoinSet, block_in_place, spawn_blocking};
 use tokio::time::{MissedTickBehavior, interval};
@@ -22,6 +21,7 @@ use super::events::Hearers;
 use super::incidents::Recorder;
 use super::interfaces::Interfaces;
 use super::jobs::{Hands, Job, Jobs};
+use super::listening::{group_named, metrics_listener, serve_control};
 use super::live::{FeedRead, Live, State};
 use super::memory::Memory;
 use super::ports::PortWatch;
@@ -33,7 +33,7 @@ use super::view::View;
 use super::{events, logging, reload, start};
 use crate::api::Reloaded;
 use crate::config::{Config, LogFormat, file};
-use crate::control::gate::{self, Gate};
+use crate::control::gate::Gate;
 use crate::control::socket::{self, SocketFile};
 use crate::exit::{ExitStatus, Failure, OrExit as _};
 use crate::feeds::Feeds;
@@ -482,37 +482,6 @@ impl Daemon {
 async fn named(name: &'static str, task: impl Future<Output = ()>) -> &'static str {
     task.await;
     name
-}
-
-async fn serve_control(listener: UnixListener, view: Arc<View>, gate: Gate) {
-    http::serve(listener, gate::guard(control::server::router(view), gate)).await;
-}
-
-/// The number of a group that the configuration names.
-fn group_named(name: &str) -> Result<u32, Failure> {
-    match Group::from_name(name) {
-        Ok(Some(group)) => Ok(group.gid.as_raw()),
-        Ok(None) => {
-            let message = format!(
-                "there is no group {name:?}, which `group` in [control] names: `groupadd --system {name}` makes one"
-            );
-            Err(Failure::message(ExitStatus::Usage, message))
-        }
-        Err(error) => Err(anyhow!("cannot look up the group {name:?}: {error}").into()),
-    }
-}
-
-async fn metrics_listener(config: &Config) -> Result<Option<TcpListener>> {
-    let Some(address) = config.metrics_listen else {
-        return Ok(None);
-    };
-    let listener = TcpListener::bind(address).await.with_context(|| {
-        format!("cannot serve metrics on {address}: choose another address with `listen` in [metrics], or \"off\"")
-    })?;
-    if !address.ip().is_loopback() {
-        warn!(%address, "metrics are served beyond this host, without a password");
-    }
-    Ok(Some(listener))
 }
 
 /// Tells systemd, if it started us and wants to know.
