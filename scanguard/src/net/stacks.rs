@@ -17,7 +17,7 @@ use scanguard_common::class::Protocol;
 use super::diag::{Diag, DiagError};
 use super::listeners::listeners;
 
-/// Most prefixes of [`stacks`]: with each socket that matches none of them the kernel compares all, in some 5 ns each.
+/// Most prefixes of [`stacks`]: with each socket that matches none of them the kernel compares all, in some 10 ns each.
 pub const MOST_PREFIXES_ASKED: usize = 64;
 
 /// `TCPI_OPT_TIMESTAMPS`, `TCPI_OPT_SACK` and `TCPI_OPT_WSCALE` of `include/uapi/linux/tcp.h`.
