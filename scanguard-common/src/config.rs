@@ -5,9 +5,9 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use crate::address::Address;
 use crate::challenge::{ChallengeMode, ChallengeRules};
 use crate::flow::SENT_NS;
+use crate::newcomers::NewcomerRules;
 use crate::reason::Mode;
 use crate::record::ConcealRules;
-use crate::rush::RushRules;
 use crate::score::ScoreRules;
 use crate::source::KeyRules;
 use crate::storm::StormRules;
@@ -41,7 +41,7 @@ pub struct KernelConfig {
     /// When suspects arise too fast.
     pub storm: StormRules,
     /// When new sources come too fast.
-    pub rush: RushRules,
+    pub newcomers: NewcomerRules,
     /// How suspects are challenged.
     pub challenge: ChallengeRules,
     /// Which maps have entries.
@@ -89,7 +89,7 @@ impl KernelConfig {
             score: ScoreRules::new(),
             conceal: ConcealRules::new(),
             storm: StormRules::new(),
-            rush: RushRules::new(),
+            newcomers: NewcomerRules::new(),
             challenge: ChallengeRules { keys: [[0; 2]; 2], mode: ChallengeMode::Canary as u32, reply: 0 },
             census: Census {
                 verdicts: 0,

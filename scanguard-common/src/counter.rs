@@ -33,7 +33,7 @@ pub enum Loss {
     Events = 0,
     /// A proof found the ring buffer PROOFS full.
     Proofs = 1,
-    /// A new source was not recorded in a [`crate::rush`].
+    /// A new source was not recorded in a [`crate::newcomers`].
     Newcomers = 2,
 }
 

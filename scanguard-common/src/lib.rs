@@ -19,7 +19,7 @@
 //! | [`opened`] | which ports were seen open |
 //! | [`flow`] | what we sent, so that what answers it is known |
 //! | [`session`] | who really got in |
-//! | [`rush`] | whether a sender without a record gets one |
+//! | [`newcomers`] | whether a sender without a record gets one |
 //! | [`storm`] | whether somebody forges suspects |
 //! | [`verdict`] | what userspace decided about it |
 //! | [`sieve`] | whether it decided anything |
@@ -48,11 +48,11 @@ mod hash;
 pub mod host;
 mod labelled;
 pub mod layout;
+pub mod newcomers;
 pub mod opened;
 pub mod packet;
 pub mod reason;
 pub mod record;
-pub mod rush;
 pub mod score;
 pub mod session;
 pub mod sieve;

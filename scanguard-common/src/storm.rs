@@ -50,8 +50,8 @@ pub struct State {
     pub networks_until_ns: u64,
     /// Of the limit of answers to all sources together.
     pub answers_ns: u64,
-    /// Until when sources may be without a record because of a [`crate::rush`]; in the past when all have one.
-    pub rush_until_ns: u64,
+    /// Until when sources may be without a record because of a [`crate::newcomers`]; in the past when all have one.
+    pub unrecorded_until_ns: u64,
 }
 
 /// The state in a table that other CPUs write to at the same time.
@@ -93,7 +93,7 @@ impl<'a> StateCell<'a> {
     #[must_use]
     pub fn has_unrecorded(self, now_ns: u64) -> bool {
         // SAFETY: as in `is_storm`.
-        unsafe { (&raw const (*self.state.get()).rush_until_ns).read_volatile() > now_ns }
+        unsafe { (&raw const (*self.state.get()).unrecorded_until_ns).read_volatile() > now_ns }
     }
 
     /// A source got no record.
@@ -101,7 +101,7 @@ impl<'a> StateCell<'a> {
     pub fn leave_unrecorded(self, now_ns: u64) {
         // SAFETY: as in `is_storm`; of two writers at once either may win, which costs at most a second.
         unsafe {
-            let until = &raw mut (*self.state.get()).rush_until_ns;
+            let until = &raw mut (*self.state.get()).unrecorded_until_ns;
             // Once a second: the line is every CPU's.
             if until.read_volatile() < now_ns + UNRECORDED_NS - SECOND_NS {
                 until.write_volatile(now_ns + UNRECORDED_NS);

@@ -8,10 +8,10 @@ use crate::counter::CounterIndex;
 use crate::datapath::{Case, Part};
 use crate::event::Event;
 use crate::flow::Flow;
+use crate::newcomers::NewcomerRules;
 use crate::opened::{Asked, Endpoint, Question};
 use crate::packet::Parsed;
 use crate::record::{Backup, SourceCell};
-use crate::rush::RushRules;
 use crate::session::{LiveSession, SessionCell};
 use crate::source::SourceKey;
 use crate::storm::StateCell;
@@ -49,9 +49,9 @@ pub trait Tables {
     /// A record for a source that has none; nothing when the table takes no new entry.
     fn new_source(&self, source: &SourceKey, now_ns: u64) -> Option<SourceCell<'_>>;
 
-    /// Whether a source that has no record, and asks for nothing that is held against it, gets one ([`crate::rush`]).
+    /// Whether a source that has no record, and asks for nothing that is held against it, gets one ([`crate::newcomers`]).
     #[inline(always)]
-    fn admits(&self, _rules: &RushRules, _now_ns: u64) -> bool {
+    fn admits(&self, _rules: &NewcomerRules, _now_ns: u64) -> bool {
         true
     }
 

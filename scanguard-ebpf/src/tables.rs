@@ -8,10 +8,10 @@ use scanguard_common::counter::CounterIndex;
 use scanguard_common::datapath::{Case, Part};
 use scanguard_common::event::Event;
 use scanguard_common::flow::Flow;
+use scanguard_common::newcomers::NewcomerRules;
 use scanguard_common::opened::{Asked, Endpoint, Question};
 use scanguard_common::packet::Parsed;
 use scanguard_common::record::{Backup, SourceCell};
-use scanguard_common::rush::RushRules;
 use scanguard_common::session::{LiveSession, SessionCell};
 use scanguard_common::source::SourceKey;
 use scanguard_common::storm::StateCell;
@@ -91,7 +91,7 @@ impl<H: Hook> Tables for KernelTables<'_, H> {
     }
 
     #[inline(always)]
-    fn admits(&self, rules: &RushRules, now_ns: u64) -> bool {
+    fn admits(&self, rules: &NewcomerRules, now_ns: u64) -> bool {
         sources::admits(rules, now_ns)
     }
 

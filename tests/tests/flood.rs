@@ -12,7 +12,7 @@ use scanguard::kernel::{AttachMode, Datapath, LoadOptions};
 use scanguard_common::class::{PortClass, Protocol};
 use scanguard_common::config::KernelConfig;
 use scanguard_common::counter::{CounterIndex, Loss};
-use scanguard_common::rush::RushRules;
+use scanguard_common::newcomers::NewcomerRules;
 use scanguard_tests::frames;
 use scanguard_tests::lab::netns::Netns;
 use scanguard_tests::rig;
@@ -153,8 +153,8 @@ fn a_full_table_is_read_whole() {
     namespace
         .run(|| {
             let mut datapath = Datapath::load(&LoadOptions::default()).expect("the kernel part");
-            let rush = RushRules::unlimited();
-            datapath.set_config(&KernelConfig { rush, ..KernelConfig::new([1, 2]) }).expect("settings");
+            let newcomers = NewcomerRules::unlimited();
+            datapath.set_config(&KernelConfig { newcomers, ..KernelConfig::new([1, 2]) }).expect("settings");
             let mut frame = syn();
             for number in 0..MANY {
                 frame[26..30].copy_from_slice(&(0x0a00_0000 | number).to_be_bytes());
@@ -170,21 +170,21 @@ fn a_full_table_is_read_whole() {
         .expect("the namespace");
 }
 
-/// Of a rush of new sources most get no record for asking a public port: every attempt is counted all the same, who was recorded before stays, and
+/// Of a flood of new sources most get no record for asking a public port: every attempt is counted all the same, who was recorded before stays, and
 /// whoever asks for a closed port is recorded and weighed.
 #[test]
-fn a_rush_of_new_sources_leaves_the_table_to_those_who_were_here() {
-    const RUSH: u32 = 400_000;
+fn a_flood_of_new_sources_leaves_the_table_to_those_who_were_here() {
+    const NEWCOMERS: u32 = 400_000;
     const HERE: u32 = 1_000;
-    let namespace = Netns::new("rush").expect("a namespace, which needs root: run `cargo xtask test`");
+    let namespace = Netns::new("newcomers").expect("a namespace, which needs root: run `cargo xtask test`");
     namespace
         .run(|| {
             let mut one = rustix::thread::CpuSet::new();
             one.set(0);
             rustix::thread::sched_setaffinity(None, &one).expect("a CPU to stay on");
             let mut datapath = Datapath::load(&LoadOptions::default()).expect("the kernel part");
-            let rush = RushRules { per_second: 100, ..RushRules::new() };
-            let config = KernelConfig { rush: RushRules::unlimited(), ..KernelConfig::new([1, 2]) };
+            let newcomers = NewcomerRules { per_second: 100, ..NewcomerRules::new() };
+            let config = KernelConfig { newcomers: NewcomerRules::unlimited(), ..KernelConfig::new([1, 2]) };
             datapath.set_config(&config).expect("settings");
             datapath.set_own_addresses(&frames::own_addresses()).expect("addresses");
             datapath.set_port_classes(frames::port_entries()).expect("port classes");
@@ -197,16 +197,16 @@ fn a_rush_of_new_sources_leaves_the_table_to_those_who_were_here() {
                 }
             };
             ask(&mut datapath, 0x0a00_0000, HERE, 443);
-            datapath.set_config(&KernelConfig { rush, ..config }).expect("settings");
-            ask(&mut datapath, 0x1400_0000, RUSH, 443);
+            datapath.set_config(&KernelConfig { newcomers, ..config }).expect("settings");
+            ask(&mut datapath, 0x1400_0000, NEWCOMERS, 443);
             let closed = *frames::CLOSED.start();
             ask(&mut datapath, 0x1500_0000, HERE, closed);
 
             let counters = datapath.readings().counters().expect("counters");
             let count = |index| counters.get(index).packets;
             let unrecorded = count(CounterIndex::loss(Loss::Newcomers));
-            assert_eq!(count(CounterIndex::attempt(PortClass::Public, Protocol::Tcp)), u64::from(HERE + RUSH));
-            assert!(unrecorded > u64::from(RUSH) / 2, "{unrecorded} were not recorded: it was a rush");
+            assert_eq!(count(CounterIndex::attempt(PortClass::Public, Protocol::Tcp)), u64::from(HERE + NEWCOMERS));
+            assert!(unrecorded > u64::from(NEWCOMERS) / 2, "{unrecorded} were not recorded: it was a flood");
             let records = datapath.readings().sources().expect("sources");
             let of = |base: u32| {
                 let within = move |address: std::net::IpAddr| match address {
@@ -216,7 +216,7 @@ fn a_rush_of_new_sources_leaves_the_table_to_those_who_were_here() {
                 records.iter().filter(|record| within(record.source.0.into())).collect::<Vec<_>>()
             };
             assert_eq!(of(0x0a00_0000).len(), HERE as usize, "who was here stays");
-            assert_eq!(of(0x1400_0000).len() as u64, u64::from(RUSH) - unrecorded);
+            assert_eq!(of(0x1400_0000).len() as u64, u64::from(NEWCOMERS) - unrecorded);
             let weighed = of(0x1500_0000);
             assert_eq!(weighed.len(), HERE as usize, "who asks for a closed port is recorded");
             assert!(weighed.iter().all(|record| record.score > 0 && record.failures == 1));

@@ -36,7 +36,7 @@ pub fn begin<T: Tables>(connection: &Connection, tables: &T) {
     let record = tables.source(&source);
     let suspect = record.is_some_and(|record| record.is_suspect(now_ns));
     let restricted = is_restricted(connection.port, tables);
-    // Who came by no guarded interface has no record: then it is a translator between the two that we see. Nor has, in a rush, somebody who asked for
+    // Who came by no guarded interface has no record: then it is a translator between the two that we see. Nor has, in a flood, somebody who asked for
     // nothing but public ports.
     let clean = match record {
         Some(record) => !suspect && record.score() <= config.score.step,

@@ -96,7 +96,7 @@ pub(super) fn glance<P: Packet, T: Tables>(frame: &P, case: &mut Case, tables: &
             return Glance::Pass;
         }
     }
-    if record.is_none() && !case.class.may_be_hidden() && !tables.admits(&config.rush, case.now_ns) {
+    if record.is_none() && !case.class.may_be_hidden() && !tables.admits(&config.newcomers, case.now_ns) {
         tables.count(CounterIndex::attempt(case.class, Protocol::Tcp), case.length);
         tables.count(CounterIndex::loss(Loss::Newcomers), 0);
         if let Some(state) = tables.state() {

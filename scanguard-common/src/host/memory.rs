@@ -14,11 +14,11 @@ use crate::counter::{COUNTER_ENTRIES, Counter, CounterIndex};
 use crate::datapath::Case;
 use crate::event::Event;
 use crate::flow::Flow;
+use crate::newcomers::{NewcomerRules, Newcomers};
 use crate::opened::{Asked, Endpoint, Question};
 use crate::packet::Parsed;
 use crate::packet::reply::examine;
 use crate::record::{Backup, SourceCell, SourceRecord};
-use crate::rush::{Rush, RushRules};
 use crate::session::{LiveSession, SessionCell, SessionRecord};
 use crate::source::{KeyRules, SourceKey};
 use crate::storm::{State, StateCell};
@@ -77,7 +77,7 @@ pub struct MemoryTables {
     networks: Records,
     suspects: RefCell<HashMap<SourceKey, Box<Backup>>>,
     state: UnsafeCell<State>,
-    rush: Cell<Rush>,
+    newcomers: Cell<Newcomers>,
     challenged: RefCell<HashMap<SourceKey, Box<UnsafeCell<ChallengeRecord>>>>,
     passes: RefCell<HashMap<Flow, Pass>>,
     refused: RefCell<HashMap<Address, u64>>,
@@ -129,7 +129,7 @@ impl MemoryTables {
             networks,
             suspects,
             state,
-            rush,
+            newcomers,
             challenged,
             passes,
             refused,
@@ -153,7 +153,7 @@ impl MemoryTables {
         networks.records.get_mut().clear();
         suspects.get_mut().clear();
         *state.get_mut() = State::default();
-        rush.set(Rush::default());
+        newcomers.set(Newcomers::default());
         challenged.get_mut().clear();
         passes.get_mut().clear();
         refused.get_mut().clear();
@@ -450,10 +450,10 @@ impl Tables for MemoryTables {
         self.sources.insert(source, now_ns)
     }
 
-    fn admits(&self, rules: &RushRules, now_ns: u64) -> bool {
-        let mut rush = self.rush.get();
-        let admits = rush.admits(rules, now_ns);
-        self.rush.set(rush);
+    fn admits(&self, rules: &NewcomerRules, now_ns: u64) -> bool {
+        let mut newcomers = self.newcomers.get();
+        let admits = newcomers.admits(rules, now_ns);
+        self.newcomers.set(newcomers);
         admits
     }
 

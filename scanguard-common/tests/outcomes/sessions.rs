@@ -1,7 +1,7 @@
 //! What sessions earn their sources.
 
 use scanguard_common::datapath::connection::{Connection, begin, end};
-use scanguard_common::rush::RushRules;
+use scanguard_common::newcomers::NewcomerRules;
 use scanguard_common::session::{SessionRecord, SessionTally};
 use scanguard_common::tables::Tables as _;
 
@@ -141,7 +141,7 @@ fn sessions_of_suspects_and_on_restricted_ports_are_told() {
 fn who_got_no_record_in_a_rush_earns_what_he_works() {
     let mut tables = host();
     let config = *tables.config().expect("settings");
-    tables.set_config(KernelConfig { rush: RushRules { per_second: 1, reserved: 0 }, ..config });
+    tables.set_config(KernelConfig { newcomers: NewcomerRules { per_second: 1, reserved: 0 }, ..config });
     let crowd = (1..=9).map(|number| [198, 51, 100, number]);
     for from in crowd {
         asks(&tables, from, HOST, 443);
@@ -154,7 +154,7 @@ fn who_got_no_record_in_a_rush_earns_what_he_works() {
     }
     assert_eq!(works(&tables, 2, PEER, 443, [500, 500]).worked, 1, "no more than before");
     assert_eq!(score(&tables, PEER), 3 * step());
-    // Long after the rush a source without a record did not come by here.
+    // Long after the flood a source without a record did not come by here.
     later(&tables, START_NS + DAY_NS);
     let proxy = [172, 17, 0, 1];
     begin(&connection(3, proxy, 443), &tables);

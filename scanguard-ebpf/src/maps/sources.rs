@@ -1,12 +1,12 @@
-//! SOURCES, RUSH and PREFIXES: what is remembered of each source and of each network, least recently used out first.
+//! SOURCES, NEWCOMERS and PREFIXES: what is remembered of each source and of each network, least recently used out first.
 
 use core::cell::UnsafeCell;
 
 use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::btf_maps::{LruHashMap, PerCpuArray};
 use aya_ebpf::macros::btf_map;
+use scanguard_common::newcomers::{NewcomerRules, Newcomers};
 use scanguard_common::record::{SourceCell, SourceRecord};
-use scanguard_common::rush::{Rush, RushRules};
 use scanguard_common::source::SourceKey;
 
 /// Entries; the loader may set another number.
@@ -21,7 +21,7 @@ static SOURCES: LruHashMap<SourceKey, SourceRecord, DEFAULT_SOURCES> = LruHashMa
 static PREFIXES: LruHashMap<SourceKey, SourceRecord, NETWORKS> = LruHashMap::new();
 
 #[btf_map]
-static RUSH: PerCpuArray<Rush, 1> = PerCpuArray::new();
+static NEWCOMERS: PerCpuArray<Newcomers, 1> = PerCpuArray::new();
 
 #[btf_map]
 static FRESH: PerCpuArray<SourceRecord, 1> = PerCpuArray::new();
@@ -41,9 +41,9 @@ pub(crate) fn new_source(key: &SourceKey, now_ns: u64) -> Option<SourceCell<'sta
 
 /// Whether a source that has no record, and asks for nothing that is held against it, gets one.
 #[inline(always)]
-pub(crate) fn admits(rules: &RushRules, now_ns: u64) -> bool {
+pub(crate) fn admits(rules: &NewcomerRules, now_ns: u64) -> bool {
     // SAFETY: the entry is this CPU's own, and XDP programs do not interrupt each other on a CPU.
-    RUSH.get_ptr_mut(0).is_none_or(|rush| unsafe { (*rush).admits(rules, now_ns) })
+    NEWCOMERS.get_ptr_mut(0).is_none_or(|newcomers| unsafe { (*newcomers).admits(rules, now_ns) })
 }
 
 /// The record of a network.

@@ -5,8 +5,8 @@ use std::time::Duration;
 use scanguard_common::challenge::ChallengeRules;
 use scanguard_common::config::KernelConfig;
 use scanguard_common::flow::SENT_NS;
+use scanguard_common::newcomers::NewcomerRules;
 use scanguard_common::record::ConcealRules;
-use scanguard_common::rush::RushRules;
 use scanguard_common::score::{ScoreRules, UNITS_PER_NAT};
 use scanguard_common::source::KeyRules;
 use scanguard_common::storm::StormRules;
@@ -45,7 +45,7 @@ impl Config {
                 reply: self.decoy_reply as u32,
                 ..ChallengeRules::default()
             },
-            rush: RushRules { per_second: self.sources.new_per_second, reserved: 0 },
+            newcomers: NewcomerRules { per_second: self.sources.new_per_second, reserved: 0 },
             storm: StormRules { duration_ns: nanoseconds(duration), suspects_per_second, reserved: 0 },
             ..KernelConfig::new(contact_key)
         }

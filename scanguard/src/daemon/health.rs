@@ -35,7 +35,7 @@ pub(super) struct Facts<'f> {
     /// Attempts that could not be counted per source.
     pub(super) uncounted: u64,
     pub(super) ring_lost: u64,
-    /// Attempts at public ports of sources that got no record in a rush.
+    /// Attempts at public ports of sources that got no record in a flood.
     pub(super) unrecorded: u64,
     /// Whether suspects arise faster than real ones do.
     pub(super) storm: bool,
@@ -96,7 +96,7 @@ pub(super) fn warnings(facts: &Facts<'_>) -> Vec<Warning> {
     }
     if unrecorded > 0 {
         warnings.push(warning(
-            "rush",
+            "flood",
             format!("{unrecorded} attempts at public ports since the start passed without a record of who sent them: new sources came in a flood."),
             "They are in the counters. If it was no flood, raise `new_per_second` in [sources].",
         ));
@@ -340,7 +340,7 @@ mod tests {
             ("unconfirmed", false),
             ("attempts_uncounted", false),
             ("events_lost", false),
-            ("rush", false),
+            ("flood", false),
             ("drift", false),
             ("budget", false),
             ("fronted", false),

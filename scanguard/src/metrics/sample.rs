@@ -41,7 +41,7 @@ pub struct Sample {
     pub events_lost: u64,
     /// Proofs that found theirs full.
     pub proofs_lost: u64,
-    /// Attempts at public ports of new sources that were not recorded in a rush.
+    /// Attempts at public ports of new sources that were not recorded in a flood.
     pub unrecorded: u64,
     /// Sources in the table.
     pub sources: u64,

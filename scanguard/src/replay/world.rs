@@ -12,10 +12,10 @@ use scanguard_common::counter::Counter;
 use scanguard_common::datapath::{Case, connection, leave, process_with};
 use scanguard_common::event::{Answer, Event, EventKind};
 use scanguard_common::host::Frame;
+use scanguard_common::newcomers::NewcomerRules;
 use scanguard_common::opened::Endpoint;
 use scanguard_common::packet::{Parsed, Shape, parse, parse_leaving, plain_segment};
 use scanguard_common::reason::{Level, Mode, REASON_SLOTS, Reason};
-use scanguard_common::rush::RushRules;
 use scanguard_common::source::SourceKey;
 use scanguard_common::tables::Tables as _;
 use scanguard_common::verdict::{Known, Origin, Verdict};
@@ -100,7 +100,7 @@ impl<'k> World<'k> {
             forwards: 1,
             learnt: 1,
             // A replay has time for all of them.
-            rush: RushRules::unlimited(),
+            newcomers: NewcomerRules::unlimited(),
             ..config.kernel_config(CONTACT_KEY)
         };
         let mut tables = ReplayTables::new(settings);

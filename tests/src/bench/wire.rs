@@ -17,9 +17,9 @@ use scanguard::kernel::{AttachMode, Datapath, LoadOptions, NEVER_NS, clock};
 use scanguard_common::address::Address;
 use scanguard_common::challenge::{ChallengeMode, ChallengeRules};
 use scanguard_common::config::KernelConfig;
+use scanguard_common::newcomers::NewcomerRules;
 use scanguard_common::packet::tcp_flags::ACK;
 use scanguard_common::reason::Mode;
-use scanguard_common::rush::RushRules;
 use scanguard_common::source::SourceKey;
 use scanguard_common::verdict::{Origin, Scope, Verdict};
 use serde::Serialize;
@@ -359,7 +359,7 @@ fn acquaint(knows: Knows, rig: &mut Rig, frame: &[u8], sources: u32, kernel: &mu
     if knows == Knows::Others {
         // All of them recorded at once, as a day does.
         let rules = *kernel.config();
-        kernel.set_config(&KernelConfig { rush: RushRules::unlimited(), ..rules })?;
+        kernel.set_config(&KernelConfig { newcomers: NewcomerRules::unlimited(), ..rules })?;
         rig.set_sources(&Vary { base: OTHERS, ..Vary::sources4(FLOOD) })?;
         rig.generate(frame, FLOOD)?;
         rig.set_sources(&Vary::sources4(sources))?;

@@ -160,7 +160,7 @@ fn measure_here() -> Result<Figures> {
     let (floor, single) = (rig.place_floor(FLOOR, false)?, rig.place_floor(FLOOR, true)?);
     let mut worlds = Vec::new();
     let mut lanes = Vec::new();
-    for (index, fill) in (0..).zip([Fill::Nothing, Fill::Few, Fill::Full, Fill::Flooded, Fill::Rushed]) {
+    for (index, fill) in (0..).zip([Fill::Nothing, Fill::Few, Fill::Full, Fill::Flooded, Fill::Limited]) {
         let mut world = World::new(fill)?;
         let place = rig.place_datapath(FIRST_WORLD + index, &mut world.kernel)?;
         world.settle(&mut rig, place)?;

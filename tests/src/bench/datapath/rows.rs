@@ -29,15 +29,15 @@ pub(super) enum Needs {
     /// With a table of sources that is full of others and takes each new one in place of an old one.
     Flood,
     /// The same, with the limit of new sources that is the default.
-    Rush,
+    Limited,
 }
 
 impl Needs {
     pub(super) fn fits(self, fill: Fill) -> bool {
         match (self, fill) {
             (Self::Nothing, Fill::Nothing) | (Self::Verdicts, Fill::Few) | (Self::Flood, Fill::Flooded) => true,
-            (Self::Rush, fill) => fill == Fill::Rushed,
-            (Self::Flood, _) | (_, Fill::Flooded | Fill::Rushed) => false,
+            (Self::Limited, fill) => fill == Fill::Limited,
+            (Self::Flood, _) | (_, Fill::Flooded | Fill::Limited) => false,
             (_, Fill::Full) => true,
             (Self::Nothing, Fill::Few) | (Self::Verdicts, Fill::Nothing) => false,
         }
@@ -108,7 +108,7 @@ pub(super) const ROWS: [Row; 21] = [
     row("known_syn_ipv6", Asked::Known6, Needs::Nothing, XDP_PASS),
     row("known_datagram", Asked::Datagram, Needs::Nothing, XDP_PASS),
     row("new_source", Asked::Fresh, Needs::Flood, XDP_PASS),
-    row("new_source_in_rush", Asked::Fresh, Needs::Rush, XDP_PASS),
+    row("new_source_in_flood", Asked::Fresh, Needs::Limited, XDP_PASS),
     row("first_contact", Asked::FirstContact, Needs::Nothing, XDP_PASS),
     row("first_contact_new_source", Asked::FreshContact, Needs::Flood, XDP_PASS),
     row("closed_again", Asked::Again, Needs::Nothing, XDP_PASS),

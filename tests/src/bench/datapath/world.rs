@@ -8,9 +8,9 @@ use scanguard::kernel::rig::{Place, Rig, Vary};
 use scanguard::kernel::{Datapath, EventStream, LoadOptions, NEVER_NS, clock};
 use scanguard_common::challenge::{ChallengeMode, ChallengeRules};
 use scanguard_common::config::KernelConfig;
+use scanguard_common::newcomers::NewcomerRules;
 use scanguard_common::reason::Mode;
 use scanguard_common::record::SourceRecord;
-use scanguard_common::rush::RushRules;
 use scanguard_common::source::{KeyRules, SourceKey};
 use scanguard_common::verdict::{Origin, Scope, Verdict};
 
@@ -51,7 +51,7 @@ pub(super) enum Fill {
     /// A million sources, of which the table keeps the latest.
     Flooded,
     /// The same, and new ones come faster than all of them are recorded.
-    Rushed,
+    Limited,
 }
 
 impl Fill {
@@ -59,7 +59,7 @@ impl Fill {
     pub(super) const fn label(self) -> &'static str {
         match self {
             Self::Nothing | Self::Few => "empty",
-            Self::Full | Self::Flooded | Self::Rushed => "full",
+            Self::Full | Self::Flooded | Self::Limited => "full",
         }
     }
 
@@ -71,7 +71,7 @@ impl Fill {
     /// Blocked sources.
     pub(super) const fn verdicts(self) -> u32 {
         match self {
-            Self::Nothing | Self::Flooded | Self::Rushed => 0,
+            Self::Nothing | Self::Flooded | Self::Limited => 0,
             Self::Few => FEW,
             Self::Full => MANY,
         }
@@ -104,8 +104,8 @@ impl World {
         kernel.set_own_addresses(&frames::own_addresses())?;
         let challenge = ChallengeRules { keys: [[0; 2]; 2], mode: ChallengeMode::Off as u32, reply: 0 };
         // Tables are filled at once.
-        let rush = RushRules::unlimited();
-        let config = KernelConfig { mode: Mode::Enforce as u32, challenge, rush, ..KernelConfig::new([1, 2]) };
+        let newcomers = NewcomerRules::unlimited();
+        let config = KernelConfig { mode: Mode::Enforce as u32, challenge, newcomers, ..KernelConfig::new([1, 2]) };
         kernel.set_config(&config)?;
         kernel.set_egress(Some(clock::monotonic_coarse_ns()))?;
         for address in blocked(fill) {
@@ -126,11 +126,11 @@ impl World {
     /// Has the datapath meet the sources that it is to know.
     pub(super) fn settle(&mut self, rig: &mut Rig, place: Place) -> Result<()> {
         self.kernel.beat()?;
-        if matches!(self.fill, Fill::Flooded | Fill::Rushed) {
+        if matches!(self.fill, Fill::Flooded | Fill::Limited) {
             let many = Asked::Fresh.vary(self.fill);
             rig.run_varied(place, &many, 0, &Asked::Fresh.frame(), many.count)?;
-            if self.fill == Fill::Rushed {
-                let config = KernelConfig { rush: RushRules::new(), ..*self.kernel.config() };
+            if self.fill == Fill::Limited {
+                let config = KernelConfig { newcomers: NewcomerRules::new(), ..*self.kernel.config() };
                 self.kernel.set_config(&config)?;
             }
             return Ok(());

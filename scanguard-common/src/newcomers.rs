@@ -1,4 +1,4 @@
-//! A rush: when new sources come faster than anybody's customers do, most are forged, and a record for each would wash real ones out of the
+//! Floods of new sources: when they come faster than anybody's customers do, most are forged, and a record for each would wash real ones out of the
 //! table and cost more than all else that is done for a packet.
 //!
 //! So each CPU records so many new sources a second; of those beyond only one in [`ONE_IN`], unless what they ask for says something against
@@ -15,14 +15,14 @@ const SECOND_NS: u64 = 1_000_000_000;
 /// How many new sources are recorded.
 #[derive(Clone, Copy, Debug, Eq, FromBytes, Immutable, IntoBytes, KnownLayout, PartialEq)]
 #[repr(C)]
-pub struct RushRules {
+pub struct NewcomerRules {
     /// In a second, on each CPU.
     pub per_second: u32,
     /// Zero.
     pub reserved: u32,
 }
 
-impl RushRules {
+impl NewcomerRules {
     /// Twenty thousand a second.
     #[must_use]
     pub const fn new() -> Self {
@@ -36,7 +36,7 @@ impl RushRules {
     }
 }
 
-impl Default for RushRules {
+impl Default for NewcomerRules {
     fn default() -> Self {
         Self::new()
     }
@@ -45,18 +45,18 @@ impl Default for RushRules {
 /// The new sources of one CPU.
 #[derive(Clone, Copy, Debug, Default, Eq, FromBytes, Immutable, IntoBytes, KnownLayout, PartialEq)]
 #[repr(C)]
-pub struct Rush {
+pub struct Newcomers {
     /// When the second began in which they are being counted.
     second_ns: u64,
     /// How many came in it.
     came: u64,
 }
 
-impl Rush {
+impl Newcomers {
     /// Whether one more is recorded.
     #[inline(always)]
     #[must_use]
-    pub const fn admits(&mut self, rules: &RushRules, now_ns: u64) -> bool {
+    pub const fn admits(&mut self, rules: &NewcomerRules, now_ns: u64) -> bool {
         if now_ns.saturating_sub(self.second_ns) >= SECOND_NS {
             (self.second_ns, self.came) = (now_ns, 0);
         }
@@ -71,11 +71,11 @@ mod tests {
 
     #[test]
     fn beyond_the_limit_one_in_sixty_four_is_recorded_and_the_next_second_begins_anew() {
-        let rules = RushRules { per_second: 100, reserved: 0 };
-        let mut rush = Rush::default();
-        let mut admitted = |second: u64| (0..6_500).filter(|n| rush.admits(&rules, (second << 30) + n)).count();
+        let rules = NewcomerRules { per_second: 100, reserved: 0 };
+        let mut newcomers = Newcomers::default();
+        let mut admitted = |second: u64| (0..6_500).filter(|n| newcomers.admits(&rules, (second << 30) + n)).count();
         assert_eq!(admitted(5), 100 + 100);
         assert_eq!(admitted(6), 100 + 100);
-        assert!((0..100_000).all(|n| rush.admits(&RushRules::unlimited(), n)));
+        assert!((0..100_000).all(|n| newcomers.admits(&NewcomerRules::unlimited(), n)));
     }
 }
