@@ -78,7 +78,8 @@ impl Bars {
             area.draw(&Rectangle::new([(NAMES, top), (at(*median).max(NAMES + 1), bottom)], color.filled()))
                 .map_err(told)?;
             area.draw(&PathElement::new([(at(*min), middle), (at(*max), middle)], BLACK)).map_err(told)?;
-            let figure = if *median < 10.0 { format!("{median:.2}") } else { format!("{median:.0}") };
+            let figure =
+                if *median < 10.0 && median.fract() != 0.0 { format!("{median:.2}") } else { format!("{median:.0}") };
             area.draw(&Text::new(figure, (at(*max) + 6, top + 1), font.clone())).map_err(told)?;
         }
         area.present().map_err(told)
