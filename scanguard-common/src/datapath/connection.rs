@@ -34,13 +34,17 @@ pub fn begin<T: Tables>(connection: &Connection, tables: &T) {
     }
     let now_ns = tables.now_ns();
     let record = tables.source(&source);
-    let suspect = record.is_some_and(|record| record.is_suspect(now_ns));
+    let suspect = match record {
+        Some(record) => record.is_suspect(now_ns),
+        // Washed out, and not put back if new sources come too fast.
+        None => tables.backup(&source).is_some_and(|backup| backup.suspect_until_ns > now_ns),
+    };
     let restricted = is_restricted(connection.port, tables);
     // Who came by no guarded interface has no record: then it is a translator between the two that we see. Nor has, in a flood, somebody who asked for
     // nothing but public ports.
     let clean = match record {
         Some(record) => !suspect && record.score() <= config.score.step,
-        None => tables.state().is_some_and(|state| state.has_unrecorded(now_ns)),
+        None => !suspect && tables.state().is_some_and(|state| state.has_unrecorded(now_ns)),
     };
     let clean = clean || (restricted && is_known(&source, now_ns, tables));
     let live = LiveSession { source, since_ns: now_ns, restricted: u32::from(restricted), clean: u32::from(clean) };

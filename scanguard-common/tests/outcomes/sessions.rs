@@ -2,8 +2,10 @@
 
 use scanguard_common::datapath::connection::{Connection, begin, end};
 use scanguard_common::newcomers::NewcomerRules;
+use scanguard_common::record::Backup;
 use scanguard_common::session::{SessionRecord, SessionTally};
 use scanguard_common::tables::Tables as _;
+use zerocopy::FromZeros as _;
 
 use super::*;
 
@@ -154,6 +156,15 @@ fn who_got_no_record_in_a_rush_earns_what_he_works() {
     }
     assert_eq!(works(&tables, 2, PEER, 443, [500, 500]).worked, 1, "no more than before");
     assert_eq!(score(&tables, PEER), 3 * step());
+    // A suspect whose record was washed out, and is not made anew for what asks for public ports, is one all the same.
+    let suspect = [203, 0, 113, 9];
+    let backup = Backup { suspect_until_ns: u64::MAX, ..Backup::new_zeroed() };
+    tables.back_up(&key(suspect), &backup);
+    for (cookie, from) in (10..).zip((1..=9).map(|number| [198, 51, 101, number])) {
+        works(&tables, cookie, from, 443, [1, 1]);
+    }
+    assert_eq!(works(&tables, 4, suspect, 443, [500, 500]).worked, 0);
+    assert!(!tables.records().iter().any(|record| record.source == key(suspect)), "it got no record");
     // Long after the flood a source without a record did not come by here.
     later(&tables, START_NS + DAY_NS);
     let proxy = [172, 17, 0, 1];
