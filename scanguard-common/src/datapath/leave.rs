@@ -83,11 +83,12 @@ pub(super) fn answer<T: Tables>(case: &mut Case, tables: &T) -> bool {
         }
         return false;
     }
-    if is_own
-        && case.answer == Answer::Refused
-        && case.now_ns.saturating_sub(tables.refused(&address)) >= REFUSED_REFRESH_NS
-    {
-        tables.refuse(&address, case.now_ns);
+    if is_own && case.answer == Answer::Refused {
+        let refused_ns = tables.refused(&address);
+        // Never is not long ago where the host itself was started a moment ago.
+        if refused_ns == 0 || case.now_ns.saturating_sub(refused_ns) >= REFUSED_REFRESH_NS {
+            tables.refuse(&address, case.now_ns);
+        }
     }
     let endpoint = Endpoint::asked(&case.parsed, case.port, case.kind.protocol());
     let asked =

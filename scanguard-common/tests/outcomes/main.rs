@@ -16,6 +16,7 @@ use scanguard_common::host::{Frame, MemoryTables};
 use scanguard_common::reason::Mode;
 use scanguard_common::record::SourceRecord;
 use scanguard_common::source::SourceKey;
+use scanguard_common::tables::Tables as _;
 use scanguard_common::verdict::{Known, Origin, Scope, Verdict};
 
 type Ip = [u8; 4];
@@ -351,6 +352,17 @@ fn an_error_that_quotes_somebody_elses_packet_says_nothing() {
     leaves(&tables, &unreachable(HOST, PEER, &question));
     assert_eq!(tables.all_asked(), []);
     assert_eq!(score(&tables, PEER), step());
+}
+
+#[test]
+fn what_is_refused_in_the_first_seconds_of_a_host_is_remembered() {
+    let tables = host();
+    let own = Address::from(IpAddr::from(HOST));
+    for (now_ns, remembered) in [(2 * SECOND_NS, 2 * SECOND_NS), (3 * SECOND_NS, 2 * SECOND_NS), (DAY_NS, DAY_NS)] {
+        later(&tables, now_ns);
+        answers(&tables, HOST, 9, PEER, &Tcp::Rst);
+        assert_eq!(tables.refused(&own), remembered);
+    }
 }
 
 #[test]

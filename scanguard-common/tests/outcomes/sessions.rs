@@ -4,7 +4,6 @@ use scanguard_common::datapath::connection::{Connection, begin, end};
 use scanguard_common::newcomers::NewcomerRules;
 use scanguard_common::record::Backup;
 use scanguard_common::session::{SessionRecord, SessionTally};
-use scanguard_common::tables::Tables as _;
 use zerocopy::FromZeros as _;
 
 use super::*;
