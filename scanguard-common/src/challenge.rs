@@ -168,6 +168,8 @@ pub const RESET_LIMIT: Limit = Limit { interval_ns: 500_000_000, burst: 4 };
 pub const PROOF_LIMIT: Limit = Limit { interval_ns: 125_000_000, burst: 16 };
 /// The limit of answers to all together: 1,000 a second, 100 at once.
 pub const TOTAL_LIMIT: Limit = Limit { interval_ns: 1_000_000, burst: 100 };
+/// Of contacts that userspace is told of at once, beside the proofs: 1,000 a second, 200 at once, of the 819 for which their ring has room.
+pub const URGENT_LIMIT: Limit = Limit { interval_ns: 1_000_000, burst: 200 };
 
 /// A rate that is not to be exceeded.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -4,7 +4,7 @@
 //! mean. So the version is part of the path of the pins, and rises with every change of a struct, a number or a capacity below.
 
 /// The version.
-pub const LAYOUT: u32 = 5;
+pub const LAYOUT: u32 = 6;
 
 #[cfg(test)]
 mod tests {
@@ -52,7 +52,7 @@ mod tests {
         ];
         assert_eq!(
             (LAYOUT, sizes),
-            (5, [376, 32, 16, 72, 24, 128, 48, 48, 16, 8, 8, 40, 16, 40, 136, 32, 64, 16, 8, 131_072, 16_384, 479])
+            (6, [376, 32, 16, 72, 24, 128, 48, 56, 16, 8, 8, 40, 16, 40, 136, 32, 64, 16, 8, 131_072, 16_384, 479])
         );
     }
 }

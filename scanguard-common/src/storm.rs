@@ -8,7 +8,7 @@ use core::cell::UnsafeCell;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::atomic;
-use crate::challenge::TOTAL_LIMIT;
+use crate::challenge::{TOTAL_LIMIT, URGENT_LIMIT};
 
 /// When a storm begins and how long it lasts.
 #[derive(Clone, Copy, Debug, Eq, FromBytes, Immutable, IntoBytes, KnownLayout, PartialEq)]
@@ -52,6 +52,8 @@ pub struct State {
     pub answers_ns: u64,
     /// Until when sources may be without a record because of a [`crate::newcomers`]; in the past when all have one.
     pub unrecorded_until_ns: u64,
+    /// Of the limit of contacts that userspace is told of at once.
+    pub urgent_ns: u64,
 }
 
 /// The state in a table that other CPUs write to at the same time.
@@ -115,6 +117,14 @@ impl<'a> StateCell<'a> {
     pub fn take_answer(self, now_ns: u64) -> bool {
         // SAFETY: as in `is_storm`; the word is changed by atomics.
         unsafe { TOTAL_LIMIT.take_from(&raw mut (*self.state.get()).answers_ns, now_ns) }
+    }
+
+    /// Takes a place among the contacts that userspace is told of at once.
+    #[inline(always)]
+    #[must_use]
+    pub fn take_urgent(self, now_ns: u64) -> bool {
+        // SAFETY: as in `take_answer`.
+        unsafe { URGENT_LIMIT.take_from(&raw mut (*self.state.get()).urgent_ns, now_ns) }
     }
 
     /// A network is a suspect until then.

@@ -188,6 +188,12 @@ pub trait Tables {
     /// Tells userspace of an event, which is made when there is room for it, and in its place: in the kernel it would take too much of the
     /// stack. False when there is none.
     fn emit(&self, event: impl FnOnce() -> Event) -> bool;
+
+    /// The same of what a decision may follow, which userspace hears before all else. Callers limit it.
+    #[inline(always)]
+    fn emit_urgently(&self, event: impl FnOnce() -> Event) -> bool {
+        self.emit(event)
+    }
 }
 
 /// What a socket lookup finds.

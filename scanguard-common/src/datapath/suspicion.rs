@@ -66,10 +66,24 @@ fn waits_for_answer(case: &Case) -> bool {
 
 #[cfg_attr(target_arch = "bpf", inline(never))]
 fn tell_contact<T: Tables>(case: &Case, score: u32, tables: &T) {
-    // What is not a source's first step may be what a decision follows: how long that takes is measured by the fine clock, for the coarse one is up
-    // to two ticks late.
-    let time_ns = if score > case.points { tables.precise_ns(case.now_ns) } else { case.now_ns };
-    tell(|| Event { time_ns, points: case.points, score, ..case.event(EventKind::Contact) }, tables);
+    if is_urgent(case, score, tables) {
+        // How long a decision takes is measured by the fine clock, for the coarse one is up to two ticks late.
+        let time_ns = tables.precise_ns(case.now_ns);
+        let event = || Event { time_ns, points: case.points, score, ..case.event(EventKind::Contact) };
+        if tables.emit_urgently(event) {
+            return;
+        }
+    }
+    tell(|| Event { points: case.points, score, ..case.event(EventKind::Contact) }, tables);
+}
+
+/// Whether a block may follow a contact: its source's score is that of one. Of too many at once the others wait for their turn among all
+/// that is told.
+#[inline(always)]
+fn is_urgent<T: Tables>(case: &Case, score: u32, tables: &T) -> bool {
+    case.points > 0
+        && tables.config().is_some_and(|config| score >= config.score.cap)
+        && tables.state().is_some_and(|state| state.take_urgent(case.now_ns))
 }
 
 /// The score of a source that is not exempt reached the threshold: makes it a suspect.

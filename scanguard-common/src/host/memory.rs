@@ -87,6 +87,7 @@ pub struct MemoryTables {
     proofs: RefCell<Vec<Event>>,
     counters: RefCell<Vec<Counter>>,
     events: RefCell<Vec<Event>>,
+    urgent: Cell<u64>,
 }
 
 impl MemoryTables {
@@ -138,6 +139,7 @@ impl MemoryTables {
             proofs,
             counters,
             events,
+            urgent,
         } = self;
         opened.get_mut().clear();
         asked.get_mut().clear();
@@ -160,6 +162,7 @@ impl MemoryTables {
         proofs.get_mut().clear();
         counters.get_mut().fill(Counter::default());
         events.get_mut().clear();
+        urgent.set(0);
         self.take_census();
     }
 
@@ -409,6 +412,11 @@ impl MemoryTables {
         self.proofs.take()
     }
 
+    /// How many of the events so far were told as urgent.
+    pub fn urgent(&self) -> u64 {
+        self.urgent.get()
+    }
+
     /// Takes the events since the last call.
     pub fn take_events(&self) -> Vec<Event> {
         self.events.take()
@@ -601,6 +609,11 @@ impl Tables for MemoryTables {
     fn emit(&self, event: impl FnOnce() -> Event) -> bool {
         self.events.borrow_mut().push(event());
         true
+    }
+
+    fn emit_urgently(&self, event: impl FnOnce() -> Event) -> bool {
+        self.urgent.set(self.urgent.get() + 1);
+        self.emit(event)
     }
 }
 

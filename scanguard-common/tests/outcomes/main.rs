@@ -386,6 +386,34 @@ fn what_suspects_are_answered_is_told_but_not_without_end() {
 }
 
 /// Something that arrives or leaves, of few hosts and ports.
+#[test]
+fn a_score_of_a_block_is_told_at_once_but_others_do_not_crowd_out_proofs() {
+    let tables = host();
+    let cap = KernelConfig::new([1, 2]).score.cap;
+    let (mut told, mut urgent) = (Vec::new(), 0);
+    let mut ask = |from: u8, ports: std::ops::Range<u16>| {
+        for port in ports {
+            asks(&tables, [203, 0, 113, from], HOST, port);
+            let of_blocks = events(&tables, EventKind::Contact).iter().filter(|event| event.score >= cap).count();
+            let at_once = tables.urgent() - std::mem::replace(&mut urgent, tables.urgent());
+            told.push((of_blocks as u64, at_once));
+        }
+    };
+    (1..=40).for_each(|from| ask(from, 1_000..1_020));
+    let (mut of_blocks, mut limited) = (0, 0);
+    for (of_block, at_once) in &told {
+        of_blocks += of_block;
+        assert_eq!(*at_once, if of_blocks <= 200 { *of_block } else { 0 }, "after {of_blocks}");
+        limited += of_block - at_once;
+    }
+    assert!(limited > 0, "more at once are told with all others: {of_blocks}");
+    later(&tables, START_NS + SECOND_NS);
+    asks(&tables, [203, 0, 113, 41], HOST, 1_000);
+    assert_eq!(tables.urgent(), 200, "no block follows the first contact of a source");
+    (1_021..1_040).for_each(|port| drop(asks(&tables, [203, 0, 113, 41], HOST, port)));
+    assert!(tables.urgent() > 200);
+}
+
 #[derive(Clone, Copy, Debug)]
 enum Act {
     Asks(u8, u8, u16),

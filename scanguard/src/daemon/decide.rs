@@ -1,6 +1,6 @@
 //! Carries the policy out: events in, blocks at the desk.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ipnetwork::IpNetwork;
@@ -16,7 +16,6 @@ use super::stacks::StackWatch;
 use crate::api::{WhyBehind, WouldHave};
 use crate::config::{AutoLevel, Blocks};
 use crate::duration;
-use crate::kernel::clock;
 use crate::known::Acquainted;
 use crate::operator::{AutomaticBlock, Desk, NewBlock, Question};
 use crate::policy::{
@@ -186,9 +185,8 @@ impl Decider {
     /// Takes note of blocks that are over, or were lifted, and of the time.
     pub(super) fn catch_up(&mut self, desk: &mut Desk, now: SystemTime) {
         self.step(Event::Tick, None, desk, now);
-        let in_force: HashSet<SourceKey> = desk.automatic_blocks().into_iter().map(|block| block.source).collect();
-        let lifted: Vec<SourceKey> =
-            self.policy.running().map(|block| block.source).filter(|source| !in_force.contains(source)).collect();
+        let running = self.policy.running().map(|block| block.source);
+        let lifted: Vec<SourceKey> = running.filter(|source| !desk.is_blocked_by_policy(source)).collect();
         for source in lifted {
             let by = if desk.spares(&source) { Lifter::Allowlist } else { Lifter::Operator };
             self.step(Event::Lifted { source, by }, None, desk, now);
@@ -211,9 +209,9 @@ impl Decider {
                     let Some(until) = now.checked_add(lasts) else { continue };
                     let block = NewBlock { source, scope, until, reason: reason.label().to_owned() };
                     match desk.block_by_policy(block, now) {
-                        Ok(true) => {
+                        Ok(Some(since_ns)) => {
                             let (scope, lasts) = (scope.label(), duration::format(lasts));
-                            let took_ns = time_ns.map(|time_ns| clock::monotonic_ns().saturating_sub(time_ns));
+                            let took_ns = time_ns.map(|time_ns| since_ns.saturating_sub(time_ns));
                             if let Some(took_ns) = took_ns {
                                 self.live.took(took_ns);
                             }
@@ -228,7 +226,7 @@ impl Decider {
                             );
                         }
                         // An operator's block is in force already, or it came onto the allowlist meanwhile.
-                        Ok(false) => self.take_back(source, desk, now),
+                        Ok(None) => self.take_back(source, desk, now),
                         Err(error) => {
                             warn!(%error, source = desk.named(source), "cannot block");
                             self.take_back(source, desk, now);

@@ -1,10 +1,11 @@
 //! Keeps the program on the interfaces that are to be guarded, whatever becomes of them: gone, renamed, back again, a new default route.
 
 use std::collections::HashSet;
+use std::future::pending;
 use std::time::Duration;
 
 use scanguard_common::challenge::Nic;
-use tokio::time::{Interval, MissedTickBehavior, interval, sleep};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
 use tracing::{info, warn};
 
 use super::start::AUTO;
@@ -33,6 +34,8 @@ pub(super) struct Interfaces {
     guarded: Vec<Guarded>,
     changes: Option<Changes>,
     unbidden: Interval,
+    /// When what changed is looked at; none while nothing did.
+    due: Option<Instant>,
     /// Names whose trouble was told already.
     complained: HashSet<String>,
     /// Since when all that leaves is seen, on the kernel part's clock.
@@ -63,6 +66,7 @@ impl Interfaces {
             guarded: guarded.collect(),
             changes: Some(link_changes()?),
             unbidden,
+            due: None,
             complained: HashSet::new(),
             leaving_since_ns,
         };
@@ -95,24 +99,28 @@ impl Interfaces {
         &self.guarded
     }
 
-    /// Waits until something may have changed. Cancel safe.
+    /// Waits until something may have changed, and what else changes with it had time to. Cancel safe.
     pub(super) async fn changed(&mut self) {
-        let Some(changes) = &mut self.changes else {
-            self.unbidden.tick().await;
-            return;
-        };
-        tokio::select! {
-            subscribed = changes.next() => if !subscribed {
+        loop {
+            let Self { changes, unbidden, due, .. } = self;
+            let subscribed = tokio::select! {
+                subscribed = next(changes) => subscribed,
+                _ = unbidden.tick() => true,
+                () = sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
+                    *due = None;
+                    return;
+                }
+            };
+            if !subscribed {
                 warn!("the kernel no longer tells of changed interfaces; asking every {UNBIDDEN:?} instead");
-                self.changes = None;
-            },
-            _ = self.unbidden.tick() => {}
+                *changes = None;
+            }
+            due.get_or_insert_with(|| Instant::now() + FLOCK);
         }
     }
 
     /// Looks what is there and puts the program where it is missing. What fails is tried again at the next change.
     pub(super) async fn refresh(&mut self, program: &mut Program) {
-        sleep(FLOCK).await;
         let present = match links().await {
             Ok(present) => present,
             Err(error) => return warn!(%error, "cannot look which interfaces there are"),
@@ -163,14 +171,15 @@ impl Interfaces {
                 guarded.name.clone_from(&link.name);
                 attachment.interface.clone_from(&link.name);
             }
-            let ours = link::describe(&guarded.name)
+            // By index: it may be renamed while it is looked at.
+            let ours = link::describe_index(attachment.index)
                 .await
                 .is_ok_and(|facts| facts.xdp.is_some_and(|(_, program)| program == attachment.program_id));
             if !ours {
                 warn!(interface = guarded.name, "somebody took our program off it");
                 forget(program, attachment.index);
                 guarded.attachment = None;
-            } else if !attachment.egress.is_some_and(|egress| egress.is_there(&guarded.name)) {
+            } else if !attachment.egress.is_some_and(|egress| egress.is_there(attachment.index)) {
                 if attachment.egress.is_some() {
                     warn!(interface = guarded.name, "somebody took our egress program off it");
                     self.leaving_since_ns = None;
@@ -201,6 +210,14 @@ impl Interfaces {
         let mut seen = HashSet::new();
         names.retain(|name| seen.insert(name.clone()));
         names
+    }
+}
+
+/// Waits for a change; false when the kernel no longer tells of them.
+async fn next(changes: &mut Option<Changes>) -> bool {
+    match changes {
+        Some(changes) => changes.next().await,
+        None => pending().await,
     }
 }
 

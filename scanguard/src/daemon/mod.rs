@@ -15,6 +15,7 @@
 //! | `live` | what changes while it runs, for the listeners to show |
 //! | `memory` | the evidence that is remembered, for whoever asks why |
 //! | `offline` | what is shown without a daemon |
+//! | `aside` | what is found out on another thread, so that no decision waits |
 //! | `addresses` | keeps the kernel part's list of own addresses true |
 //! | `ports` | keeps the kernel part's classes of ports true |
 //! | `stacks` | looks how many machines the sessions of a source come from |
@@ -28,6 +29,7 @@
 //! | `logging` | where log lines go |
 
 mod addresses;
+mod aside;
 mod census;
 mod decide;
 mod events;

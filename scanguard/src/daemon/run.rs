@@ -1,6 +1,5 @@
 //! From start to clean stop.
 
-use std::future::pending;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -10,14 +9,15 @@ use anyhow::{Context as _, Result, anyhow};
 use nix::unistd::geteuid;
 use sd_notify::NotifyState;
 use tokio::sync::mpsc;
-use tokio::task::{JoinHandle, JoinSet, block_in_place, spawn_blocking};
+use tokio::task::{JoinSet, block_in_place};
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{error, info, warn};
 
 use super::addresses::OwnAddresses;
+use super::aside::Aside;
 use super::census::Census;
 use super::decide::Decider;
-use super::events::Hearers;
+use super::events::{Haste, Hearers};
 use super::incidents::Recorder;
 use super::interfaces::Interfaces;
 use super::jobs::{Hands, Job, Jobs};
@@ -37,10 +37,12 @@ use crate::control::gate::Gate;
 use crate::control::socket::{self, SocketFile};
 use crate::exit::{ExitStatus, Failure, OrExit as _};
 use crate::feeds::Feeds;
-use crate::kernel::Program;
-use crate::operator::{self, Caller, Desk, OperatorError};
+use crate::kernel::{KernelError, Program, Readings};
+use crate::known::Fronted;
+use crate::operator::{self, Caller, Desk, LiveSources, OperatorError};
 use crate::turns;
 use crate::{control, http, known, logins, metrics};
+use scanguard_common::session::SessionRecord;
 use scanguard_common::source::SourceKey;
 
 /// Threads that answer questions and read events; none is needed for packets.
@@ -130,7 +132,11 @@ struct Daemon {
     addresses: OwnAddresses,
     interfaces: Interfaces,
     reconciler: Reconciler,
-    logins: Logins,
+    logins: Aside<Vec<logins::Login>>,
+    /// Whose sessions go on.
+    going_on: Aside<Result<LiveSources, KernelError>>,
+    /// Everybody's sessions, and whether proxies are in front.
+    meeting: Aside<Met>,
     config: Config,
     asks: Jobs,
     live: Live,
@@ -230,8 +236,8 @@ async fn daemon(config: Config, feeds: Feeds, options: Options) -> Result<(), Fa
         cap: Arc::clone(&cap),
     });
     let mut tasks = JoinSet::new();
-    tasks.spawn(named("events", events::drain(events, Arc::clone(&hearers))));
-    tasks.spawn(named("proofs", events::drain(proofs, hearers)));
+    tasks.spawn(named("events", events::drain(events, Arc::clone(&hearers), Haste::Gathered)));
+    tasks.spawn(named("proofs", events::drain(proofs, hearers, Haste::AtOnce)));
     tasks.spawn(named("incidents", recorder.clone().run()));
     tasks.spawn(named("control", serve_control(control_listener, Arc::clone(&view), gate)));
     if let Some(listener) = metrics_listener {
@@ -251,7 +257,9 @@ async fn daemon(config: Config, feeds: Feeds, options: Options) -> Result<(), Fa
         addresses,
         interfaces,
         reconciler: Reconciler::new(live.clone()),
-        logins: Logins::default(),
+        logins: Aside::default(),
+        going_on: Aside::default(),
+        meeting: Aside::default(),
         config,
         asks,
         live,
@@ -261,8 +269,8 @@ async fn daemon(config: Config, feeds: Feeds, options: Options) -> Result<(), Fa
     };
     daemon.meet_all();
     if daemon.config.safety.leases {
-        daemon.logins.look();
-        let logged_in = daemon.logins.looked().await;
+        daemon.logins.look(logins::remote);
+        let logged_in = daemon.logins.looked().await.unwrap_or_default();
         daemon.lease(&logged_in);
     }
     turns::ask_for_short_ones(); // This thread decides. Those that keep and write were started before, and do not get them.
@@ -270,25 +278,6 @@ async fn daemon(config: Config, feeds: Feeds, options: Options) -> Result<(), Fa
     notify(NotifyState::Stopping);
     daemon.stop().await;
     Ok(outcome?)
-}
-
-/// Looks who is logged in, on another thread: nothing else waits for it.
-#[derive(Default)]
-struct Logins(Option<JoinHandle<Vec<logins::Login>>>);
-
-impl Logins {
-    /// Looks, unless that goes on.
-    fn look(&mut self) {
-        self.0.get_or_insert_with(|| spawn_blocking(|| turns::in_the_background(logins::remote)));
-    }
-
-    /// Waits until it was looked. Cancel safe.
-    async fn looked(&mut self) -> Vec<logins::Login> {
-        let Some(looking) = &mut self.0 else { return pending().await };
-        let logged_in = looking.await;
-        self.0 = None;
-        logged_in.unwrap_or_default()
-    }
 }
 
 impl Daemon {
@@ -309,7 +298,8 @@ impl Daemon {
                     Signal::Reload => self.ask_to_reload(),
                 },
                 _ = heartbeat.tick() => self.beat(),
-                _ = meeting.tick() => self.meet_all(),
+                _ = meeting.tick() => self.ask_whom_to_meet(),
+                Some(met) = self.meeting.looked() => block_in_place(|| self.meet_those(met)),
                 step = self.reconciler.next() => {
                     self.reconciler.step(step, &mut self.desk);
                     self.desk.keep_all();
@@ -319,7 +309,11 @@ impl Daemon {
                 Some(due) = self.decider.next() => block_in_place(|| self.decider.decide(due, &mut self.desk)),
                 () = self.addresses.asked() => self.addresses.take_over(self.desk.tables()),
                 () = self.ports.looked() => self.ports.take_over(self.desk.tables()),
-                logged_in = self.logins.looked() => self.lease(&logged_in),
+                Some(logged_in) = self.logins.looked() => self.lease(&logged_in),
+                Some(live) = self.going_on.looked() => match live {
+                    Ok(live) => self.desk.set_live(live),
+                    Err(error) => warn!(%error, "cannot read whose sessions go on: each decision reads them"),
+                },
                 () = self.interfaces.changed() => {
                     self.interfaces.refresh(&mut self.program).await;
                     if let Err(error) = self.desk.tables().set_egress(self.interfaces.leaving_since_ns()) {
@@ -358,8 +352,10 @@ impl Daemon {
             self.desk.keep_people();
         });
         if self.config.safety.leases {
-            self.logins.look();
+            self.logins.look(logins::remote);
         }
+        let readings = self.desk.read_tables().readings();
+        self.going_on.look(move || LiveSources::read(&readings));
         self.publish();
     }
 
@@ -373,19 +369,27 @@ impl Daemon {
 
     /// Takes note of everybody's sessions, and forgets who was not here for long.
     fn meet_all(&mut self) {
-        block_in_place(|| {
-            let now = SystemTime::now();
-            match self.desk.read_tables().readings().sessions() {
-                Ok(records) => {
-                    self.desk.meet(&records, now);
-                    self.recorder.meet(&records);
-                    self.live.change(|state| state.fronted = known::fronted(&records));
-                }
-                Err(error) => warn!(%error, "cannot read who had sessions"),
+        let met = meet_all(&self.desk.read_tables().readings(), &self.recorder);
+        block_in_place(|| self.meet_those(met));
+    }
+
+    /// Has everybody's sessions read, on another thread.
+    fn ask_whom_to_meet(&mut self) {
+        let (readings, recorder) = (self.desk.read_tables().readings(), self.recorder.clone());
+        self.meeting.look(move || meet_all(&readings, &recorder));
+    }
+
+    fn meet_those(&mut self, met: Met) {
+        let now = SystemTime::now();
+        match met {
+            Ok((records, fronted)) => {
+                self.desk.meet(&records, now);
+                self.live.change(|state| state.fronted = fronted);
             }
-            self.desk.forget_strangers(now);
-            self.desk.keep_people();
-        });
+            Err(error) => warn!(%error, "cannot read who had sessions"),
+        }
+        self.desk.forget_strangers(now);
+        self.desk.keep_people();
     }
 
     /// Puts those who are logged in on the allowlist meanwhile.
@@ -477,6 +481,17 @@ impl Daemon {
             info!("stopped; nothing stays attached");
         }
     }
+}
+
+/// Everybody's sessions, and whether proxies are in front of this host.
+type Met = Result<(Vec<SessionRecord>, Option<Fronted>), KernelError>;
+
+/// Reads everybody's sessions and has the incidents hear of them. Blocks for as long as that takes.
+fn meet_all(readings: &Readings, recorder: &Recorder) -> Met {
+    let records = readings.sessions()?;
+    recorder.meet(&records);
+    let fronted = known::fronted(&records);
+    Ok((records, fronted))
 }
 
 async fn named(name: &'static str, task: impl Future<Output = ()>) -> &'static str {

@@ -85,12 +85,11 @@ impl View {
                 interfaces.push(Interface { name, driver_mode: none(), attached: false, egress: none() });
                 continue;
             };
-            let attached = link::describe(&attachment.interface).await.is_ok_and(|facts| {
-                let ours = facts.xdp.is_some_and(|(_, id)| id == attachment.program_id);
-                facts.index == attachment.index && ours
-            });
+            let attached = link::describe_index(attachment.index)
+                .await
+                .is_ok_and(|facts| facts.xdp.is_some_and(|(_, id)| id == attachment.program_id));
             let driver_mode = attachment.driver_mode.label().to_owned();
-            let egress = attachment.egress.filter(|egress| egress.is_there(&attachment.interface));
+            let egress = attachment.egress.filter(|egress| egress.is_there(attachment.index));
             let egress = egress.map_or("none", |egress| egress.hook.label()).to_owned();
             interfaces.push(Interface { name, driver_mode, attached, egress });
         }

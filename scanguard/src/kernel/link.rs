@@ -4,6 +4,7 @@
 //! the program later. So the truth is read back over netlink.
 
 use futures_util::TryStreamExt as _;
+use rtnetlink::LinkGetRequest;
 use rtnetlink::packet_route::link::{
     InfoKind, LinkAttribute, LinkInfo, LinkLayerType, LinkMessage, LinkXdp, XdpAttached,
 };
@@ -56,10 +57,25 @@ pub struct LinkFacts {
 /// # Errors
 /// When netlink cannot be used, or there is no such interface.
 pub async fn describe(interface: &str) -> Result<LinkFacts, KernelError> {
+    describe_one(interface, |links| links.match_name(interface.to_owned())).await
+}
+
+/// The same of the interface with this index, whatever it is called by now.
+///
+/// # Errors
+/// As there.
+pub async fn describe_index(index: u32) -> Result<LinkFacts, KernelError> {
+    describe_one(&index.to_string(), |links| links.match_index(index)).await
+}
+
+async fn describe_one(
+    interface: &str,
+    which: impl FnOnce(LinkGetRequest) -> LinkGetRequest,
+) -> Result<LinkFacts, KernelError> {
     let (connection, handle, _) =
         rtnetlink::new_connection().map_err(|source| KernelError::Io { what: "open a netlink socket", source })?;
     let driver = tokio::spawn(connection);
-    let answer = handle.link().get().match_name(interface.to_owned()).execute().try_next().await;
+    let answer = which(handle.link().get()).execute().try_next().await;
     let others: Vec<_> = handle.link().get().execute().try_collect().await.unwrap_or_default();
     driver.abort();
     let no_interface = || KernelError::NoInterface { interface: interface.to_owned() };

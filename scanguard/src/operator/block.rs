@@ -12,7 +12,7 @@ use super::desk::{Block, Desk, after, end_ns};
 use super::error::OperatorError;
 use super::kept::{origin_label, shown};
 use crate::api::{BlockAdd, BlockAdded, BlockEntry, BlockList, BlockRemove, BlockRemoved, SCHEMA_VERSION, timestamp};
-use crate::kernel::{Altered, KernelError, Reading};
+use crate::kernel::{Altered, KernelError, Reading, clock};
 use crate::prefix;
 use crate::prefix_map::Prefix;
 use crate::safety::{Facts, check_block};
@@ -48,6 +48,14 @@ pub struct AutomaticBlock {
 /// Bits of an IPv6 address.
 const WHOLE: u8 = 128;
 
+/// A block that the kernel part has.
+struct InForce {
+    /// Whether it replaced another one.
+    replaced: bool,
+    /// Since when, in nanoseconds of `CLOCK_MONOTONIC`.
+    since_ns: u64,
+}
+
 impl Desk {
     /// Blocks a prefix because a person wants it, unless a safety rule forbids it. In force in the kernel when this returns, in both modes.
     ///
@@ -79,23 +87,24 @@ impl Desk {
             return Err(OperatorError::Usage("a block of no time at all blocks nobody".to_owned()));
         }
         let block = Block { scope, hard: *hard, origin: Origin::Operator, reason: reason.clone(), since: now, expires };
-        let replaced = self.put_block(prefix, block)?;
+        let InForce { replaced, .. } = self.put_block(prefix, block)?;
         info!(prefix = shown(&prefix), scope = scope.label(), hard, forced = force, reason, "an operator blocks");
         let spared = self.allow.within(prefix).count() as u64;
         let entry = self.blocks.get(&prefix).map(|block| entry(&prefix, block)).unwrap_or_default();
         Ok(BlockAdded { schema_version: SCHEMA_VERSION, entry, replaced, spared })
     }
 
-    /// Blocks a source because the policy wants it; false where the allowlist or an operator's block says otherwise.
+    /// Blocks a source because the policy wants it, and says since when the kernel part has it, in nanoseconds of `CLOCK_MONOTONIC`; none where the
+    /// allowlist or an operator's block says otherwise.
     ///
     /// # Errors
     /// When the kernel takes no more.
-    pub fn block_by_policy(&mut self, wanted: NewBlock, now: SystemTime) -> Result<bool, OperatorError> {
+    pub fn block_by_policy(&mut self, wanted: NewBlock, now: SystemTime) -> Result<Option<u64>, OperatorError> {
         let NewBlock { source, scope, until, reason } = wanted;
         let prefix = self.prefix_of(&source);
         let by_operator = |block: &Block| block.origin == Origin::Operator;
         if self.allow.meets(prefix) || self.blocks.covering(prefix).any(|(_, block)| by_operator(block)) {
-            return Ok(false);
+            return Ok(None);
         }
         let block = Block {
             scope,
@@ -105,11 +114,10 @@ impl Desk {
             since: now,
             expires: Some(until),
         };
-        self.put_block(prefix, block)?;
-        Ok(true)
+        Ok(Some(self.put_block(prefix, block)?.since_ns))
     }
 
-    fn put_block(&mut self, prefix: Prefix, block: Block) -> Result<bool, OperatorError> {
+    fn put_block(&mut self, prefix: Prefix, block: Block) -> Result<InForce, OperatorError> {
         let told = self.tell_block(prefix, &block)?;
         if !told {
             let text = shown(&prefix);
@@ -118,6 +126,7 @@ impl Desk {
             );
             return Err(OperatorError::Refused { rule: "allowlisted".to_owned(), message });
         }
+        let since_ns = clock::monotonic_ns();
         let why = match (block.origin, block.reason.as_deref()) {
             (Origin::Operator, _) => "an operator wanted it".to_owned(),
             (Origin::Controller, reason) => format!("the policy: {}", reason.unwrap_or("unknown")),
@@ -125,7 +134,7 @@ impl Desk {
         let replaced = self.blocks.insert(prefix, block).is_some();
         self.keep_block(prefix);
         self.note_life(&prefix, if replaced { "change" } else { "begin" }, &why);
-        Ok(replaced)
+        Ok(InForce { replaced, since_ns })
     }
 
     /// Writes a block into the kernel; false where the allowlist forbids it.
@@ -221,6 +230,12 @@ impl Desk {
             Some(AutomaticBlock { source, since: block.since, until: block.expires?, scope: block.scope, reason })
         });
         made.collect()
+    }
+
+    /// Whether a block that the policy made is in force on a source.
+    #[must_use]
+    pub fn is_blocked_by_policy(&self, source: &SourceKey) -> bool {
+        self.blocks.get(&self.prefix_of(source)).is_some_and(|block| block.origin == Origin::Controller)
     }
 
     /// Whether the allowlist spares a source, in whole or in part.

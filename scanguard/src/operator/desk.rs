@@ -12,6 +12,7 @@ use scanguard_common::source::{KeyRules, SourceKey};
 use scanguard_common::verdict::{Origin, Scope};
 
 use super::kept::{self, Loaded};
+use super::live::LiveSources;
 use super::mode::ModeNow;
 use super::pending::Questions;
 use crate::config::Config;
@@ -41,6 +42,8 @@ pub struct Desk {
     pub(super) questions: Questions,
     /// Lists that others make.
     pub(super) feeds: Feeds,
+    /// Whose sessions go on.
+    pub(super) live: LiveSources,
     /// The turn of the keys of challenges in which one was replaced last.
     key_turn: Option<u64>,
 }
@@ -139,6 +142,7 @@ impl Desk {
                 unkept: HashSet::new(),
                 questions,
                 feeds: Feeds::default(),
+                live: LiveSources::default(),
                 key_turn: None,
             }
         };
@@ -171,6 +175,7 @@ impl Desk {
             unkept: HashSet::new(),
             questions,
             feeds: Feeds::default(),
+            live: LiveSources::default(),
             key_turn: None,
         };
         desk.adopt_unknown_allowances(now);

@@ -8,7 +8,7 @@
 //! | [`wish`] | the same as types: route, question, answer |
 //! | `feeds` | lists that others make |
 //! | `signal` | weighs what log tools say |
-//! | `standing` | what is known of a source when a block is decided on |
+//! | `standing`, `live` | what is known of a source when a block is decided on; whose sessions go on |
 //! | [`incidents`] | scans as a person thinks of them |
 //! | `expiry` | what ends by itself |
 //! | `kept` | reads and writes the file of state |
@@ -27,6 +27,7 @@ pub mod facts;
 mod feeds;
 pub mod incidents;
 mod kept;
+mod live;
 mod mode;
 pub mod offline;
 mod pending;
@@ -41,5 +42,6 @@ pub use audit::{Caller, verb};
 pub use block::{AutomaticBlock, NewBlock};
 pub use desk::Desk;
 pub use error::OperatorError;
+pub use live::LiveSources;
 pub use pending::Question;
 pub use why::Remembered;

@@ -40,8 +40,7 @@ impl Desk {
         let lately_ns = u64::try_from(BACKED_WITHIN.as_nanos()).unwrap_or(u64::MAX);
         let since_ns = clock::monotonic_coarse_ns().saturating_sub(lately_ns);
         let is_lately = |ns: u64| ns > 0 && ns >= since_ns;
-        let readings = self.tables.readings();
-        let counted = match readings.sessions_of(source) {
+        let counted = match self.tables.readings().sessions_of(source) {
             Ok(counted) => counted,
             Err(error) => {
                 warn!(%error, "the sessions of a source cannot be read: what others say of it counts as not backed");
@@ -52,7 +51,7 @@ impl Desk {
         if tallies.into_iter().any(|kind| is_lately(kind.last_ns) || is_lately(kind.worked_ns)) {
             return true;
         }
-        readings.live_sessions().unwrap_or_default().iter().any(|live| live.source == *source)
+        self.going_on(source, counted.as_ref()).is_ok_and(|going_on| going_on.any)
     }
 
     fn is_eligible(&self, source: &SourceKey) -> bool {
@@ -72,17 +71,15 @@ impl Desk {
         if worked.sessions > 0 && worked.last.saturating_add(CUSTOMER_DAYS * DAY) >= seconds(now) {
             return true;
         }
-        let readings = self.tables.readings();
-        match (readings.sessions_of(source), readings.live_sessions()) {
-            (Ok(counted), Ok(live)) => {
-                // Those that ended since it was last looked.
-                let ended = counted.is_some_and(|record| record.public.worked > 0);
-                ended || live.iter().any(|live| live.source == *source && live.restricted == 0 && live.clean != 0)
-            }
-            (Err(error), _) | (_, Err(error)) => {
-                warn!(%error, "the sessions of a proven scanner cannot be read: it counts as a customer");
-                true
-            }
-        }
+        let counted = self.tables.readings().sessions_of(source);
+        // Work that ended since it was last looked, or a session that goes on.
+        let has_sessions = counted.and_then(|counted| {
+            let ended = counted.is_some_and(|record| record.public.worked > 0);
+            Ok(ended || self.going_on(source, counted.as_ref())?.customers)
+        });
+        has_sessions.unwrap_or_else(|error| {
+            warn!(%error, "the sessions of a proven scanner cannot be read: it counts as a customer");
+            true
+        })
     }
 }
