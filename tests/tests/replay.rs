@@ -9,6 +9,7 @@ use std::process::Command;
 
 use etherparse::PacketBuilder;
 use scanguard::config::Config;
+use scanguard::feeds::Feeds;
 use scanguard::replay::labels::{Labels, Totals};
 use scanguard::replay::report::Report;
 use scanguard::replay::{Options, page, replay};
@@ -67,7 +68,7 @@ fn scan() -> Vec<Vec<u8>> {
 
 fn options(kernel: bool, protect: &[&str]) -> Options {
     let protect = protect.iter().map(|network| network.parse().expect("a network")).collect();
-    Options { config: Config::default(), protect, kernel, events: false }
+    Options { config: Config::default(), feeds: Feeds::default(), protect, kernel, events: false }
 }
 
 #[test]
@@ -133,6 +134,25 @@ fn the_command_line_tells_whom_it_would_catch() {
     let (code, text, _) = scanguard(&[&[path], &compare[..]].concat(), None);
     assert_eq!(code, 0);
     assert!(text.contains("differently decided are 1 of 1 source") && text.contains("198.51.100.66"), "{text}");
+
+    // A feed that names the scanner has him blocked when he is a suspect, as the daemon does; one that says that many share his address alone does not.
+    let list = folder.join("list.txt");
+    fs::write(&list, "198.51.100.64/26 ; whoever\n").expect("a file");
+    let listed = |level: &str| {
+        let feed = format!("feeds = [{{ name = \"drop\", file = \"{}\", level = \"{level}\" }}]\n", list.display());
+        fs::write(&new, feed).expect("a file");
+        let arguments = ["--config", new.to_str().expect("text"), "--json", "--protect", "198.51.100.1/32", path];
+        let (code, text, error) = scanguard(&arguments, None);
+        assert_eq!(code, 0, "{error}");
+        let report: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        report["captures"][0]["acted"][0]["blocked"].clone()
+    };
+    assert_eq!(listed("block private")["contacts"], 4);
+    assert!(listed("conceal").is_null() && listed("shared").is_null());
+    fs::write(&list, "no address\n").expect("a file");
+    let (code, _, error) = scanguard(&["--config", new.to_str().expect("text"), path], None);
+    assert_eq!(code, 2, "{error}");
+    assert!(error.contains("list.txt:1:"), "{error}");
 
     // What cannot be is told.
     for (arguments, status) in [

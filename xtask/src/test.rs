@@ -35,6 +35,7 @@ pub(crate) fn test(root: &Path, full: bool) -> Result<ExitCode> {
     tools::install(tools::TESTS, rights)?;
     let prometheus = tools::unpack(tools::PROMETHEUS, root, rights)?;
     tools::unpack(tools::HAPROXY, root, rights)?;
+    tools::unpack(tools::FAIL2BAN, root, rights)?;
     // The programs that those tests drive, in the same profile.
     build::build(root, Profile::Dev)?;
     let mut cargo = build::cargo(root);

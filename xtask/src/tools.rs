@@ -39,7 +39,8 @@ pub(crate) const LAB: &[Tool] = &[
 const BROWSER: &[Tool] = &[tool("chromium", "chromium")];
 
 /// What the tests run besides: a browser, which looks at reports too; a program that reads what was answered; settings of links.
-pub(crate) const TESTS: &[Tool] = &[BROWSER[0], tool("tshark", "tshark"), tool("ethtool", "ethtool")];
+pub(crate) const TESTS: &[Tool] =
+    &[BROWSER[0], tool("tshark", "tshark"), tool("ethtool", "ethtool"), tool("python3", "python3")];
 
 /// What a scenario of the lab runs besides [`LAB`].
 pub(crate) fn of_scenario(name: &str) -> &'static [Tool] {
@@ -82,6 +83,10 @@ pub(crate) const HAPROXY: Unpacked = Unpacked {
     folder: "usr/sbin",
     packages: &["haproxy", "liblua5.3-0", "libopentracing-c-wrapper0", "libopentracing1"],
 };
+
+/// Reads logs, in the tests; python3 runs it.
+pub(crate) const FAIL2BAN: Unpacked =
+    Unpacked { program: "fail2ban-server", folder: "usr/bin", packages: &["fail2ban"] };
 
 /// Where programs are that `PATH` of an ordinary user leaves out.
 const SYSTEM_FOLDERS: [&str; 3] = ["/usr/sbin", "/sbin", "/usr/local/sbin"];

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use anyhow::{Context as _, anyhow};
 use clap::{Args, ValueEnum};
@@ -16,6 +17,7 @@ use crate::config::Config;
 use crate::config::file::{Loaded, load};
 use crate::config::ports::{PortList, PortRange};
 use crate::exit::{ExitStatus, Failure, OrExit as _};
+use crate::feeds::Feeds;
 use crate::replay::labels::Labels;
 use crate::replay::report::Report;
 use crate::replay::{Options, differences, page, replay};
@@ -159,7 +161,8 @@ impl ReplayVerb {
         let lists = [&self.public, &self.restricted, &self.canary].map(|ranges| PortList(ranges.clone()));
         config.ports.name(lists).map_err(|reason| Failure::message(ExitStatus::Usage, reason))?;
         let protect = if self.protect.is_empty() { config.ports.protect.clone() } else { self.protect.clone() };
-        Ok(Options { config, protect, kernel: self.kernel, events: self.events })
+        let feeds = Feeds::read(&config.feeds, SystemTime::now()).or_exit(ExitStatus::Usage)?;
+        Ok(Options { config, feeds, protect, kernel: self.kernel, events: self.events })
     }
 }
 

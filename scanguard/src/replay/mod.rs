@@ -39,6 +39,7 @@ use scanguard_common::reason::{Level, Mode, Reason};
 use scanguard_common::source::{KeyRules, SourceKey};
 
 use crate::config::Config;
+use crate::feeds::Feeds;
 use capture::{Captured, Ending};
 use kernel::Kernel;
 pub use line::WAIT_NS;
@@ -54,6 +55,8 @@ const MOST_SORTED: usize = 2 << 30;
 pub struct Options {
     /// Settings, as the daemon has them.
     pub config: Config,
+    /// The feeds that the configuration names, as they are now.
+    pub feeds: Feeds,
     /// What is guarded; everything if nothing is named.
     pub protect: Vec<IpNetwork>,
     /// Whether the kernel runs beside it.
@@ -106,7 +109,7 @@ pub struct Replayed {
 pub fn replay(path: &Path, options: &Options, progress: impl Fn(u64) + Clone + Send + 'static) -> Result<Replayed> {
     let mut kernel = if options.kernel { Some(Kernel::load()?) } else { None };
     let is_stream = path.as_os_str() == "-";
-    let mut world = World::new(&options.config, &options.protect, kernel.as_mut())?;
+    let mut world = World::new(options, kernel.as_mut())?;
     world.keep_events = options.events;
     world.takes_late = is_stream;
     let mut out_of_order = false;
@@ -127,7 +130,7 @@ pub fn replay(path: &Path, options: &Options, progress: impl Fn(u64) + Clone + S
     if options.kernel {
         kernel = Some(Kernel::load()?);
     }
-    let mut world = World::new(&options.config, &options.protect, kernel.as_mut())?;
+    let mut world = World::new(options, kernel.as_mut())?;
     world.keep_events = options.events;
     let mut bytes: Vec<u8> = Vec::new();
     let mut places = Vec::new();

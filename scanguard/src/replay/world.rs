@@ -3,7 +3,6 @@
 use std::ops::ControlFlow;
 
 use foldhash::{HashMap, HashMapExt as _};
-use ipnetwork::IpNetwork;
 use scanguard_common::address::{Address, prefix};
 use scanguard_common::class::Protocol;
 use scanguard_common::config::KernelConfig;
@@ -20,6 +19,7 @@ use scanguard_common::source::SourceKey;
 use scanguard_common::tables::Tables as _;
 use scanguard_common::verdict::{Known, Origin, Verdict};
 
+use super::Options;
 use super::capture::Captured;
 use super::kernel::Kernel;
 use super::line::Line;
@@ -28,10 +28,12 @@ use super::tables::ReplayTables;
 use super::tale::{Moment, Tale};
 use super::witness::is_nobodys;
 use crate::config::Config;
+use crate::feeds::Feeds;
 use crate::known::People;
 use crate::net::NetSettings;
 use crate::policy::{Action, Clock, Event as PolicyEvent, Facts, Policy};
 use crate::ports::{Observation, PortTracker};
+use crate::prefix_map::Prefix;
 
 /// The capture's first packet comes at this time of the datapath's clock, so that there is a past.
 const START_NS: u64 = 86_400_000_000_000;
@@ -55,6 +57,7 @@ pub struct PortTale {
 pub(super) struct World<'k> {
     tables: ReplayTables,
     config: Config,
+    feeds: Feeds,
     policy: Policy,
     sessions: Sessions,
     people: People,
@@ -92,7 +95,8 @@ pub struct Told {
 }
 
 impl<'k> World<'k> {
-    pub(super) fn new(config: &Config, protect: &[IpNetwork], kernel: Option<&'k mut Kernel>) -> anyhow::Result<Self> {
+    pub(super) fn new(options: &Options, kernel: Option<&'k mut Kernel>) -> anyhow::Result<Self> {
+        let Options { config, feeds, protect, kernel: _, events: _ } = options;
         let settings = KernelConfig {
             // Somebody always watches.
             heartbeat_ns: u64::MAX / 2,
@@ -135,6 +139,7 @@ impl<'k> World<'k> {
         Ok(Self {
             tables,
             config: config.clone(),
+            feeds: feeds.clone(),
             policy: Policy::default(),
             sessions: Sessions::new(),
             people: People::default(),
@@ -412,14 +417,8 @@ impl<'k> World<'k> {
     }
 
     fn decide(&mut self, event: PolicyEvent, packet: u64, unix_ns: u64) -> anyhow::Result<()> {
-        let memory = &self.tables.memory;
-        let (keys, now_ns) = (self.config.key_rules(), self.now_ns);
-        let allowed = event.source().is_some_and(|source| {
-            let (address, length) = keys.prefix(*source);
-            memory.allowed(&prefix(address, length).0, now_ns)
-        });
-        // Decoys are not in a capture, so that nothing else is asked for.
-        let facts = Facts { allowed, ..Facts::default() };
+        let now_ns = self.now_ns;
+        let facts = event.source().map(|source| self.facts(source, unix_ns / 1_000_000_000)).unwrap_or_default();
         let actions = self.policy.step(&self.config.blocks, &facts, event, Clock(unix_ns / 1_000_000));
         for action in actions {
             let (source, verdict) = match action {
@@ -438,6 +437,25 @@ impl<'k> World<'k> {
             }
         }
         Ok(())
+    }
+
+    /// What the capture shows of a source. Decoys are not in it, and so no proof that a source is really there: a feed leads no further than to private
+    /// ports.
+    fn facts(&self, source: &SourceKey, now: u64) -> Facts {
+        let (address, length) = self.config.key_rules().prefix(*source);
+        let (address, bits) = prefix(address, length);
+        let whole = Prefix::around(&address, bits);
+        let person = self.people.get(source).copied().unwrap_or_default();
+        let is_shared = self.config.sources.shared.iter().any(|network| Prefix::from(*network).covers(&whole));
+        Facts {
+            allowed: self.tables.memory.allowed(&address, self.now_ns),
+            is_customer: person.public.sessions > 0,
+            sessions: person.public.sessions.saturating_add(person.restricted.sessions),
+            days: person.days_known(now),
+            shared: is_shared || self.feeds.sharing(whole).next().is_some(),
+            feed: self.feeds.level(whole),
+            ..Facts::default()
+        }
     }
 
     fn dropped(&mut self, parsed: &Parsed, reason: Reason, number: u64, unix_ns: u64) {

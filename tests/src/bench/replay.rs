@@ -8,6 +8,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result};
 use etherparse::PacketBuilder;
 use scanguard::config::Config;
+use scanguard::feeds::Feeds;
 use scanguard::replay::{Options, replay};
 use serde::Serialize;
 
@@ -45,7 +46,7 @@ pub fn measure() -> Result<Figures> {
 fn measure_in(folder: &std::path::Path) -> Result<Figures> {
     let options = |protect: &[&str]| -> Result<Options> {
         let protect = protect.iter().map(|network| network.parse()).collect::<Result<_, _>>()?;
-        Ok(Options { config: Config::default(), protect, kernel: false, events: false })
+        Ok(Options { config: Config::default(), feeds: Feeds::default(), protect, kernel: false, events: false })
     };
     let run = |path: &std::path::Path, packets: u32, options: &Options| -> Result<f64> {
         let started = Instant::now();

@@ -9,6 +9,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use scanguard::config::Config;
+use scanguard::feeds::Feeds;
 use scanguard::replay::labels::{Judged, Labels, Score, Totals};
 use scanguard::replay::{Options, replay};
 use serde::Serialize;
@@ -60,8 +61,13 @@ pub fn evaluate(labels: &Path) -> Result<Evaluation> {
         captures: BTreeMap::new(),
     }));
     for label in &labels.captures {
-        let options =
-            Options { config: Config::default(), protect: label.protected.clone(), kernel: false, events: false };
+        let options = Options {
+            config: Config::default(),
+            feeds: Feeds::default(),
+            protect: label.protected.clone(),
+            kernel: false,
+            events: false,
+        };
         let replayed = replay(&labels.folder.join(&label.file), &options, |_| {})?;
         let contacts = flows::contacts(&labels.folder.join(&label.file), &label.protected)?;
         let file = label.file.display().to_string();

@@ -36,6 +36,7 @@ pub mod report;
 pub mod sandbox;
 pub mod scenario;
 pub mod services;
+pub mod ssh;
 pub mod stage;
 pub mod tools;
 pub mod topology;
@@ -45,7 +46,6 @@ mod client;
 pub(crate) mod forge;
 mod responder;
 mod site;
-mod ssh;
 mod wait;
 
 pub use sandbox::CannotRun;

@@ -26,13 +26,16 @@ const PORT: u16 = 22;
 
 /// The server. Dropping it ends it.
 #[derive(Debug)]
-pub(super) struct SshServer {
+pub struct SshServer {
     running: Running,
 }
 
 impl SshServer {
     /// Starts it on port 22 of the edge. Who has the key of [`login`] may log in as root.
-    pub(super) fn start(lab: &Lab) -> Result<Self> {
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start(lab: &Lab) -> Result<Self> {
         fs::create_dir_all(FOLDER).context("cannot make a folder for keys")?;
         let make = |file: &str| -> Result<Finished> {
             Tool::Dropbearkey.run(&lab.edge, ["-t", "ed25519", "-f", file], LIMIT)?.success("dropbearkey")
@@ -58,25 +61,47 @@ impl SshServer {
         Ok(Self { running })
     }
 
+    /// What it has said so far, as it would stand in a log.
+    #[must_use]
+    pub fn said(&self) -> String {
+        self.running.stderr()
+    }
+
     /// Ends it.
-    pub(super) fn stop(self) -> Result<()> {
+    ///
+    /// # Errors
+    /// When it does not end.
+    pub fn stop(self) -> Result<()> {
         self.running.stop(Signal::TERM, LIMIT).map(drop)
     }
 }
 
-/// A command of the client, from an address of `host` to a server.
-fn client(host: &Netns, from: IpAddr, to: SocketAddr) -> Result<Command> {
+/// A command of the client, from an address of `host` to a server, as this user.
+fn client(host: &Netns, from: IpAddr, to: SocketAddr, user: &str) -> Result<Command> {
     let mut client = Tool::Dbclient.command(host)?;
     // Whatever key the server has; no terminal.
     client.args(["-y", "-y", "-T", "-i", CLIENT_KEY, "-b", &from.to_string(), "-p", &to.port().to_string()]);
-    client.arg(format!("root@{}", to.ip()));
+    client.arg(format!("{user}@{}", to.ip()));
     Ok(client)
 }
 
+/// Tries to log in as somebody, and says whether that was possible.
+///
+/// # Errors
+/// When the client cannot be run.
+pub fn try_login(host: &Netns, from: IpAddr, to: SocketAddr, user: &str) -> Result<bool> {
+    let mut command = client(host, from, to, user)?;
+    command.arg("true");
+    Ok(Running::start(command)?.wait(LIMIT)?.status.success())
+}
+
 /// Logs in, runs a command there, and sees what it says.
-pub(super) fn login(host: &Netns, from: IpAddr, to: SocketAddr) -> Result<()> {
+///
+/// # Errors
+/// When that is not possible.
+pub fn login(host: &Netns, from: IpAddr, to: SocketAddr) -> Result<()> {
     const WORD: &str = "worked-here";
-    let mut command = client(host, from, to)?;
+    let mut command = client(host, from, to, "root")?;
     command.arg(format!("echo {WORD}"));
     let finished = Running::start(command)?.wait(LIMIT)?.success("dbclient")?;
     ensure!(finished.stdout.trim() == WORD, "the server says {:?}", finished.stdout);
@@ -92,7 +117,7 @@ pub(super) struct LoggedIn {
 impl LoggedIn {
     /// Logs in and says a word a tenth of a second there, without end.
     pub(super) fn start(host: &Netns, from: IpAddr, to: SocketAddr) -> Result<Self> {
-        let mut command = client(host, from, to)?;
+        let mut command = client(host, from, to, "root")?;
         command.arg("while sleep 0.1; do echo alive >&2; done");
         let running = Running::start(command)?;
         running.wait_for_stderr("alive", LIMIT)?;

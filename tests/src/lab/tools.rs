@@ -2,7 +2,7 @@
 
 use std::env;
 use std::ffi::OsStr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -27,6 +27,8 @@ pub enum Tool {
     Dropbear,
     /// Makes keys for both.
     Dropbearkey,
+    /// Reads logs; its package would start a service, so it may be unpacked only.
+    Fail2ban,
     /// Settings of links that `ip` does not have.
     Ethtool,
     /// A load balancer; its package would start a service, so it may be unpacked only.
@@ -59,6 +61,7 @@ impl Tool {
             Self::Dbclient => ("dbclient", "dropbear-bin"),
             Self::Dropbear => ("dropbear", "dropbear-bin"),
             Self::Dropbearkey => ("dropbearkey", "dropbear-bin"),
+            Self::Fail2ban => ("fail2ban-server", "fail2ban"),
             Self::Ethtool => ("ethtool", "ethtool"),
             Self::Haproxy => ("haproxy", "haproxy"),
             Self::Hping3 => ("hping3", "hping3"),
@@ -80,10 +83,10 @@ impl Tool {
         let (program, package) = self.names();
         let path = env::var_os("PATH").unwrap_or_default();
         // Some of them are in sbin, which an ordinary user's PATH leaves out, or only unpacked.
-        let unpacked = unpacked().map(|folder| folder.join("usr/sbin"));
+        let unpacked = unpacked().map(|folder| ["usr/sbin", "usr/bin"].map(|part| folder.join(part)));
         env::split_paths(&path)
             .chain(["/usr/sbin".into(), "/sbin".into()])
-            .chain(unpacked)
+            .chain(unpacked.into_iter().flatten())
             .map(|folder| folder.join(program))
             .find(|file| file.is_file())
             .ok_or(CannotRun::MissingTool { program, package })
@@ -96,7 +99,14 @@ impl Tool {
     pub fn command(self, host: &Netns) -> Result<Command, CannotRun> {
         let path = self.path()?;
         let mut command = host.command(&path);
-        if let Some(folder) = unpacked().filter(|folder| path.starts_with(folder)) {
+        if self == Self::Fail2ban {
+            // Wherever the interpreter is here, and its modules.
+            command = host.command(Path::new("python3"));
+            command.arg(&path);
+            if let Some(folder) = unpacked() {
+                command.env("PYTHONPATH", folder.join("usr/lib/python3/dist-packages"));
+            }
+        } else if let Some(folder) = unpacked().filter(|folder| path.starts_with(folder)) {
             command.env("LD_LIBRARY_PATH", folder.join("usr/lib").join(format!("{}-linux-gnu", env::consts::ARCH)));
         }
         Ok(command)
