@@ -4,6 +4,7 @@ use std::time::SystemTime;
 
 use anyhow::{Context as _, anyhow};
 use scanguard_common::config::KernelConfig;
+use tokio::task::block_in_place;
 use tracing::{info, warn};
 
 use super::addresses::OwnAddresses;
@@ -15,7 +16,7 @@ use crate::exit::{ExitStatus, Failure, OrExit as _};
 use crate::kernel::pins::Pins;
 use crate::kernel::preflight::{self, Missing};
 use crate::kernel::sessions::cgroup_root;
-use crate::kernel::{Attachment, Datapath, EventStream, KernelError, Program, link};
+use crate::kernel::{Attachment, Datapath, EventStream, KernelError, Loading, Program, link};
 use crate::net::default_route_interfaces;
 use crate::operator::Desk;
 
@@ -95,15 +96,18 @@ pub(super) async fn load(config: &Config) -> Result<Loaded, Failure> {
     if is_taken_over {
         info!(pins = %config.pins.display(), "an earlier daemon left the kernel part at work: it is taken over");
     }
-    let datapath = Datapath::load_with(&config.load_options(), pins).map_err(refused)?;
-    let (program, tables, events, proofs) = datapath.into_parts();
-    let events = events.context("the events are there only once")?;
-    let proofs = proofs.context("the proofs are there only once")?;
+    let loading = Datapath::begin(&config.load_options(), pins).map_err(refused)?;
+    let Loading { tables, events, proofs, mut verifying, .. } = loading;
+    if is_taken_over {
+        // What is at work is not touched before it is known that this one's programs can take its place.
+        block_in_place(|| verifying.wait()).map_err(refused)?;
+    }
     let taken_over = is_taken_over.then(|| *tables.config());
     let kept = Keeper::open(&config.state, config.retention, ports::now()).await?;
     let mut desk = Desk::start(tables, config, kept.0.archive().clone(), SystemTime::now())?;
     let ports = PortWatch::follow(config, kept, desk.tables()).await?;
     let addresses = OwnAddresses::follow(desk.tables()).await?;
+    let program = block_in_place(|| verifying.finish()).map_err(refused)?;
     Ok(Loaded { program, desk, events, proofs, ports, addresses, taken_over })
 }
 

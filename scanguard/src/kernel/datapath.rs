@@ -1,6 +1,7 @@
 //! The kernel part: loaded, set up, attached, and gone when dropped.
 
 use std::ops::{Deref, DerefMut};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use aya::maps::{HashMap, MapData, RingBuf};
@@ -77,6 +78,16 @@ impl Datapath {
     /// # Errors
     /// When what is pinned is of another layout, or the kernel refuses.
     pub fn load_with(options: &LoadOptions, pins: Option<Pins>) -> Result<Self, KernelError> {
+        let Loading { tables, events, proofs, virtual_sockets, verifying } = Self::begin(options, pins)?;
+        let program = verifying.finish()?;
+        Ok(Self { program, tables, events: Some(events), proofs: Some(proofs), virtual_sockets })
+    }
+
+    /// The same, but returns when the maps are there, which can be filled while the kernel verifies the programs.
+    ///
+    /// # Errors
+    /// When what is pinned is of another layout, or the kernel refuses the maps.
+    pub fn begin(options: &LoadOptions, pins: Option<Pins>) -> Result<Loading, KernelError> {
         let LoadOptions { max_sources, events_bytes, debug_log, virtual_world } = options;
         let (debug_log, virtual_world) = (u8::from(*debug_log), u8::from(*virtual_world));
         let events_bytes = events_bytes.next_power_of_two().max(4096);
@@ -102,9 +113,6 @@ impl Datapath {
             .override_global("SCANGUARD_DEBUG", &debug_log, true)
             .override_global("SCANGUARD_VIRTUAL", &virtual_world, true)
             .load(OBJECT)?;
-        program(&mut object)?.load().map_err(program_error)?;
-        egress::program(&mut object)?.load().map_err(egress::program_error)?;
-        sessions::program(&mut object)?.load().map_err(sessions::program_error)?;
         if debug_log == 1 {
             forward_debug_log(&mut object);
         }
@@ -112,8 +120,8 @@ impl Datapath {
         let events = RingBuf::try_from(object.take("EVENTS")?).map_err(map_error("EVENTS"))?;
         let virtual_sockets = one(&mut object, "VIRTUAL_SOCKETS")?;
         let proofs = RingBuf::try_from(object.take("PROOFS")?).map_err(map_error("PROOFS"))?;
-        let (events, proofs) = (Some(EventStream::new(events)), Some(EventStream::new(proofs)));
-        Ok(Self { program: Program::new(object, pins), tables, events, proofs, virtual_sockets })
+        let (events, proofs) = (EventStream::new(events), EventStream::new(proofs));
+        Ok(Loading { tables, events, proofs, virtual_sockets, verifying: Verifying::begin(object, pins)? })
     }
 
     /// Its parts: the program, which goes where interfaces go; the maps, which userspace writes; the events, once; the proofs, once.
@@ -164,6 +172,68 @@ impl Datapath {
     /// The program itself, for trial runs.
     pub(super) fn xdp(&mut self) -> Result<&mut Xdp, KernelError> {
         self.program.xdp()
+    }
+}
+
+/// The kernel part while its programs are verified. Its maps are there.
+pub struct Loading {
+    /// The maps.
+    pub tables: Tables,
+    /// The events.
+    pub events: EventStream,
+    /// The proofs.
+    pub proofs: EventStream,
+    virtual_sockets: HashMap<MapData, FlowBytes, u32>,
+    /// The programs.
+    pub verifying: Verifying,
+}
+
+/// The programs while the kernel verifies them, on a thread: that is half of all that a start takes. Dropping it waits for the end of that.
+pub struct Verifying {
+    /// None once it is over.
+    thread: Option<JoinHandle<Result<Ebpf, KernelError>>>,
+    verified: Option<Ebpf>,
+    pins: Option<Pins>,
+}
+
+impl Verifying {
+    fn begin(mut object: Ebpf, pins: Option<Pins>) -> Result<Self, KernelError> {
+        let verify = move || {
+            program(&mut object)?.load().map_err(program_error)?;
+            egress::program(&mut object)?.load().map_err(egress::program_error)?;
+            sessions::program(&mut object)?.load().map_err(sessions::program_error)?;
+            Ok(object)
+        };
+        let thread = thread::Builder::new().name("verify".to_owned()).spawn(verify);
+        let thread = thread.map_err(|source| KernelError::Io { what: "start a thread that loads programs", source })?;
+        Ok(Self { thread: Some(thread), verified: None, pins })
+    }
+
+    /// Waits until it is over. Blocks for up to a second or two.
+    ///
+    /// # Errors
+    /// When the kernel refuses a program; [`super::preflight::check`] usually knows why.
+    pub fn wait(&mut self) -> Result<(), KernelError> {
+        if let Some(thread) = self.thread.take() {
+            self.verified = Some(thread.join().map_err(|_| KernelError::NoSuchPart("thread that loads programs"))??);
+        }
+        Ok(())
+    }
+
+    /// The same, and has the programs.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn finish(mut self) -> Result<Program, KernelError> {
+        self.wait()?;
+        let object = self.verified.take().ok_or(KernelError::NoSuchPart("verified program"))?;
+        Ok(Program::new(object, self.pins.take()))
+    }
+}
+
+impl Drop for Verifying {
+    fn drop(&mut self) {
+        let _ = self.wait(); // Whoever drops it wants no program.
     }
 }
 

@@ -162,14 +162,16 @@ pub(super) struct Whole {
 
 /// Where maps come from: a loaded object, or pins.
 pub(super) trait Maps {
-    /// The map of this name, once.
+    /// A handle on the map of this name.
     fn take(&mut self, name: &'static str) -> Result<Map, KernelError>;
 }
 
-/// Programs must be loaded already: a map that is dropped before takes its descriptor with it.
+/// Handles of their own: programs that are not loaded yet name maps by the descriptors that the object has.
 impl Maps for Ebpf {
     fn take(&mut self, name: &'static str) -> Result<Map, KernelError> {
-        self.take_map(name).ok_or(KernelError::NoSuchPart(name))
+        let map = self.map(name).ok_or(KernelError::NoSuchPart(name))?;
+        let descriptor = descriptor(map)?.try_clone_to_owned().map_err(copying)?;
+        MapData::from_fd(descriptor).and_then(Map::from_map_data).map_err(map_error(name))
     }
 }
 
@@ -292,8 +294,13 @@ fn copying(source: std::io::Error) -> KernelError {
 
 fn descriptor(map: &Map) -> Result<BorrowedFd<'_>, KernelError> {
     match map {
-        Map::HashMap(data) | Map::LruHashMap(data) | Map::LpmTrie(data) | Map::Array(data) => Ok(data.fd().as_fd()),
-        _ => Err(KernelError::NoSuchPart("a hash map, trie or array")),
+        Map::HashMap(data)
+        | Map::LruHashMap(data)
+        | Map::LpmTrie(data)
+        | Map::Array(data)
+        | Map::PerCpuArray(data)
+        | Map::RingBuf(data) => Ok(data.fd().as_fd()),
+        _ => Err(KernelError::NoSuchPart("map of a known type")),
     }
 }
 
@@ -309,12 +316,12 @@ fn size_of_map(map: &Map) -> Result<MapSize, KernelError> {
     Ok(MapSize { capacity: field("max_entries"), bytes: field("memlock") })
 }
 
-/// Whether an error says that there is no such entry.
 /// Whether it fails because there is such an entry.
 pub(super) fn is_there(error: &MapError) -> bool {
     matches!(error, MapError::SyscallError(error) if error.io_error.kind() == std::io::ErrorKind::AlreadyExists)
 }
 
+/// Whether an error says that there is no such entry.
 pub(super) fn is_missing(error: &MapError) -> bool {
     match error {
         MapError::KeyNotFound => true,

@@ -50,7 +50,7 @@ mod tables;
 mod told;
 pub mod trial;
 
-pub use datapath::{Datapath, LoadOptions};
+pub use datapath::{Datapath, LoadOptions, Loading, Verifying};
 pub use decided::Decided;
 pub use decisions::{Freed, NEVER_NS, Refusal, Weighed};
 pub use egress::{EgressAttachment, EgressHook};
