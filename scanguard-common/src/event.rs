@@ -1,4 +1,5 @@
-//! What the kernel tells userspace as it happens: the entries of the EVENTS ring buffer.
+//! What the kernel tells userspace as it happens: the entries of the ring buffers EVENTS and PROOFS. On PROOFS is what a block may follow, so that it
+//! is heard before all else and not lost for noise.
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -9,7 +10,8 @@ use crate::source::SourceKey;
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 #[repr(u8)]
 pub enum EventKind {
-    /// A source asked for a (destination, protocol, port) for the first time.
+    /// A source asked for a (destination, protocol, port) for the first time. Where its score is that of a block, on the ring PROOFS, within
+    /// [`crate::challenge::URGENT_LIMIT`].
     Contact = 1,
     /// A source became a suspect with this packet.
     Suspect = 2,
@@ -106,7 +108,7 @@ impl EventKind {
 #[derive(Clone, Copy, Debug, Eq, FromBytes, Immutable, IntoBytes, KnownLayout, PartialEq)]
 #[repr(C)]
 pub struct Event {
-    /// When, in nanoseconds of `CLOCK_MONOTONIC_COARSE`; of a completed decoy, of `CLOCK_MONOTONIC`.
+    /// When, in nanoseconds of `CLOCK_MONOTONIC_COARSE`; of what is on PROOFS, of `CLOCK_MONOTONIC`.
     pub time_ns: u64,
     /// Who.
     pub source: SourceKey,

@@ -161,6 +161,15 @@ impl People {
         (public || restricted).then_some(*known)
     }
 
+    /// Whether more of a source was counted before than a record has: the kernel began anew with it, or the record is older than what was read of
+    /// the source since.
+    #[must_use]
+    pub fn has_more_than(&self, record: &SessionRecord) -> bool {
+        self.known.get(&record.source).is_some_and(|known| {
+            known.public.counted > record.public.worked || known.restricted.counted > record.restricted.worked
+        })
+    }
+
     /// Forgets work on restricted ports of a source that had none there before `since`: it was no work. What the kernel counted of it counts
     /// no more. Says whether there was some.
     pub fn distrust(&mut self, source: &SourceKey, since: u64) -> bool {
@@ -245,6 +254,16 @@ mod tests {
         records.extend([session(0xc633_6401, 400), session(0xc633_6402, 300)]);
         assert_eq!(fronted(&records), Some(Fronted { networks: 1, sessions: 700, of: 1300 }));
         assert_eq!(fronted(&records[600..601]), None, "a host that is little used");
+    }
+
+    #[test]
+    fn a_reading_that_is_older_than_what_is_known_is_told_from_one_that_is_not() {
+        let mut people = People::default();
+        assert!(!people.has_more_than(&record(1, 0, 0)), "nobody is known yet");
+        people.fold(&record(1, 3, 2), |_| START);
+        for (public, restricted, more) in [(3, 2, false), (4, 2, false), (2, 2, true), (3, 1, true), (4, 1, true)] {
+            assert_eq!(people.has_more_than(&record(1, public, restricted)), more, "{public} and {restricted}");
+        }
     }
 
     #[test]

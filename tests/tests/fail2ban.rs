@@ -4,14 +4,13 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use rustix::process::Signal;
 use scanguard_tests::binary_beside_tests;
-use scanguard_tests::daemon::{LIMIT, done, wait_for};
+use scanguard_tests::daemon::{LIMIT, connect, done, wait_for};
 use scanguard_tests::lab::defender::Daemon;
 use scanguard_tests::lab::plan::{EDGE, SCANNER, customer};
 use scanguard_tests::lab::process::Running;
@@ -24,8 +23,6 @@ use serde_json::{Value, json};
 /// Private to the laboratory, like all of `/run`.
 const FOLDER: &str = "/run/fail2ban";
 const SSH: u16 = 22;
-/// How long a packet may take that comes through.
-const PATIENCE: Duration = Duration::from_secs(2);
 /// Failed logins until fail2ban acts.
 const TRIES: usize = 3;
 /// What this server says of one with the address: of names that nobody has it says nothing else with it, and the filter that comes with fail2ban
@@ -76,12 +73,6 @@ fn fail2ban(lab: &Lab, log: &Path) -> Running {
     running
 }
 
-/// Whether somebody at the scanner's address reaches the server.
-fn reaches(lab: &Lab) -> bool {
-    let edge = SocketAddr::new(IpAddr::from(EDGE), SSH);
-    lab.scanner.run(|| TcpStream::connect_timeout(&edge, PATIENCE).is_ok()).expect("a namespace")
-}
-
 fn signals(daemon: &Daemon, address: &str) -> Vec<Value> {
     done(daemon, &["why", address])["signals"].as_array().expect("a list").clone()
 }
@@ -125,7 +116,7 @@ fn what_fail2ban_reads_in_a_log_is_good_for_a_block_only_of_who_was_there() {
         assert_eq!(&why["signals"][0][key], value, "{why}");
     }
     assert_eq!((&why["verdict"]["level"], &why["verdict"]["scope"]), (&json!("block"), &json!("private")), "{why}");
-    assert!(!reaches(&lab), "in force");
+    assert!(connect(&lab.scanner, SSH).is_none(), "in force");
     let waiting = done(&daemon, &["pending", "list"]);
     assert_eq!(waiting["entries"][0]["source"], scanner.as_str(), "{waiting}");
 

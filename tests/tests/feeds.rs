@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat, open};
 use scanguard_tests::binary_beside_tests;
-use scanguard_tests::daemon::{LIMIT, cli, done, wait_for};
+use scanguard_tests::daemon::{LIMIT, cli, connect, done, serves, wait_for};
 use scanguard_tests::lab::defender::Daemon;
 use scanguard_tests::lab::plan::{EDGE, SCANNER, customer};
 use scanguard_tests::lab::process::Running;
@@ -28,17 +28,6 @@ const WEB: u16 = 80;
 const SETTINGS: &str = "mode = \"enforce\"\n\
     feeds = [{ name = \"drop\", file = \"/run/drop.txt\", level = \"block all\" }]\n\
     [safety]\nleases = false\n[block]\nmax_auto_level = \"block all\"\n";
-
-fn web(lab: &Lab) -> Option<TcpStream> {
-    let edge = SocketAddr::new(IpAddr::from(EDGE), WEB);
-    lab.scanner.run(|| TcpStream::connect_timeout(&edge, PATIENCE).ok()).expect("a namespace")
-}
-
-fn serves(lab: &Lab) -> bool {
-    let (url, from) = (format!("http://{EDGE}/"), customer(0).to_string());
-    let request = ["--disable", "-s", "--max-time", "2", "--interface", &from, &url];
-    Tool::Curl.run(&lab.customers, request, LIMIT).expect("curl").status.code() == Some(0)
-}
 
 fn scan(lab: &Lab, ports: &str) {
     let scan = ["-n", "-Pn", "-sS", "--max-retries", "0", "-p", ports, &EDGE.to_string()].map(str::to_owned);
@@ -130,7 +119,7 @@ fn whose_address_many_share_by_a_list_is_left_alone_and_a_person_is_asked_before
     assert!(told.contains(&json!("Many people share its address, by feed carriers.")), "{why}");
 
     // What would have it blocked from public ports waits for a person.
-    let _session = web(&lab).expect("public ports are open to a suspect");
+    let _session = connect(&lab.scanner, WEB).expect("public ports are open to a suspect");
     let proof = ["signal", &scanner, "--weight", "1", "--reason", "sshd: a guessed password", "--proof"];
     let answer = done(&daemon, &proof);
     assert_eq!((&answer["level"], &answer["scope"]), (&json!("block"), &json!("private")), "{answer}");
@@ -167,26 +156,26 @@ fn who_is_on_a_list_and_scans_is_blocked_and_who_does_nothing_is_not() {
         "{test}"
     );
     assert_eq!(cli(&daemon, &["feeds", "test", "192.0.2.99"]).status.code(), Some(1));
-    assert!(serves(&lab), "who is on a list and does nothing is a customer like others");
+    assert!(serves(&lab, 0), "who is on a list and does nothing is a customer like others");
 
     // Its packets may be forged: private ports.
     scan(&lab, "1-20");
     let why = blocked(&daemon);
     assert_eq!((&why["verdict"]["scope"], &why["verdict"]["reason"]), (&json!("private"), &json!("feed")), "{why}");
     assert_eq!(why["feeds"], json!(["drop"]), "{why}");
-    assert!(web(&lab).is_some());
+    assert!(connect(&lab.scanner, WEB).is_some());
 
     // The same again by somebody with a session: all ports.
     done(&daemon, &["allow", "add", &scanner]);
     done(&daemon, &["allow", "remove", &scanner]);
     // (One without data, that ended: whoever has another one is a customer, of whom a person is asked.)
-    drop(web(&lab).expect("nothing is held against it"));
+    drop(connect(&lab.scanner, WEB).expect("nothing is held against it"));
     wait_for("both sessions to end", || done(&daemon, &["why", &scanner])["sessions"][0]["bytes_in"] == 2);
     scan(&lab, "101-120");
     let why = blocked(&daemon);
     assert_eq!((&why["verdict"]["scope"], &why["verdict"]["reason"]), (&json!("all"), &json!("feed")), "{why}");
-    assert!(web(&lab).is_none());
-    assert!(serves(&lab));
+    assert!(connect(&lab.scanner, WEB).is_none());
+    assert!(serves(&lab, 0));
 
     // A file that is no list changes nothing, whoever reads it.
     fs::write(LIST, "198.51.100.0/24\nnobody\n").expect("a list");

@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use scanguard_tests::binary_beside_tests;
-use scanguard_tests::daemon::{LIMIT, cli, done, wait_for};
+use scanguard_tests::daemon::{LIMIT, cli, connect, done, serves, wait_for};
 use scanguard_tests::lab::defender::Daemon;
 use scanguard_tests::lab::netns::Netns;
 use scanguard_tests::lab::plan::{EDGE, SCANNER, customer};
@@ -22,18 +22,6 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const SOCKET: &str = "/run/scanguard/control.sock";
 const SSH: u16 = 22;
 const WEB: u16 = 80;
-
-fn connect(from: &Netns, port: u16) -> Option<TcpStream> {
-    let edge = SocketAddr::new(IpAddr::from(EDGE), port);
-    from.run(|| TcpStream::connect_timeout(&edge, PATIENCE).ok()).expect("a namespace")
-}
-
-/// A request by a customer: from his own address, with data both ways.
-fn serves(lab: &Lab, number: u8) -> bool {
-    let (url, from) = (format!("http://{EDGE}/"), customer(number).to_string());
-    let request = ["--disable", "-s", "--max-time", "2", "--interface", &from, &url];
-    Tool::Curl.run(&lab.customers, request, LIMIT).expect("curl").status.code() == Some(0)
-}
 
 fn signal(daemon: &Daemon, address: IpAddr, weight: &str, proof: &[&str]) -> Value {
     let address = address.to_string();

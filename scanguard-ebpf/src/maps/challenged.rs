@@ -26,7 +26,7 @@ static REFUSED: LruHashMap<Address, u64, 4_096> = LruHashMap::new();
 #[btf_map]
 static NICS: HashMap<u32, Nic, 256> = HashMap::new();
 
-/// Bytes of the ring of proofs.
+/// Bytes of the ring of proofs: 819 of them.
 const PROOFS_BYTES: usize = 1 << 16;
 
 #[btf_map]
@@ -101,7 +101,7 @@ pub(crate) fn prove(event: impl FnOnce() -> Event) -> bool {
     true
 }
 
-/// Tells userspace of what is as urgent as a proof; false when the ring is full.
+/// Tells userspace of what is as urgent as a proof, with a time of the fine clock; false when the ring is full.
 #[inline(always)]
 pub(crate) fn emit(event: impl FnOnce() -> Event) -> bool {
     let Some(mut place) = PROOFS.reserve(0) else { return false };

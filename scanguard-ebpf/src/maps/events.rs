@@ -1,4 +1,4 @@
-//! EVENTS: what userspace is told as it happens.
+//! EVENTS: what userspace is told as it happens, but for what is urgent.
 
 use aya_ebpf::btf_maps::RingBuf;
 use aya_ebpf::macros::btf_map;

@@ -38,6 +38,24 @@ struct Inner {
     signal_order: VecDeque<SourceKey>,
 }
 
+impl Inner {
+    /// What is remembered of a source's contacts. The source that was heard of first makes room for a new one.
+    fn contacts_of(&mut self, source: SourceKey) -> &mut VecDeque<Event> {
+        let Self { contacts, answers, proofs, order, .. } = self;
+        if !contacts.contains_key(&source) {
+            order.push_back(source);
+            if order.len() > MOST_SOURCES
+                && let Some(oldest) = order.pop_front()
+            {
+                contacts.remove(&oldest);
+                answers.remove(&oldest);
+                proofs.remove(&oldest);
+            }
+        }
+        contacts.entry(source).or_default()
+    }
+}
+
 impl Memory {
     /// Remembers a first contact that counts.
     pub(super) fn note(&self, event: &Event) {
@@ -45,22 +63,13 @@ impl Memory {
             return;
         }
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let Inner { contacts, answers, proofs, order, .. } = &mut *inner;
-        let known = contacts.entry(event.source).or_insert_with(|| {
-            order.push_back(event.source);
-            VecDeque::new()
-        });
+        let known = inner.contacts_of(event.source);
         if known.len() == MOST_OF_ONE {
             known.pop_front();
         }
-        known.push_back(*event);
-        if order.len() > MOST_SOURCES
-            && let Some(oldest) = order.pop_front()
-        {
-            contacts.remove(&oldest);
-            answers.remove(&oldest);
-            proofs.remove(&oldest);
-        }
+        // What is urgent is heard before what came a moment earlier.
+        let later = known.iter().rev().take_while(|other| other.time_ns > event.time_ns).count();
+        known.insert(known.len() - later, *event);
     }
 
     /// Remembers an answer to a suspect whose contacts are remembered.
@@ -76,12 +85,10 @@ impl Memory {
         answers.push_back(*event);
     }
 
-    /// Remembers a completed decoy of a source whose contacts are remembered.
+    /// Remembers a completed decoy. (It may be heard before the contacts that led to it, and nobody completes one who is not there.)
     pub(super) fn note_proof(&self, event: &Event) {
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        if !inner.contacts.contains_key(&event.source) {
-            return;
-        }
+        inner.contacts_of(event.source);
         let proofs = inner.proofs.entry(event.source).or_default();
         if proofs.len() == MOST_OF_ONE {
             proofs.pop_front();
@@ -202,6 +209,21 @@ mod tests {
         let found = memory.of(&event(7, 0, 0).source);
         assert_eq!((found.len(), found[0].port, found[31].port), (MOST_OF_ONE, 38, 100));
         assert_eq!(found[31].outcome, "closed");
+    }
+
+    #[test]
+    fn what_is_heard_too_early_takes_its_place_and_a_proof_needs_no_contacts_before_it() {
+        let memory = Memory::default();
+        let at = |port, time_ns| Event { time_ns, ..event(7, port, 1420) };
+        for (port, time_ns) in [(1, 10), (4, 40), (2, 20), (3, 30), (5, 40)] {
+            memory.note(&at(port, time_ns));
+        }
+        let source = event(7, 0, 0).source;
+        assert_eq!(memory.of(&source).iter().map(|found| found.port).collect::<Vec<_>>(), [1, 2, 3, 4, 5]);
+        memory.note_proof(&event(8, 1_000, 0));
+        memory.note(&event(8, 1, 1420));
+        let source = event(8, 0, 0).source;
+        assert_eq!((memory.proofs_of(&source).len(), memory.of(&source).len()), (1, 1));
     }
 
     #[test]

@@ -369,8 +369,10 @@ impl Daemon {
 
     /// Takes note of everybody's sessions, and forgets who was not here for long.
     fn meet_all(&mut self) {
-        let met = meet_all(&self.desk.read_tables().readings(), &self.recorder);
-        block_in_place(|| self.meet_those(met));
+        block_in_place(|| {
+            let met = meet_all(&self.desk.read_tables().readings(), &self.recorder);
+            self.meet_those(met);
+        });
     }
 
     /// Has everybody's sessions read, on another thread.
@@ -383,7 +385,7 @@ impl Daemon {
         let now = SystemTime::now();
         match met {
             Ok((records, fronted)) => {
-                self.desk.meet(&records, now);
+                self.desk.meet_late(records, now);
                 self.live.change(|state| state.fronted = fronted);
             }
             Err(error) => warn!(%error, "cannot read who had sessions"),

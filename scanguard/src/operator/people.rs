@@ -48,6 +48,20 @@ impl Desk {
         }
     }
 
+    /// The same of a reading that was made a while ago. Of a source that was read since, or with which the kernel began anew, it is read again: what
+    /// counted already would count twice.
+    pub fn meet_late(&mut self, mut records: Vec<SessionRecord>, now: SystemTime) {
+        let readings = self.tables.readings();
+        records.retain_mut(|record| {
+            if !self.people.has_more_than(record) {
+                return true;
+            }
+            let again = readings.sessions_of(&record.source).ok().flatten();
+            again.map(|again| *record = again).is_some()
+        });
+        self.meet(&records, now);
+    }
+
     /// Forgets that a source worked on restricted ports, if that began only lately: a log tool said what it did there, and that was no work.
     pub fn distrust(&mut self, source: &SourceKey, now: SystemTime) {
         match self.tables.readings().sessions_of(source) {
