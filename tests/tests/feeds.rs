@@ -4,23 +4,19 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::thread;
-use std::time::Duration;
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat, open};
 use scanguard_tests::binary_beside_tests;
 use scanguard_tests::daemon::{LIMIT, cli, connect, done, serves, wait_for};
 use scanguard_tests::lab::defender::Daemon;
-use scanguard_tests::lab::plan::{EDGE, SCANNER, customer};
+use scanguard_tests::lab::plan::{EDGE, SCANNER};
 use scanguard_tests::lab::process::Running;
 use scanguard_tests::lab::services::Service;
 use scanguard_tests::lab::tools::Tool;
 use scanguard_tests::lab::{Lab, sandbox};
 use serde_json::{Value, json};
 
-/// How long a packet may take that comes through.
-const PATIENCE: Duration = Duration::from_secs(2);
 const CONFIG: &str = "/run/scanguard-lab.toml";
 const LIST: &str = "/run/drop.txt";
 const SOCKET: &str = "/run/scanguard/control.sock";

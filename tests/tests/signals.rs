@@ -3,17 +3,15 @@
 //! Needs root; run by `cargo xtask test`, which builds the programs first.
 
 use std::io::{Read as _, Write as _};
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use scanguard_tests::binary_beside_tests;
 use scanguard_tests::daemon::{LIMIT, cli, connect, done, serves, wait_for};
 use scanguard_tests::lab::defender::Daemon;
-use scanguard_tests::lab::netns::Netns;
 use scanguard_tests::lab::plan::{EDGE, SCANNER, customer};
 use scanguard_tests::lab::process::{Finished, Running};
 use scanguard_tests::lab::services::Service;
-use scanguard_tests::lab::tools::Tool;
 use scanguard_tests::lab::{Lab, sandbox};
 use serde_json::{Value, json};
 
