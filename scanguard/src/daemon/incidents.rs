@@ -175,6 +175,8 @@ impl Recorder {
             (mem::replace(&mut queue.waiting, spare), queue.lost)
         };
         let now = Now::read();
+        // What is urgent is told before what came a moment earlier: a suspect's later contacts before its suspicion.
+        waiting.sort_by_key(|(_, time_ns)| *time_ns);
         for (number, (heard, time_ns)) in (1..).zip(waiting.drain(..)) {
             desk.incidents.hear(&heard, now.moment(time_ns));
             if number % IN_TURN == 0 {
