@@ -48,16 +48,23 @@ fn json(daemon: &Daemon, arguments: &[&str]) -> Value {
     serde_json::from_str(&told.stdout).expect("JSON")
 }
 
+/// For so long nothing changes where nothing more is told.
+const QUIET: Duration = Duration::from_millis(100);
+
 /// The one incident that there is, whole, once it is told and satisfies a condition.
 fn the_incident(daemon: &Daemon, condition: impl Fn(&Value) -> bool) -> Value {
     let deadline = Instant::now() + LIMIT;
+    // What a packet told is heard within milliseconds: it is read until it is the same for that long.
+    let mut before = (Value::Null, Instant::now());
     loop {
         let list = json(daemon, &["incidents", "list"]);
         let incidents = list["incidents"].as_array().expect("a list");
         assert!(incidents.len() <= 1, "{list}");
         if let Some(id) = incidents.first().and_then(|incident| incident["id"].as_u64()) {
             let incident = json(daemon, &["incidents", "show", &id.to_string()]);
-            if condition(&incident) {
+            if incident != before.0 {
+                before = (incident, Instant::now());
+            } else if condition(&incident) && before.1.elapsed() >= QUIET {
                 return incident;
             }
         }
