@@ -209,7 +209,8 @@ fn locate<T: Tables>(case: &mut Case, config: &KernelConfig, tables: &T) {
     let destination = &case.parsed.destination;
     (case.is_protected, case.class) = (false, PortClass::Unknown);
     // Whose port it is matters only where something is known of it.
-    case.is_ours = (entry.own() != PortClass::Unknown || !kind.is_attempt()) && tables.is_own(destination);
+    let is_any = entry.own() != PortClass::Unknown || entry.answering() == PortClass::Restricted;
+    case.is_ours = (is_any || !kind.is_attempt()) && tables.is_own(destination);
     if case.is_ours {
         case.class = entry.own();
     } else if config.census.protected != 0 && tables.is_protected(destination) && !tables.is_own(destination) {
@@ -310,12 +311,8 @@ fn is_private<T: Stages>(case: &mut CaseRef<'_>, tables: &T) -> bool {
 #[inline(always)]
 fn new_record<'t, T: Tables>(case: &Case, tables: &'t T) -> Option<SourceCell<'t>> {
     let record = tables.new_source(&case.source, case.now_ns)?;
-    let now_ns = case.now_ns;
-    let _ = tables.backup(&case.source, |backup| {
-        if backup.suspect_until_ns > now_ns {
-            record.restore(backup);
-        }
-    });
+    // Also of one whose suspicion has ended: its score goes on to be halved from where it was.
+    let _ = tables.backup(&case.source, |backup| record.restore(backup));
     Some(record)
 }
 
@@ -400,6 +397,15 @@ fn answer_contact<T: Stages>(
             case.suspect = true;
         }
     }
+    if case.suspect && class == PortClass::Unknown && case.is_ours && !case.is_protected {
+        // A port that was open lately, or is not known yet: where it is not for customers, a suspect cannot tell it from others that are
+        // not.
+        let entry = tables.port(kind.protocol(), case.port);
+        if kind.has_port(&case.parsed) && entry.answering() == PortClass::Restricted {
+            case.class = PortClass::Restricted;
+        }
+    }
+    let class = case.class;
     let Some(reason) = kind.hidden(class, closed).or(refused_datagram(case, config, tables)) else {
         return Ruling::pass(kind.reason());
     };

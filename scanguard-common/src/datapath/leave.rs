@@ -165,7 +165,7 @@ fn rule<T: Stages>(case: &mut CaseRef<'_>, tables: &T) -> Rule {
     }
     if !rule.covers_all() && config.census.prefix_verdicts != 0 {
         let wider = Rule::from_number(tables.stage(Stage::Prefix, case));
-        if wider.blocks() {
+        if wider.blocks() || (wider.conceals() && !rule.blocks()) {
             rule = wider;
         }
     }
