@@ -332,9 +332,8 @@ impl<'a> SourceCell<'a> {
     #[must_use]
     pub fn has_failed(self, bit: ContactBit) -> bool {
         // SAFETY: the cell is valid and aligned for 'a; the word index is below 4.
-        let word = unsafe {
-            (&raw const (*self.record.get()).failure_set).cast::<u64>().add(bit.word()).read_volatile()
-        };
+        let word =
+            unsafe { (&raw const (*self.record.get()).failure_set).cast::<u64>().add(bit.word()).read_volatile() };
         word & bit.mask() != 0
     }
 

@@ -12,9 +12,9 @@ use crate::contact::Outcome;
 use crate::counter::{CounterIndex, Loss};
 use crate::event::{Answer, Event};
 use crate::flow::{FLOW_NS, Flow, SENT_NS, SentKey};
+use crate::packet::Shape;
 use crate::reason::{Level, Reason};
 use crate::record::SourceCell;
-use crate::packet::Shape;
 use crate::storm::STORM_NEWCOMERS;
 use crate::tables::{Socket, Stages, Tables};
 use crate::verdict::Rule;
@@ -191,7 +191,9 @@ fn identify<T: Stages>(case: &mut CaseRef<'_>, tables: &T) -> Ruling {
     if kind == Kind::Datagram
         && case.class.should_be_closed()
         && config.knows_what_left(case.now_ns)
-        && tables.sent_to(&SentKey::new(source, case.port)).is_some_and(|left_ns| case.now_ns.saturating_sub(left_ns) < SENT_NS)
+        && tables
+            .sent_to(&SentKey::new(source, case.port))
+            .is_some_and(|left_ns| case.now_ns.saturating_sub(left_ns) < SENT_NS)
     {
         // To a port from which we asked its sender: it answers late, or from another port.
         (case.kind, case.class) = (Kind::Answer, PortClass::Unknown);

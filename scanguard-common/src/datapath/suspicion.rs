@@ -195,7 +195,8 @@ pub(super) fn is_suspect<T: Tables>(case: &Case, tables: &T) -> bool {
 /// Whether the source's network is a suspect, and neither the address nor the source is on the allowlist.
 #[inline(always)]
 pub(super) fn is_in_suspect_network<T: Tables>(case: &Case, tables: &T) -> bool {
-    tables.network(&KeyRules::network(&case.source)).is_some_and(|record| record.is_suspect(case.now_ns)) && !is_allowed(case, tables)
+    tables.network(&KeyRules::network(&case.source)).is_some_and(|record| record.is_suspect(case.now_ns))
+        && !is_allowed(case, tables)
 }
 
 /// Whether there is a storm and this source is not one of those that it spares.

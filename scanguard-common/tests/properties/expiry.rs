@@ -12,9 +12,9 @@ use scanguard_common::verdict::Origin;
 
 use crate::cases;
 use crate::frames::What;
-use crate::world::{DAY_NS, 
-    Act, Decision, HOUR_NS, MINUTE_NS, PORTS, SECOND_NS, SENDERS, World, acts, datagram, gap, history, history_with,
-    senders, syn,
+use crate::world::{
+    Act, DAY_NS, Decision, HOUR_NS, MINUTE_NS, PORTS, SECOND_NS, SENDERS, World, acts, datagram, gap, history,
+    history_with, senders, syn,
 };
 
 const RULES: ConcealRules = ConcealRules::new();

@@ -94,8 +94,19 @@ impl Datapath {
         let mut loader = EbpfLoader::new();
         if virtual_world == 1 {
             // The model that it is compared with never forgets.
-            for map in ["PREFIXES", "SUSPECTS", "OPENED", "ASKED", "UFLOWS", "SENT", "SESSIONS", "CHALLENGED", "PASSES"]
-            {
+            const UNFORGETTING: [&str; 10] = [
+                "PREFIXES",
+                "SUSPECTS",
+                "PROVEN_SUSPECTS",
+                "OPENED",
+                "ASKED",
+                "UFLOWS",
+                "SENT",
+                "SESSIONS",
+                "CHALLENGED",
+                "PASSES",
+            ];
+            for map in UNFORGETTING {
                 loader.map_max_entries(map, *max_sources);
             }
         }

@@ -283,8 +283,7 @@ impl Tables {
         Ok(freed)
     }
 
-    /// Ends suspicion of a source and forgets its score; what it asked for stays in its record, so that it counts once. False when it
-    /// was no suspect. Attempts that other CPUs count at the same moment may be lost from its record.
+    /// Ends suspicion of a source and forgets its score and what it asked for. False when it was no suspect. Attempts that other CPUs count at the same moment may be lost from its record.
     ///
     /// # Errors
     /// When a map cannot be written.
@@ -294,7 +293,8 @@ impl Tables {
             && (record.suspect_until_ns > 0 || record.score > 0)
         {
             was = record.is_suspect(super::clock::monotonic_coarse_ns());
-            let cleared = SourceRecord { score: 0, suspect_until_ns: 0, evidence_ns: 0, ..record };
+            let mut cleared = record;
+            cleared.absolve();
             let bytes: RecordBytes = to_bytes(&cleared);
             // Only where it still is: a source that was washed out meanwhile needs nothing.
             match self.written.sources.insert(source.0.bytes(), bytes, EXISTING) {
@@ -304,6 +304,7 @@ impl Tables {
             }
         }
         deleted("SUSPECTS", self.written.suspects.remove(&source.0.bytes()))?;
+        deleted("PROVEN_SUSPECTS", self.written.proven_suspects.remove(&source.0.bytes()))?;
         Ok(was)
     }
 
@@ -340,13 +341,16 @@ impl Tables {
         }
     }
 
-    /// What SUSPECTS keeps of a source that was washed out of SOURCES.
+    /// What is kept of a suspect that was washed out of SOURCES.
     fn kept_suspect(&self, source: &SourceKey) -> Result<Option<Backup>, KernelError> {
-        match self.written.suspects.get(&source.0.bytes(), 0) {
-            Ok(bytes) => Ok(Some(from_bytes(&bytes))),
-            Err(error) if is_missing(&error) => Ok(None),
-            Err(error) => Err(map_error("SUSPECTS")(error)),
+        for (name, map) in [("PROVEN_SUSPECTS", &self.written.proven_suspects), ("SUSPECTS", &self.written.suspects)] {
+            match map.get(&source.0.bytes(), 0) {
+                Ok(bytes) => return Ok(Some(from_bytes(&bytes))),
+                Err(error) if is_missing(&error) => {}
+                Err(error) => return Err(map_error(name)(error)),
+            }
         }
+        Ok(None)
     }
 
     pub(super) fn write_record(&mut self, record: &SourceRecord) -> Result<(), KernelError> {

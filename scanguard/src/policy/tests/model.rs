@@ -244,7 +244,7 @@ fn doubt(settings: &Blocks, facts: &Facts) -> Option<Doubt> {
 }
 
 fn network(source: SourceKey) -> SourceKey {
-    KeyRules::network(&source).unwrap_or(source)
+    KeyRules::network(&source)
 }
 
 fn length(settings: &Blocks, earlier: u32) -> Duration {

@@ -30,7 +30,7 @@ fn play(settings: &Blocks, story: &[(u64, Event)]) -> Vec<(Clock, Event, Vec<Act
 fn crowd(sources: impl Iterator<Item = SourceKey>) -> (usize, usize) {
     let mut networks: HashMap<SourceKey, usize> = HashMap::new();
     for source in sources {
-        *networks.entry(KeyRules::network(&source).unwrap_or(source)).or_default() += 1;
+        *networks.entry(KeyRules::network(&source)).or_default() += 1;
     }
     (networks.values().copied().max().unwrap_or(0), networks.len())
 }
