@@ -1,4 +1,4 @@
-//! The layout of the COUNTERS map: a per-CPU array of packets and bytes, in four regions.
+//! The layout of the COUNTERS map: a per-CPU array of packets and bytes, in five regions.
 //!
 //! | region | index | counted in |
 //! |---|---|---|
@@ -33,7 +33,7 @@ pub enum Loss {
     Events = 0,
     /// A proof found the ring buffer PROOFS full.
     Proofs = 1,
-    /// A new source was not recorded in a [`crate::newcomers`].
+    /// A new source was not recorded because of the limit of [`crate::newcomers`].
     Newcomers = 2,
 }
 

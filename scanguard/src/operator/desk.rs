@@ -265,7 +265,6 @@ impl Desk {
     }
 }
 
-/// A secret key.
 impl Desk {
     /// Replaces the key of challenges whose turn is over, once nothing that was made with it is good any more. Each is in use for
     /// [`KEY_SLOTS`] slots.
@@ -284,6 +283,7 @@ impl Desk {
     }
 }
 
+/// A secret key.
 fn random_key() -> Result<[u64; 2]> {
     let word = || getrandom::u64().context("cannot get randomness from the kernel");
     Ok([word()?, word()?])
