@@ -77,8 +77,8 @@ fn a_datagram_for_a_connected_socket_is_an_answer_and_any_other_an_attempt() {
         .expect("the namespace");
 }
 
-/// Capacities of the hash maps of this process that have a flow as key and a number as value, as VIRTUAL_SOCKETS has and no other map
-/// (bpf_map_show_fdinfo in kernel/bpf/syscall.c).
+/// Capacities of the hash maps of this process that have a flow as key and a number as value, as VIRTUAL_SOCKETS has
+/// and no other map (bpf_map_show_fdinfo in kernel/bpf/syscall.c).
 fn virtual_sockets() -> Vec<u32> {
     let files = fs::read_dir("/proc/self/fdinfo").expect("descriptors");
     let texts = files.flatten().filter_map(|file| fs::read_to_string(file.path()).ok());

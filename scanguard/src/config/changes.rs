@@ -9,7 +9,8 @@ use crate::api::Change;
 /// Gives a key the value that it has in another configuration.
 type Keep = fn(&mut Config, &Config);
 
-/// Keys that are in force only from the next start on, because what they say was used up at this one, each with its field.
+/// Keys that are in force only from the next start on, because what they say was used up at this one, each with its
+/// field.
 macro_rules! at_start {
     ($($key:literal => $($field:ident).+;)+) => {
         const AT_START: &[(&str, Keep)] =

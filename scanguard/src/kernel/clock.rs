@@ -30,11 +30,12 @@ pub fn system_to_monotonic(time: SystemTime) -> u64 {
     WallClock::now().ns(time)
 }
 
-/// Steps of the wall clock up to this are none: it is slewed all the time, and the two clocks are read one after the other.
+/// Steps of the wall clock up to this are none: it is slewed all the time, and the two clocks are read one after the
+/// other.
 const SLEWED: Duration = Duration::from_secs(2);
 
-/// How the wall clock is set: a moment on it and on the kernel's clock, `CLOCK_MONOTONIC`, which nobody sets. Kept, it tells when the wall clock
-/// was set anew, so that what is to end after a while ends after that while.
+/// How the wall clock is set: a moment on it and on the kernel's clock, `CLOCK_MONOTONIC`, which nobody sets. Kept, it
+/// tells when the wall clock was set anew, so that what is to end after a while ends after that while.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct WallClock {
     wall: SystemTime,

@@ -197,7 +197,8 @@ impl Tables {
         }
         let present = self.decided.allowed.iter().map(|(prefix, _)| *prefix);
         let gone: Vec<Prefix> = present.filter(|prefix| !wanted.contains_key(prefix)).collect();
-        // New entries come before others go, so that nobody on both lists is off for a moment; where there is no room for that, they come after.
+        // New entries come before others go, so that nobody on both lists is off for a moment; where there is no room
+        // for that, they come after.
         let fits = wanted.len() + gone.len() <= limit;
         let (first, last) = if fits { (&[][..], &gone[..]) } else { (&gone[..], &[][..]) };
         let ends: Vec<(Prefix, u64)> =
@@ -223,7 +224,8 @@ impl Tables {
     /// cover lifted.
     ///
     /// # Errors
-    /// When there are more than the map takes, or one cannot be written: then the list is as it was. When a verdict cannot be lifted.
+    /// When there are more than the map takes, or one cannot be written: then the list is as it was. When a verdict
+    /// cannot be lifted.
     pub fn allow(&mut self, entries: &[(Prefix, u64)]) -> Result<Freed, KernelError> {
         let fresh = self.admit(entries)?;
         let mut freed = Freed::default();
@@ -231,8 +233,9 @@ impl Tables {
         Ok(freed)
     }
 
-    /// The first half of [`Self::allow`]: the entries are in force when this returns. Returns those of which [`Self::free`] is to lift
-    /// verdicts and suspicion. An entry that was in force and lasts longer now is not among them: nothing that it covers has either.
+    /// The first half of [`Self::allow`]: the entries are in force when this returns. Returns those of which
+    /// [`Self::free`] is to lift verdicts and suspicion. An entry that was in force and lasts longer now is not among
+    /// them: nothing that it covers has either.
     ///
     /// # Errors
     /// When there are more than the map takes, or one cannot be written: then the list is as it was.
@@ -263,8 +266,9 @@ impl Tables {
         self.decided.own_end(prefix).is_some()
     }
 
-    /// Entries that the allowlist takes: one less than the map, because before Linux 6.13 a longest-prefix match that is full refuses
-    /// another value for an entry that it has ("bpf: Handle in-place update for full LPM trie correctly").
+    /// Entries that the allowlist takes: one less than the map, because before Linux 6.13 a longest-prefix match that
+    /// is full refuses another value for an entry that it has ("bpf: Handle in-place update for full LPM trie
+    /// correctly").
     #[must_use]
     pub fn most_allowed(&self) -> usize {
         usize::try_from(self.readings.allow_capacity()).unwrap_or(usize::MAX).saturating_sub(1)
@@ -306,7 +310,7 @@ impl Tables {
             None => self.erase_allowance(prefix),
         };
         if let Err(error) = restored {
-            warn!(%error, "an entry of the allowlist could not be put back; the next comparison with the kernel's tables does it");
+            warn!(%error, "cannot put an allowlist entry back: the next comparison with the kernel's tables does");
         }
     }
 
@@ -342,8 +346,8 @@ impl Tables {
         self.write_config()
     }
 
-    /// Lifts verdicts on what these entries of the allowlist cover, and suspicion from all that is on it, and adds what was lifted to `freed`.
-    /// Reads all suspects; without entries it does nothing.
+    /// Lifts verdicts on what these entries of the allowlist cover, and suspicion from all that is on it, and adds what
+    /// was lifted to `freed`. Reads all suspects; without entries it does nothing.
     ///
     /// # Errors
     /// When a map cannot be read or written. What was lifted before is in `freed`.

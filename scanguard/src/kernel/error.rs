@@ -140,8 +140,8 @@ pub enum KernelError {
     },
     /// More entries than the allowlist takes.
     #[error(
-        "the allowlist would have {count} entries, more than the {limit} there is room for. Take out entries that are not needed \
-         (`scanguard allow list` shows all), or name a shorter prefix instead of many"
+        "the allowlist would have {count} entries, more than the {limit} there is room for. Take out entries that are \
+         not needed (`scanguard allow list` shows all), or name a shorter prefix instead of many"
     )]
     AllowlistFull {
         /// How many there would be.

@@ -84,8 +84,8 @@ fn facts(event: &Event) -> Facts {
     event.source().map(facts_of).unwrap_or_default()
 }
 
-/// What comes of a proof: of decoys that a source completes on as many ports as that takes. The ends of earlier blocks are left out. Where the
-/// source had proof before, each of them is judged, in the same way.
+/// What comes of a proof: of decoys that a source completes on as many ports as that takes. The ends of earlier blocks
+/// are left out. Where the source had proof before, each of them is judged, in the same way.
 fn prove(policy: &mut Policy, settings: &Blocks, source: SourceKey, now: Clock) -> Option<Action> {
     let mut actions = Vec::new();
     for port in PORTS {
@@ -110,8 +110,8 @@ fn any_source() -> impl Strategy<Value = SourceKey> {
     ]
 }
 
-/// Every event that the daemon tells the policy, and no other. It tells of the time with each beat and each command, so often that it is not
-/// left to be rare here either.
+/// Every event that the daemon tells the policy, and no other. It tells of the time with each beat and each command, so
+/// often that it is not left to be rare here either.
 fn any_event() -> impl Strategy<Value = Event> {
     let lifter = prop_oneof![Just(Lifter::Allowlist), Just(Lifter::Operator)];
     prop_oneof![
