@@ -1,10 +1,10 @@
 //! What stays in the kernel without a process: pinned maps and links, below `v<layout>` of a folder of the BPF file system.
 //!
 //! ```text
-//! /sys/fs/bpf/scanguard/v5/maps/CONFIG …     every map that holds state
-//! /sys/fs/bpf/scanguard/v5/links/7           the XDP program on the interface with index 7
-//! /sys/fs/bpf/scanguard/v5/links/7-egress    the egress program there
-//! /sys/fs/bpf/scanguard/v5/links/sessions    the sessions program on its control group
+//! /sys/fs/bpf/scanguard/v<layout>/maps/CONFIG …     every map that holds state
+//! /sys/fs/bpf/scanguard/v<layout>/links/7           the XDP program on the interface with index 7
+//! /sys/fs/bpf/scanguard/v<layout>/links/7-egress    the egress program there
+//! /sys/fs/bpf/scanguard/v<layout>/links/sessions    the sessions program on its control group
 //! ```
 //!
 //! The kernel opens a pinned map without a word about what its bytes mean, and a map of another layout under this program is a crash. So

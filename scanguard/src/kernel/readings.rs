@@ -340,6 +340,11 @@ impl Readings {
         }
     }
 
+    /// Entries that ALLOW can hold.
+    pub(super) fn allow_capacity(&self) -> u64 {
+        self.shared.counted.allow_map.size.capacity
+    }
+
     /// How full the tables are that can fill up, where SOURCES was read to hold `sources` records.
     #[must_use]
     pub fn maps(&self, sources: usize) -> Vec<MapUse> {
