@@ -15,6 +15,7 @@ use scanguard_common::record::{Backup, SourceCell, SourceRecord};
 use scanguard_common::source::SourceKey;
 use scanguard_common::verdict::{Allowance, Census, Known, Verdict};
 
+use super::cleared::Clearing;
 use super::decided::{Decided, source_prefix};
 use super::error::KernelError;
 use super::maps::{
@@ -293,12 +294,13 @@ impl Tables {
         if let Some(record) = self.readings.source(source)?
             && (record.suspect_until_ns > 0 || record.score > 0)
         {
-            was = record.is_suspect(super::clock::monotonic_coarse_ns());
+            let now_ns = super::clock::monotonic_coarse_ns();
+            was = record.is_suspect(now_ns);
             let cleared = SourceRecord { score: 0, suspect_until_ns: 0, evidence_ns: 0, ..record };
             let bytes: RecordBytes = to_bytes(&cleared);
             // Only where it still is: a source that was washed out meanwhile needs nothing.
             match self.written.sources.insert(source.0.bytes(), bytes, EXISTING) {
-                Ok(()) => {}
+                Ok(()) => self.cleared.note(*source, Clearing { time_ns: now_ns, failures: record.failures }),
                 Err(error) if is_missing(&error) => {}
                 Err(error) => return Err(map_error("SOURCES")(error)),
             }
