@@ -55,7 +55,7 @@ pub struct Why {
     pub answered: Vec<WhyAnswered>,
     /// Its TCP sessions, as far as the kernel still counts them; one entry for each kind of port.
     pub sessions: Vec<WhySessions>,
-    /// New flows it sent.
+    /// New flows it sent, but for those that a block or a storm dropped.
     pub attempts: u64,
     /// Distinct (destination, protocol, port) it asked for.
     pub contacts: u64,

@@ -279,6 +279,13 @@ impl Decider {
         actions
     }
 
+    /// Keeps what was completed since decoys were last kept.
+    pub(super) fn keep_all(&mut self, desk: &mut Desk) {
+        if self.decoys_unkept {
+            self.keep_decoys(desk);
+        }
+    }
+
     /// Keeps completed decoys, so that those before a restart count after it.
     fn keep_decoys(&mut self, desk: &mut Desk) {
         let decoys = self.policy.decoys().map(|decoy| {

@@ -468,6 +468,7 @@ impl Daemon {
 
     async fn stop(mut self) {
         self.meet_all(); // What was counted since, before it goes.
+        self.decider.keep_all(&mut self.desk);
         let Self { mut tasks, recorder, desk, program, ports, config, socket_file, .. } = self;
         tasks.shutdown().await;
         block_in_place(|| recorder.tick()); // What was heard last.

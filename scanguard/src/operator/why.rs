@@ -172,30 +172,27 @@ impl Desk {
 
     /// Why an address is never judged, in a word and a sentence; none where it is, and of prefixes.
     fn never_judged(&self, asked: Prefix) -> Option<(&'static str, &'static str)> {
-        let address = asked.address();
+        let (address, keys) = (asked.address(), self.keys());
+        let is_judged = |keys: &KeyRules| keys.source_of(address, if address.is_mapped() { 4 } else { 6 }).is_some();
         if asked.bits != WHOLE {
-            return None;
-        }
-        if self.tables.is_own(&address) {
-            return Some((
+            None
+        } else if !is_judged(&KeyRules { ignore_private: 0, ..keys }) {
+            Some((
+                "special",
+                "Such addresses (loopback, multicast, broadcast, unspecified) are never judged: no source has one.",
+            ))
+        } else if self.tables.is_own(&address) {
+            Some((
                 "own",
                 "It is an address of this host: what claims to come from there is never judged, and holds nothing against it.",
-            ));
-        }
-        let is_judged = |keys: &KeyRules| keys.source_of(address, if address.is_mapped() { 4 } else { 6 }).is_some();
-        let keys = self.keys();
-        if is_judged(&keys) {
-            None
-        } else if is_judged(&KeyRules { ignore_private: 0, ..keys }) {
+            ))
+        } else if !is_judged(&keys) {
             Some((
                 "private",
                 "It is a private address, and those are never judged with this configuration (`ignore_private` of [sources]).",
             ))
         } else {
-            Some((
-                "special",
-                "Such addresses (loopback, multicast, broadcast, unspecified) are never judged: no source has one.",
-            ))
+            None
         }
     }
 

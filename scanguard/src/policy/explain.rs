@@ -87,7 +87,14 @@ impl Policy {
             block_sentence(settings, earlier, lasts),
             format!("It ends by itself in {}.", format(rounded_up(left))),
         ];
-        arithmetic.extend(harm_sentences(settings, facts, &self.proofs.of(source, now)));
+        let completed = self.proofs.of(source, now);
+        let is_proven = matches!(running.reason, BlockReason::Proven | BlockReason::Harm);
+        arithmetic.extend(if is_proven && completed.len() < PORTS {
+            // What proved it is longer ago, or was not kept.
+            (!completed.is_empty()).then(|| completed_sentence(&completed) + ".").into_iter().collect()
+        } else {
+            harm_sentences(settings, facts, &completed)
+        });
         arithmetic.extend(stacks_sentence(facts));
         let next_step = if facts.allowed {
             Deferral::Allowed.sentence().to_owned()
@@ -154,17 +161,20 @@ fn provable(settings: &Blocks, decoys: Decoys, facts: &Facts, lasts: &str) -> St
     )
 }
 
+/// On how many ports decoys were completed lately, without a full stop.
+fn completed_sentence(ports: &[u16]) -> String {
+    let named = if ports.len() == 1 { "port" } else { "distinct ports" };
+    let within = format(Duration::from_millis(WITHIN_MS));
+    format!("It completed decoys on {} {named} in the last {within}", ports.len())
+}
+
 /// What completed decoys prove, and what they do not: `It completed decoys on 2 distinct ports in the last 10m; 4 are proof.`
 fn harm_sentences(settings: &Blocks, facts: &Facts, ports: &[u16]) -> Vec<String> {
     if ports.is_empty() {
         return Vec::new();
     }
-    let completed = ports.len();
-    let named = if completed == 1 { "port" } else { "distinct ports" };
-    let within = format(Duration::from_millis(WITHIN_MS));
-    let mut sentences =
-        vec![format!("It completed decoys on {completed} {named} in the last {within}; {PORTS} are proof.")];
-    if completed < PORTS {
+    let mut sentences = vec![format!("{}; {PORTS} are proof.", completed_sentence(ports))];
+    if ports.len() < PORTS {
         return sentences;
     }
     let beyond: Vec<String> =

@@ -166,3 +166,25 @@ fn why_promises_no_block_where_nothing_can_be_proven() {
         assert!(!next_step.contains("or it proves"), "{decoys:?} {facts:?}: {next_step}");
     }
 }
+
+#[test]
+fn a_later_decoy_of_who_is_blocked_for_proof_does_not_call_the_proof_into_question() {
+    let (mut policy, scanner) = (Policy::default(), source("203.0.113.9"));
+    let settings = Blocks { first: HOUR, ..Blocks::default() };
+    let later = blocked(&mut policy, &settings, scanner, 1).after(20 * MINUTE);
+    policy.step(&settings, &STRANGER, Event::Completed { source: scanner, port: 23 }, later);
+    let told = text(&policy.explain(&settings, Decoys::Somewhere, &STRANGER, &scanner, later));
+    assert!(told.contains(BlockReason::Proven.sentence()), "{told}");
+    assert!(told.contains("It completed decoys on 1 port in the last 10m.") && !told.contains("are proof"), "{told}");
+}
+
+#[test]
+fn the_decoys_that_a_source_completed_lately_are_told_with_their_times() {
+    let (mut policy, settings, scanner) = (Policy::default(), Blocks::default(), source("203.0.113.9"));
+    policy.step(&settings, &STRANGER, Event::Completed { source: scanner, port: 22 }, START);
+    let later = START.after(MINUTE);
+    policy.step(&settings, &STRANGER, Event::Completed { source: scanner, port: 23 }, later);
+    assert_eq!(policy.decoys_of(&scanner, later), [(22, START), (23, later)]);
+    assert_eq!(policy.decoys_of(&scanner, START.after(11 * MINUTE)), [(23, later)]);
+    assert_eq!(policy.decoys_of(&source("203.0.113.10"), later), []);
+}
