@@ -1,5 +1,6 @@
-//! Everything that scanguard says about who asked for how much agrees with the wire, for every source, over IPv4 and IPv6: `sources list`,
-//! the kernel's own table as bpftool reads it, and the metrics. Meanwhile the allowlist spares a scanner, and a temporary block ends by itself.
+//! Everything that scanguard says about who asked for how much agrees with the wire, for every source, over IPv4 and
+//! IPv6: `sources list`, the kernel's own table as bpftool reads it, and the metrics. Meanwhile the allowlist spares a
+//! scanner, and a temporary block ends by itself.
 //!
 //! Needs root; run by `cargo xtask test`, which builds the programs first.
 
@@ -69,7 +70,8 @@ fn list_kernel_and_metrics_agree_with_the_wire_for_every_source_of_both_families
     let wire = Capture::start(&lab.router, TO_EDGE, "").expect("tcpdump");
     let (edge, edge6, spared) = (EDGE.to_string(), EDGE6.to_string(), customer(2).to_string());
     let config = format!(
-        "mode = \"enforce\"\nchallenge = \"on\"\nallow = [{spared:?}]\n[safety]\nleases = false\n[block]\nfirst = \"1m\"\n"
+        "mode = \"enforce\"\nchallenge = \"on\"\nallow = [{spared:?}]\n\
+         [safety]\nleases = false\n[block]\nfirst = \"1m\"\n"
     );
     let daemon = Daemon::start_with(&lab.edge, &binary_beside_tests(), &config, &["--keep"]).expect("the daemon");
 

@@ -1,5 +1,5 @@
-//! What `why` and `incidents show` say is so: they contradict neither themselves nor what the daemon does. By the real command line against
-//! the real daemon.
+//! What `why` and `incidents show` say is so: they contradict neither themselves nor what the daemon does. By the real
+//! command line against the real daemon.
 //!
 //! Needs root; run by `cargo xtask test`, which builds the programs first.
 

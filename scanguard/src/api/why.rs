@@ -18,8 +18,8 @@ pub struct Why {
     pub mode: String,
     /// What is done about it.
     pub verdict: WhyVerdict,
-    /// Why the address is never judged: `own` (an address of this host), `private` (with `ignore_private`) or `special` (loopback, multicast,
-    /// broadcast, unspecified); none where it is judged.
+    /// Why the address is never judged: `own` (an address of this host), `private` (with `ignore_private`) or
+    /// `special` (loopback, multicast, broadcast, unspecified); none where it is judged.
     #[serde(default)]
     pub never_judged: Option<String>,
     /// How sure it is that this is a scanner.

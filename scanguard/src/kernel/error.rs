@@ -40,8 +40,8 @@ pub enum KernelError {
     /// Another XDP program runs there.
     #[error(
         "another XDP program, {program} (id {program_id}), already runs on {interface}, and an interface takes one: stop whatever \
-         loaded it (`bpftool prog show id {program_id}` tells more), or detach it: with `bpftool link detach id N` where `bpftool link show` \
-         lists a link N of prog {program_id}, else with `ip link set dev {interface} xdp off`"
+         loaded it (`bpftool prog show id {program_id}` tells more), or detach it: with `bpftool link detach id N` \
+         where `bpftool link show` lists a link N of prog {program_id}, else with `ip link set dev {interface} xdp off`"
     )]
     Occupied {
         /// The interface.

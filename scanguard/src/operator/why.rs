@@ -41,7 +41,8 @@ pub struct Remembered {
     pub answered: Vec<WhyAnswered>,
     /// What proves that it is really there, oldest first.
     pub proof: Vec<WhyProof>,
-    /// The ports on which it completed decoys lately, as the policy counts them, and when: after a restart more than `proof` has.
+    /// The ports on which it completed decoys lately, as the policy counts them, and when: after a restart more than
+    /// `proof` has.
     pub decoys: Vec<(u16, SystemTime)>,
     /// What log tools said of it, oldest first.
     pub signals: Vec<WhySignal>,
@@ -182,21 +183,19 @@ impl Desk {
                 "Such addresses (loopback, multicast, broadcast, unspecified) are never judged: no source has one.",
             ))
         } else if self.tables.is_own(&address) {
-            Some((
-                "own",
-                "It is an address of this host: what claims to come from there is never judged, and holds nothing against it.",
-            ))
+            Some(("own", "It is an address of this host: what claims to come from there is never judged."))
         } else if !is_judged(&keys) {
             Some((
                 "private",
-                "It is a private address, and those are never judged with this configuration (`ignore_private` of [sources]).",
+                "It is a private address, and those are never judged here (`ignore_private` of [sources]).",
             ))
         } else {
             None
         }
     }
 
-    /// When the allowlist cleared what was held against a source: as remembered, or as its record shows where that is not remembered.
+    /// When the allowlist cleared what was held against a source: as remembered, or as its record shows where that is
+    /// not remembered.
     fn clearing(&self, source: &SourceKey, record: &SourceRecord) -> Option<Cleared> {
         match self.tables.clearing_of(source) {
             Some(Clearing { time_ns, failures }) => Some(Cleared { time: Some(time(time_ns)), failures }),
@@ -322,8 +321,8 @@ fn arithmetic(why: &Why, record: Option<&SourceRecord>, rules: &ScoreRules, clea
         Some(Cleared { time, .. }) => {
             let when = time.as_ref().map_or_else(|| "since".to_owned(), |time| format!("at {time}"));
             format!(
-                "It made {attempts} attempts in all. {before} contacts had counted against it when an entry of the allowlist \
-                 covered it: that cleared its score {when}. {failures} have counted against it after that."
+                "It made {attempts} attempts in all. {before} contacts had counted against it when an entry of the \
+                 allowlist covered it: that cleared its score {when}. {failures} have counted against it after that."
             )
         }
     }];
@@ -370,7 +369,8 @@ fn arithmetic(why: &Why, record: Option<&SourceRecord>, rules: &ScoreRules, clea
     sentences
 }
 
-/// Says of each contact whether it is proven, and when all of it became proof. `decoys` are those that the policy counts.
+/// Says of each contact whether it is proven, and when all of it became proof. `decoys` are those that the policy
+/// counts.
 fn tell_proof(why: &mut Why, decoys: &[(u16, SystemTime)]) {
     for found in &mut why.evidence {
         let there = |proof: &&WhyProof| proof.destination == found.destination && proof.port == found.port;
@@ -409,7 +409,7 @@ fn proven(why: &Why, decoys: &[(u16, SystemTime)], is_watched: bool) -> String {
     match (&why.proven_at, completed.first()) {
         (Some(at), _) => format!("It was proven at {at} that it is really there, and scans."),
         _ if is_blocked && matches!(reason, Some(BlockReason::Proven | BlockReason::Harm)) => {
-            "It was proven when its block began that it is really there, and scans; by which decoys is not remembered any more."
+            "It was proven when its block began that it is really there, and scans; by which decoys is not remembered."
                 .to_owned()
         }
         (None, None) if !is_watched => "Which decoys it completed is not known while no daemon runs.".to_owned(),
@@ -419,8 +419,8 @@ fn proven(why: &Why, decoys: &[(u16, SystemTime)], is_watched: bool) -> String {
         (None, Some((first, _))) => {
             let ports: HashSet<u16> = completed.iter().map(|(_, port)| *port).collect();
             format!(
-                "A decoy that it completed at {} shows that it is really there, but {} of {PORTS} distinct ports within {} prove \
-                 no scan.",
+                "A decoy that it completed at {} shows that it is really there, but {} of {PORTS} distinct ports within \
+                 {} prove no scan.",
                 timestamp(*first),
                 ports.len().min(PORTS - 1),
                 duration::format(Duration::from_millis(WITHIN_MS))

@@ -123,7 +123,8 @@ impl Policy {
         if is_asked {
             return match decoys.missing() {
                 Some([why, _]) => format!(
-                    "It is a customer: nothing is blocked without a person. By what it does here nobody is even asked, for {why}."
+                    "It is a customer: nothing is blocked without a person. By what it does here nobody is even asked, \
+                     for {why}."
                 ),
                 None => CUSTOMER.to_owned(),
             };
@@ -156,8 +157,9 @@ fn provable(settings: &Blocks, decoys: Decoys, facts: &Facts, lasts: &str) -> St
     let is_listed = facts.feed.is_some_and(|feed| feed.min(settings.max_auto_level) > AutoLevel::Conceal);
     let but = if is_listed { " but for the feed that names it" } else { "" };
     format!(
-        "By what it does here no automatic block is possible with this configuration{but}: {why}, so that it can prove nothing. \
-         {change} would change that, and so would `unproven = true` in [block]. (`scanguard signal --proof` is heard all the same.)"
+        "By what it does here no automatic block is possible with this configuration{but}: {why}, so that it can prove \
+         nothing. {change} would change that, and so would `unproven = true` in [block]. (`scanguard signal --proof` \
+         is heard all the same.)"
     )
 }
 
