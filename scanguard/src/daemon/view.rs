@@ -11,6 +11,7 @@ use scanguard_common::source::{KeyRules, SourceKey};
 use scanguard_common::verdict::Scope;
 
 use super::census::{Census, Snapshot};
+use super::decide::Explained;
 use super::health::{Facts, warnings};
 use super::hearsay::Hearsay;
 use super::incidents::Recorder;
@@ -244,11 +245,12 @@ impl Answers for View {
         let answer = jobs.ask(move |Hands { desk, decider }| {
             let remembered = |desk: &Desk, source: &SourceKey| {
                 let stacks = seen.filter(|(whose, _)| whose == source).map(|(_, stacks)| stacks);
-                let (policy, behind) = decider.explain(desk, source, stacks);
+                let Explained { policy, behind, decoys } = decider.explain(desk, source, stacks);
                 Remembered {
                     evidence: memory.of(source),
                     answered: memory.answers_to(source),
                     proof: memory.proofs_of(source),
+                    decoys,
                     signals: memory.signals_about(source),
                     behind: Some(behind),
                     is_watched: true,

@@ -129,7 +129,7 @@ impl Desk {
         }
         let since_ns = clock::monotonic_ns();
         let why = match (block.origin, block.reason.as_deref()) {
-            (Origin::Operator, _) => "an operator wanted it".to_owned(),
+            (Origin::Operator, _) => "by an operator".to_owned(),
             (Origin::Controller, reason) => format!("the policy: {}", reason.unwrap_or("unknown")),
         };
         let replaced = self.blocks.insert(prefix, block).is_some();

@@ -41,7 +41,7 @@ use proof::Proofs;
 
 pub use clock::Clock;
 pub use event::{Action, BlockReason, Deferral, Doubt, Ending, Event, Lifter, level};
-pub use explain::Explanation;
+pub use explain::{Decoys, Explanation};
 pub use facts::{BACKED_WITHIN, Facts};
 pub use keep::{KeptDecoy, KeptEnd, RunningBlock};
 
