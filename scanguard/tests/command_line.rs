@@ -6,6 +6,7 @@ use std::process::{Command, Output};
 use tempfile::TempDir;
 
 #[path = "../../tests/src/skip.rs"]
+#[expect(unreachable_pub, reason = "in the package of the tests it is reachable")]
 mod skip;
 
 fn scanguard(folder: &Path, arguments: &[&str]) -> Output {

@@ -141,7 +141,7 @@ mod tests {
             fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("its rights");
             TestProgram { name: name.to_owned(), is_file_of_tests: true, path }
         };
-        let programs = vec![
+        let programs = [
             script("atomics", "echo \"$@\"; echo failures:; echo '    a_test'; echo; echo test result; exit 101"),
             script("chaos", "echo \"test one ... NOT TESTED: cgroup2: none\"; echo \"$MORE\" >&2"),
             TestProgram { name: "gone".to_owned(), is_file_of_tests: true, path: root.join("gone") },
