@@ -85,6 +85,14 @@ pub enum KernelError {
         /// Why.
         source: io::Error,
     },
+    /// A map could not be emptied.
+    #[error("cannot empty the map {map}: {source}")]
+    Wipe {
+        /// Which one.
+        map: String,
+        /// Why.
+        source: io::Error,
+    },
     /// What is pinned is of another version.
     #[error(
         "what is pinned in {} was left by another version of scanguard (this one has layout {LAYOUT}) and cannot be taken over. \

@@ -18,6 +18,7 @@
 //! | [`Readings`] | what the program counted |
 //! | [`clock`] | kernel time to wall-clock time |
 //! | [`trial`] | one frame through the program without an interface |
+//! | `wipe` | empties a map |
 //! | `filter` | xdp-filter, to stand beside the datapath in benches (feature `rig`) |
 //! | `size` | how large the programs are (feature `rig`) |
 //! | `rig` | programs that stand beside the datapath in tests and benches (feature `rig`) |
@@ -51,6 +52,7 @@ mod stack;
 mod tables;
 mod told;
 pub mod trial;
+mod wipe;
 
 pub use cleared::Clearing;
 pub use datapath::{Datapath, LoadOptions, Loading, Verifying};
