@@ -184,7 +184,8 @@ fn on_a_full_disk_whoever_changes_something_is_told_that_it_is_in_force_and_not_
     daemon.stop().expect("a clean stop");
 }
 
-/// Somebody who holds the lock of the state file: each write of the daemon waits five seconds and fails, and what comes after it waits, too.
+/// Somebody who holds the lock of the state file: each write of the daemon waits five seconds and fails, and what
+/// comes after it waits, too.
 struct Locked {
     _stdin: PipeWriter,
     shell: Running,

@@ -173,8 +173,8 @@ impl Backend {
                 tell("no daemon runs: this is about what one left in the kernel (`run --keep`)");
                 if !offline.desk.archive().remembers() {
                     tell(&format!(
-                        "{} knows nothing of a daemon: if the last one had another configuration, name it with --config, or reasons and records are \
-                         missing",
+                        "{} knows nothing of a daemon: if the last one had another configuration, name it with --config, \
+                         or reasons and records are missing",
                         config.state.display()
                     ));
                 }

@@ -75,8 +75,8 @@ struct Global {
     /// The daemon's control socket [default: `socket` of the configuration, /run/scanguard/control.sock]
     #[arg(long, global = true, value_name = "PATH", help_heading = "Everywhere")]
     socket: Option<PathBuf>,
-    /// The configuration file: it names the socket, and without a daemon what one left [default: /etc/scanguard/scanguard.toml, which need
-    /// not exist]
+    /// The configuration file: it names the socket, and without a daemon what one left [default:
+    /// /etc/scanguard/scanguard.toml, which need not exist]
     #[arg(long, global = true, value_name = "FILE", help_heading = "Everywhere")]
     config: Option<PathBuf>,
     #[arg(skip)]

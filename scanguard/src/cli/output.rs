@@ -31,7 +31,8 @@ impl Output {
         self.json
     }
 
-    /// Prints an answer: as JSON, or as `render` shows it to people. One that is about something that is in force, but not saved, says so.
+    /// Prints an answer: as JSON, or as `render` shows it to people. One that is about something that is in force, but
+    /// not saved, says so.
     pub(super) fn show<T: Serialize>(
         &self,
         answer: &T,

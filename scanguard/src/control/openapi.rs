@@ -204,8 +204,9 @@ fn document() -> Value {
 }
 
 const INTRODUCTION: &str = "HTTP/1.1 over a Unix socket, one request a connection. Root, the user that the daemon runs as and members of the \
-socket's group may ask; others are answered 403. Each change is recorded with the caller's credentials, and answered when it is in force and on the disk; where the disk does not take it within 10 s, or \
-fails, with 202 and what NotSaved has besides. \
+socket's group may ask; others are answered 403. Each change is recorded with the caller's credentials, and answered \
+when it is in force and on the disk; where the disk does not take it within 10 s, or fails, with 202 and what NotSaved \
+has besides. \
 A request's head may have 16 KiB and take 5 s, its body 64 KiB (4 MiB for lists of the allowlist) and 5 s, a connection 30 s. Objects may get more fields; \
 schema_version grows when one is renamed, dropped or means something else.";
 

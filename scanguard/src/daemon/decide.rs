@@ -26,7 +26,8 @@ use crate::policy::{
 };
 use crate::store::{self, KeptRecurrence};
 
-/// Events that may wait in each lane; more are counted as lost. Those are mostly of sources that go on, and tell of themselves again.
+/// Events that may wait in each lane; more are counted as lost. Those are mostly of sources that go on, and tell of
+/// themselves again.
 const QUEUE: usize = 4096;
 
 /// Completed decoys are kept so often at most: a thousand scanners complete eight thousand in a second.
@@ -408,8 +409,8 @@ impl Decider {
         self.all_facts(desk, source, matches!(event, Event::Signal { .. }), now)
     }
 
-    /// All of it; whether a session backs what others say only where that is asked for, or a feed says so much. Of whom it was not looked at the
-    /// sessions, for whatever reason, several people count as behind it.
+    /// All of it; whether a session backs what others say only where that is asked for, or a feed says so much. Of
+    /// whom it was not looked at the sessions, for whatever reason, several people count as behind it.
     fn all_facts(&self, desk: &Desk, source: &SourceKey, signalled: bool, now: SystemTime) -> Facts {
         let facts = desk.facts_of(source, &self.shared, now);
         let backed = (signalled || facts.feed == Some(AutoLevel::BlockAll)) && desk.is_backed(source);

@@ -80,7 +80,8 @@ pub(super) fn warnings(facts: &Facts<'_>) -> Vec<Warning> {
         warnings.push(warning(
             "records_lost",
             format!(
-                "{} records of the audit or of the lives of blocks were lost since the start: the state file failed for too long.",
+                "{} records of the audit or of the lives of blocks were lost since the start: the state file failed \
+                 for too long.",
                 archive.records_lost
             ),
             "Make room on its disk, or make it writable. What was lost is in the daemon's log alone.",
@@ -112,10 +113,11 @@ pub(super) fn warnings(facts: &Facts<'_>) -> Vec<Warning> {
         warnings.push(warning(
             "events_undecided",
             format!(
-                "{proofs} completed decoys and {rest} other events were lost since the start before anything was decided on them: they came \
-                 faster than it was decided."
+                "{proofs} completed decoys and {rest} other events were lost since the start before anything was \
+                 decided on them: they came faster than it was decided."
             ),
-            "Sources that go on are decided on with their next event. If the first number grows, give the daemon more processor time.",
+            "Sources that go on are decided on with their next event. If the first number grows, give the daemon more \
+             processor time.",
         ));
     }
     if unrecorded > 0 {

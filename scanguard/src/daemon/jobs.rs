@@ -74,8 +74,8 @@ impl Jobs {
         receiver.await.map_err(|_| stopping())?
     }
 
-    /// As [`Self::ask`], for what changes something. Answered when that is on the disk; if it does not get there, the error says that it is in
-    /// force all the same.
+    /// As [`Self::ask`], for what changes something. Answered when that is on the disk; if it does not get there, the
+    /// error says that it is in force all the same.
     pub(super) async fn change<T: Serialize + Send + 'static>(
         &self,
         work: impl FnOnce(Hands<'_>) -> Result<T, OperatorError> + Send + 'static,

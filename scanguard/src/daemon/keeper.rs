@@ -100,7 +100,8 @@ impl Keeper {
     }
 }
 
-/// Since when all of these networks are protected, in seconds since 1970. Without a file it is `now`. Blocks for as long as the disk takes.
+/// Since when all of these networks are protected, in seconds since 1970. Without a file it is `now`. Blocks for as
+/// long as the disk takes.
 pub(super) fn protecting_since(archive: &Archive, networks: &[IpNetwork], now: u64) -> u64 {
     let networks = networks.to_vec();
     archive.ask(move |store| store.protecting_since(&networks, now)).unwrap_or_else(|error| {

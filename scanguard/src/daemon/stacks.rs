@@ -2,8 +2,8 @@
 //! many share its address.
 //!
 //! To look takes the kernel as long as it has sockets to go through, so that it is done on another thread. Who decides waits for the first look
-//! at a source, but not for long; later ones only refresh what is known of it. A look that fails or comes late says nothing in favour of a block:
-//! several people count as behind the source then.
+//! at a source, but not for long; later ones only refresh what is known of it. A look that fails or comes late says
+//! nothing in favour of a block: several people count as behind the source then.
 
 use std::collections::{HashMap, HashSet};
 use std::future::pending;
@@ -206,7 +206,7 @@ impl StackWatch {
         if given_up > 0 {
             warn!(
                 sources = given_up,
-                "it could not be looked at the sessions of sources in time: several people count as behind each of them"
+                "the sessions of sources could not be looked at in time: several people count as behind each of them"
             );
         }
         self.await_next();

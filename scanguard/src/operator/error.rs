@@ -25,8 +25,8 @@ pub enum OperatorError {
     NotFound(String),
     /// It is in force, and stays so, but would be forgotten at a restart.
     #[error(
-        "it is in force, but not saved, and would be forgotten at a restart: {why}. The daemon goes on trying; `scanguard status` \
-         shows whether it still has to"
+        "it is in force, but not saved, and would be forgotten at a restart: {why}. The daemon goes on trying; \
+         `scanguard status` shows whether it still has to"
     )]
     Unsaved {
         /// What would be answered if it were saved, with `applied` and `saved`: a JSON object.

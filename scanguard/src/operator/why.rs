@@ -65,8 +65,8 @@ impl Desk {
         })
     }
 
-    /// What is done about a source, and why. Of its incidents only the open one is named: [`tell_incidents`] adds the others, which the state
-    /// file has, on a thread that may wait for the disk.
+    /// What is done about a source, and why. Of its incidents only the open one is named: [`tell_incidents`] adds the
+    /// others, which the state file has, on a thread that may wait for the disk.
     ///
     /// # Errors
     /// When the text is no source, or the kernel part cannot be read.
@@ -190,8 +190,8 @@ impl Desk {
     }
 }
 
-/// Adds the incidents of before, which the state file has. Blocks for as long as the disk takes, but not for ever: without an answer the open ones
-/// alone are named, and it is said that others are missing.
+/// Adds the incidents of before, which the state file has. Blocks for as long as the disk takes, but not for ever:
+/// without an answer the open ones alone are named, and it is said that others are missing.
 pub fn tell_incidents(whys: &mut [&mut Why], archive: &Archive) {
     let asked: Vec<(Option<SourceKey>, Option<u64>)> =
         whys.iter().map(|why| (source_of(&why.source), why.incidents.first().copied())).collect();

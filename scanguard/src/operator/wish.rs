@@ -109,7 +109,8 @@ pub trait Wish: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {
     }
 }
 
-/// Refuses what takes something away while so many records wait for the disk that its own might be lost. What gives something back always works.
+/// Refuses what takes something away while so many records wait for the disk that its own might be lost. What gives
+/// something back always works.
 ///
 /// # Errors
 /// When it is refused.
@@ -119,8 +120,9 @@ pub fn refuse_unrecorded<W: Wish>(wish: &W, archive: &Archive) -> Result<(), Ope
     }
     Err(OperatorError::Refused {
         rule: "audit_full".to_owned(),
-        message: "nothing was changed: so many records wait for the state file that the one of this request might be lost. Make the disk of \
-                  the state file writable (`scanguard status` says what is wrong with it). Allowances and lifts go on working"
+        message: "nothing was changed: so many records wait for the state file that the one of this request might be \
+                  lost. Make its disk writable (`scanguard status` says what is wrong with it). Allowances and lifts go \
+                  on working"
             .to_owned(),
     })
 }

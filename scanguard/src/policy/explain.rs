@@ -144,8 +144,8 @@ fn feed_sentence(settings: &Blocks, facts: &Facts, completed: bool) -> Option<St
 fn stacks_sentence(facts: &Facts) -> Option<String> {
     if facts.unseen {
         return Some(
-            "It could not be looked at its sessions: that several people are behind it is assumed, and a person is asked before it is blocked \
-             from public ports."
+            "Its sessions could not be looked at: that several people are behind it is assumed, and a person is \
+             asked before it is blocked from public ports."
                 .to_owned(),
         );
     }

@@ -22,7 +22,8 @@ pub struct Facts {
     pub shared: bool,
     /// Distinct TCP stacks that its sessions showed at one time lately; 0 where it had none, or none was looked at.
     pub stacks: u32,
-    /// It could not be looked at its sessions, or not in time: who else is behind it is not known, and counts as several people.
+    /// Its sessions could not be looked at, or not in time: who else is behind it is not known, and counts as
+    /// several people.
     pub unseen: bool,
     /// Most sessions of this host come from few sources: what is seen are proxies in front of it, not those behind them.
     pub fronted: bool,

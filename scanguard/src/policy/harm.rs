@@ -56,7 +56,7 @@ pub fn arithmetic(facts: &Facts) -> String {
         terms.push(format!("{SHARED_PEOPLE} (many share its address, by `sources.shared` or a feed)"));
     }
     if facts.unseen {
-        terms.push(format!("{UNSEEN_PEOPLE} (it could not be looked at its sessions in time)"));
+        terms.push(format!("{UNSEEN_PEOPLE} (its sessions could not be looked at in time)"));
     }
     format!("A block from public ports would harm an estimated {} = {} people.", terms.join(" + "), people(facts))
 }

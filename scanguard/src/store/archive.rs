@@ -3,7 +3,8 @@
 //!
 //! What is written here is in somebody's memory as well. So a write that fails is not kept for later: when the file takes writes again, or a
 //! new one has begun, [`Archive::epoch`] grows, and whoever keeps something here writes all of it anew. Only what is nowhere else, the
-//! audit and the lives of verdicts, waits in [`Journal`]. Whoever answers for a write asks [`Archive::saved`] what became of it.
+//! audit and the lives of verdicts, waits in [`Journal`]. Whoever answers for a write asks [`Archive::saved`] what
+//! became of it.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -272,8 +273,8 @@ impl Archive {
         self.hand.queue.mark()
     }
 
-    /// Waits until what was written and appended between two marks is on the disk, or known not to get there for now, and says which; not for
-    /// ever where the disk hangs.
+    /// Waits until what was written and appended between two marks is on the disk, or known not to get there for now,
+    /// and says which; not for ever where the disk hangs.
     ///
     /// # Errors
     /// When some of it is not on the disk.

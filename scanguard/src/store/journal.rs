@@ -13,7 +13,8 @@ use super::error::{StoreError, sqlite};
 
 /// Entries that wait in memory at most while the file fails.
 pub(super) const MOST_WAITING: usize = 10_000;
-/// From so many waiting entries on, requests that take something away are refused: what comes after them may find no room.
+/// From so many waiting entries on, requests that take something away are refused: what comes after them may find no
+/// room.
 pub(super) const MANY_WAITING: u64 = 8000;
 /// Entries that are written at once: other work gets its turn between.
 const AT_ONCE: usize = 512;
@@ -152,7 +153,8 @@ impl Journal {
         (oldest, last)
     }
 
-    /// Those up to this one are written. (One that had to make room while it was written counts as lost, though it is not.)
+    /// Those up to this one are written. (One that had to make room while it was written counts as lost, though it is
+    /// not.)
     pub(super) fn forget_through(&mut self, last: u64) {
         self.written = last;
         while self.first <= last && self.waiting.pop_front().is_some() {

@@ -1,7 +1,8 @@
 //! What waits for the thread of the state file: writes and questions in their order, and records of what happened.
 //!
-//! Whoever adds something waits neither for the disk nor for room. A write that finds no room is given up, and counts as one that failed: whoever
-//! asks whether it is saved is told no, and everything is written anew once the disk takes it. Records wait in the [`Journal`] instead.
+//! Whoever adds something waits neither for the disk nor for room. A write that finds no room is given up, and counts
+//! as one that failed: whoever asks whether it is saved is told no, and everything is written anew once the disk takes
+//! it. Records wait in the [`Journal`] instead.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
