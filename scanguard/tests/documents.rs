@@ -47,7 +47,8 @@ fn the_reference_of_metrics_is_that_of_the_program() {
         let as_label = told(outcome.label(), labels::outcome(*outcome));
         [code(outcome.label()), as_label, outcome.sentence().to_owned()]
     });
-    let blocks = BlockReason::ALL.map(|reason| [format!("`block`, `{}`", reason.label()), reason.sentence().to_owned()]);
+    let blocks =
+        BlockReason::ALL.map(|reason| [format!("`block`, `{}`", reason.label()), reason.sentence().to_owned()]);
     let ends = Ending::ALL.map(|ending| [format!("`end`, `{}`", ending.label()), ending.sentence().to_owned()]);
     let deferrals =
         Deferral::ALL.map(|deferral| [format!("`defer`, `{}`", deferral.label()), deferral.sentence().to_owned()]);

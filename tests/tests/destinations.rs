@@ -27,13 +27,16 @@ const ROUTED_HOST: Ipv4Addr = Ipv4Addr::new(198, 51, 102, 77);
 
 /// Answers each datagram to a port, with the address that it came from.
 fn answer(edge: &Netns, port: u16) {
-    let socket = edge.run(|| UdpSocket::bind((Ipv6Addr::UNSPECIFIED, port))).expect("a namespace").expect("a socket");
-    thread::spawn(move || {
-        let mut datagram = [0; 64];
-        while let Ok((_, from)) = socket.recv_from(&mut datagram) {
-            let _ = socket.send_to(from.ip().to_canonical().to_string().as_bytes(), from);
-        }
-    });
+    // A socket of each family: one of both gets no multicast of IPv4.
+    for any in [IpAddr::from(Ipv4Addr::UNSPECIFIED), Ipv6Addr::UNSPECIFIED.into()] {
+        let socket = edge.run(|| UdpSocket::bind((any, port))).expect("a namespace").expect("a socket");
+        thread::spawn(move || {
+            let mut datagram = [0; 64];
+            while let Ok((_, from)) = socket.recv_from(&mut datagram) {
+                let _ = socket.send_to(from.ip().to_string().as_bytes(), from);
+            }
+        });
+    }
 }
 
 /// Asks from an address of the router, and says as whom it was heard, if it was.
@@ -55,6 +58,7 @@ fn ask(router: &Netns, from: IpAddr, to: SocketAddr) -> Option<IpAddr> {
 fn a_suspect_gets_no_answer_of_a_restricted_service_by_broadcast_or_multicast() {
     sandbox::enter().expect("a sandbox, which needs root: run `cargo xtask test`");
     let lab = Lab::build(1).expect("the lab");
+    lab.edge.sysctl(&[("ipv6/bindv6only", "1")]).expect("a setting");
     answer(&lab.edge, RESTRICTED);
     answer(&lab.edge, PUBLIC);
     let settings = "mode = \"enforce\"\n[ports]\nrestricted = [\"default\", \"161/udp\"]\n";
@@ -131,7 +135,7 @@ fn ports_of_a_prefix_that_is_local_by_route_are_judged_and_hidden() {
     ip(&lab.edge, &format!("route add local {ROUTED} dev lo"));
     wait_for("the route to be known", || daemon.log().contains(ROUTED));
     for port in [80, 22] {
-        assert_eq!(refusal(&lab.scanner, port), None, "{port} is there for a stranger");
+        assert_eq!(refusal(&lab.customers, port), None, "{port} is there for a stranger");
     }
     let refused = (1..=10).filter(|port| refusal(&lab.scanner, *port) == Some(ErrorKind::ConnectionRefused)).count();
     assert_eq!(refused, 3, "the fourth closed port is hidden, and those that follow");
