@@ -182,7 +182,9 @@ fn watched(
 
 /// Decoys that were completed, by whomever.
 pub(super) fn completed_decoys(daemon: &Daemon) -> Result<u64> {
-    Ok(metric(daemon, "scanguard_challenges_total{kind=\"decoy\",result=\"met\"}")? as u64)
+    let counters = daemon.counters("challenges")?;
+    let met = counters.iter().find(|counter| counter["kind"] == "decoy" && counter["result"] == "met");
+    met.and_then(|met| met["challenges"].as_u64()).context("a count of decoys")
 }
 
 /// What the daemon serves under a name with its labels; 0 if it does not, as long as it counted nothing.
