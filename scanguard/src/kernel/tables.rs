@@ -134,7 +134,7 @@ impl Tables {
     /// Whether an address is this host's own.
     #[must_use]
     pub fn is_own(&self, address: &Address) -> bool {
-        self.own.contains(&address.bytes())
+        self.own.contains_key(&address.bytes())
     }
 
     /// The settings as last written.
