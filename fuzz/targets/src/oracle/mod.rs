@@ -14,6 +14,7 @@
 //!
 //! Times, the daemon's death, storms, verdicts on sources and prefixes, a table that forgets, sessions and what the host itself sends come in between.
 
+mod hole;
 mod shape;
 mod stack;
 mod wire;
@@ -39,6 +40,7 @@ use scanguard_common::tables::{Socket, Tables as _};
 use scanguard_common::verdict::{Origin, Rule, Scope, Verdict};
 
 use crate::bytes::Bytes;
+pub use hole::Hole;
 use shape::{Asked, FLAGS, Transport, odd, plain};
 use stack::{Addresses, Ends, Stack, TCP, TFTP, UDP};
 use wire::{ACK, FIN, FRESH_PORT, HOST_MAC, RST, SYN, Segment};
@@ -146,7 +148,22 @@ thread_local! {
 /// # Panics
 /// When a source learns what it should not.
 pub fn run(data: &[u8]) {
+    play(data, None);
+}
+
+/// The same with a hole put back.
+///
+/// # Panics
+/// When it is found.
+pub fn run_with(data: &[u8], hole: Hole) {
+    play(data, Some(hole));
+}
+
+fn play(data: &[u8], hole: Option<Hole>) {
     WORLD.with_borrow_mut(|world| {
+        for host in &mut world.hosts {
+            host.hole = hole;
+        }
         let mut bytes = Bytes(data);
         world.begin(&mut bytes);
         while !bytes.is_empty() && world.packets < MOST_PACKETS {
@@ -168,6 +185,9 @@ enum Standing {
 struct Host {
     tables: MemoryTables,
     stack: Stack,
+    hole: Option<Hole>,
+    /// To whom datagrams left from a port of their own.
+    answered_afresh: Vec<IpAddr>,
 }
 
 /// A port that a source was told of, before it was concealed.
@@ -205,6 +225,8 @@ struct World {
     answer: Option<(Asked, [u32; 2])>,
     lessons: Vec<Lesson>,
     networks: Vec<Lesson>,
+    /// Restricted ports that concealed sources were let through to by challenges: whose, which, and when.
+    openings: Vec<(SourceKey, u16, u64)>,
     /// Sessions on public ports that lowered scores.
     credits: u32,
     /// To whom something of ours left, and from which port, so that answers are none of it evidence.
@@ -217,16 +239,14 @@ struct World {
 impl World {
     fn new() -> Self {
         let config = first_config();
-        let host = || {
-            let mut tables = MemoryTables::new(config);
-            for address in own_addresses() {
-                tables.add_own_address(address.into());
-            }
-            Host { tables, stack: Stack::new(ADDRESSES, true) }
-        };
+        let mut naked = Stack::new(ADDRESSES, false);
+        for port in PUBLIC.into_iter().chain(RESTRICTED) {
+            naked.listen(TCP, port, true);
+            naked.listen(UDP, port, true);
+        }
         Self {
-            hosts: [host(), host()],
-            naked: Stack::new(ADDRESSES, false),
+            hosts: [Host::new(), Host::new()],
+            naked,
             config,
             hidden: HIDDEN[0],
             states: [STATES[0]; 2],
@@ -239,6 +259,7 @@ impl World {
             answer: None,
             lessons: Vec::new(),
             networks: Vec::new(),
+            openings: Vec::new(),
             credits: 0,
             ours: Vec::new(),
             unreliable: false,
@@ -270,28 +291,19 @@ impl World {
         self.lessons.clear();
         self.networks.clear();
         self.ours.clear();
-        self.naked.clear();
+        self.openings.clear();
+        self.naked.forget();
         let _ = self.naked.take_changes();
         let hidden = self.hidden;
         for (host, state) in self.hosts.iter_mut().zip(self.states) {
             host.begin(before, hidden, state);
             host.tables.set_nic((how & 4 == 0).then_some(Nic { mac: HOST_MAC, generic: 0, tagged_only: 0 }));
         }
-        for port in PUBLIC.into_iter().chain(RESTRICTED) {
-            self.naked.listen(TCP, port);
-            self.naked.listen(UDP, port);
-        }
-        if self.states[0].listens {
-            self.naked.listen(self.hidden.0, self.hidden.1);
-        }
+        self.naked.listen(before.0, before.1, false);
+        self.naked.listen(hidden.0, hidden.1, self.states[0].listens);
         self.config.egress_since_ns = BEGIN_NS - HOUR_NS;
         self.wait(0);
         for host in &mut self.hosts {
-            for sender in SENDERS {
-                let ends = [(sender, CONNECTED_FROM), (host_for(sender), PUBLIC[0])];
-                host.stack.connect(ends);
-            }
-            host.sync();
             if how & 16 == 0 {
                 for address in own_addresses() {
                     host.tables.set_refused(address.into(), BEGIN_NS);
@@ -575,6 +587,9 @@ impl World {
         }
         for host in &mut self.hosts {
             host.tables.evict(&key);
+            if host.hole == Some(Hole::WashedOut) {
+                host.tables.forget(&key);
+            }
         }
     }
 
@@ -636,7 +651,7 @@ impl World {
         let mut left = [Vec::new(), Vec::new()];
         let mut first = Outcome::default();
         for (number, host) in self.hosts.iter_mut().enumerate() {
-            let outcome = host.receive(&frame);
+            let outcome = host.receive(&frame, &self.config, self.now_ns);
             left[number] = outcome.left.clone();
             if number == 0 {
                 first = outcome;
@@ -646,6 +661,9 @@ impl World {
             self.note_answer(&answer);
         }
         self.frame = frame;
+        if before.is_some_and(|before| before.contains(&Standing::Concealed)) {
+            self.note_openings(&left);
+        }
         self.compare(&left, before);
         if let (Some(sender), Some(before)) = (sender, before) {
             self.follow(sender, before);
@@ -687,9 +705,33 @@ impl World {
         }
     }
 
-    /// Whether a connection of this source to the hidden port met a challenge lately, so that it may be told.
+    /// Takes note of restricted ports that answered a concealed source: two an hour, and those of the hour before.
+    fn note_openings(&mut self, left: &[Vec<Vec<u8>>; 2]) {
+        let now_ns = self.now_ns;
+        for frame in left.iter().flatten() {
+            let Some((receiver, TCP, port)) = told_by(frame) else { continue };
+            let Some(key) = self.key(receiver) else { continue };
+            // Where a decoy would answer alike nothing is told.
+            let is_restricted = RESTRICTED.contains(&port) && self.hosts[0].stack.is_half_open(receiver, port);
+            let is_new = !self.openings.iter().any(|one| (one.0, one.1) == (key, port) && now_ns - one.2 < HOUR_NS);
+            if is_restricted && is_new {
+                self.openings.push((key, port, now_ns));
+            }
+        }
+        for (key, ..) in &self.openings {
+            let lately = self.openings.iter().filter(|one| one.0 == *key && now_ns - one.2 < HOUR_NS);
+            let most = if self.config.challenge.mode == ChallengeMode::On as u32 { 3 } else { 0 };
+            assert!(lately.count() <= most, "a concealed source got to {:?}", self.openings);
+        }
+    }
+
+    /// Whether a connection of this source to the hidden port met a challenge lately, so that it may be told: it is one of two in an hour.
     fn met_a_challenge(&self, receiver: IpAddr) -> bool {
         let key = self.key(receiver);
+        let openings = self.openings.iter().filter(|one| Some(one.0) == key && self.now_ns - one.2 < HOUR_NS);
+        if openings.count() >= 2 {
+            return false;
+        }
         self.config.challenge.mode == ChallengeMode::On as u32
             && self.hosts.iter().any(|host| {
                 host.tables.all_passes().iter().any(|(flow, pass)| {
@@ -827,16 +869,35 @@ struct Outcome {
 }
 
 impl Host {
-    fn begin(&mut self, before: (u8, u16), hidden: (u8, u16), state: Port) {
-        let Self { tables, stack } = self;
-        tables.forget();
-        stack.clear();
-        self.sync();
+    fn new() -> Self {
+        let mut tables = MemoryTables::new(first_config());
+        for address in own_addresses() {
+            tables.add_own_address(address.into());
+        }
+        let stack = Stack::new(ADDRESSES, true);
+        let mut host = Self { tables, stack, hole: None, answered_afresh: Vec::new() };
         for (port, what) in ports() {
             for protocol in [TCP, UDP] {
-                self.set_port(protocol, port, what);
+                host.set_port(protocol, port, what);
             }
         }
+        for sender in SENDERS {
+            host.stack.connect(connection_of(sender));
+        }
+        host.sync();
+        host
+    }
+
+    /// As new but for the hidden port, which was another one before.
+    fn begin(&mut self, before: (u8, u16), hidden: (u8, u16), state: Port) {
+        let Self { tables, stack, hole: _, answered_afresh } = self;
+        tables.forget();
+        stack.forget();
+        answered_afresh.clear();
+        for sender in SENDERS {
+            stack.connect(connection_of(sender));
+        }
+        self.sync();
         if before != hidden {
             self.set_port(before.0, before.1, STATES[0]);
         }
@@ -864,9 +925,7 @@ impl Host {
             let socket = if what.listens { Socket::Listening } else { Socket::None };
             self.tables.set_socket(flow.to_listener(), socket);
         }
-        if what.listens {
-            self.stack.listen(protocol, port);
-        }
+        self.stack.listen(protocol, port, what.listens);
     }
 
     /// The datapath looks sockets up where the stack has them.
@@ -885,17 +944,24 @@ impl Host {
         }
     }
 
-    fn receive(&mut self, frame: &[u8]) -> Outcome {
+    fn receive(&mut self, frame: &[u8], config: &KernelConfig, now_ns: u64) -> Outcome {
         let mut reply = [0; REPLY_BYTES];
-        self.tables.set_frame(frame);
-        let (action, length) = answer_frame(&Frame(frame), &self.tables, &mut reply);
+        let (action, length) = match self.through_a_hole(frame, config, now_ns) {
+            Some(action) => (action, 0),
+            None => {
+                self.tables.set_frame(frame);
+                answer_frame(&Frame(frame), &self.tables, &mut reply)
+            }
+        };
         match action {
-            Action::Drop => Outcome { is_dropped: true, ..Outcome::default() },
+            Action::Drop if !self.is_overridden(frame, config, now_ns) => {
+                Outcome { is_dropped: true, ..Outcome::default() }
+            }
             Action::Answer => {
                 let answer = reply[..length].to_vec();
                 Outcome { is_dropped: true, left: vec![answer.clone()], answer: Some(answer), ..Outcome::default() }
             }
-            Action::Pass => {
+            Action::Pass | Action::Drop => {
                 let raw = self.stack.receive(frame);
                 self.sync();
                 let left = self.leave(raw.clone());
@@ -904,9 +970,61 @@ impl Host {
         }
     }
 
+    /// What is done with a frame that comes through the hole that was put back.
+    fn through_a_hole(&mut self, frame: &[u8], config: &KernelConfig, now_ns: u64) -> Option<Action> {
+        let hole = self.hole?;
+        let (from, _, protocol, at) = read(frame)?;
+        let port = frame.get(at + 2..at + 4).map(|bytes| u16::from_be_bytes([bytes[0], bytes[1]]))?;
+        let passes = match hole {
+            Hole::Compatible => hole::is_compatible(from),
+            Hole::LongChains => hole::chain(frame) == hole::Chain::Long,
+            Hole::CutChains => hole::chain(frame) == hole::Chain::Cut,
+            Hole::FreshPorts => protocol == UDP && self.answered_afresh.contains(&from),
+            Hole::StormCloak => {
+                let is_storm = self.tables.all_state().storm_until_ns > now_ns;
+                let class = |port| self.tables.port_class(Protocol::Tcp, port);
+                let is_closed = hole::syn_to(frame).is_some_and(|port| class(port) == PortClass::Closed);
+                let is_cloaked = is_storm && is_closed && self.standing(config, from, now_ns) == Standing::Free;
+                return is_cloaked.then_some(Action::Drop);
+            }
+            Hole::NeutralContacts => {
+                let key = config.keys.source_of(from.into(), version(from))?;
+                let is_neutral = protocol == UDP && self.tables.port_class(Protocol::Udp, port) == PortClass::Unknown;
+                if is_neutral && let Some(record) = self.tables.source(&key) {
+                    let bit = ContactBit::of(&config.contact_key, &host_for(from).into(), ContactKind::Udp, port);
+                    let _ = record.mark_contact(bit);
+                }
+                false
+            }
+            Hole::AckAnswers | Hole::WashedOut | Hole::NoNetworks => false,
+        };
+        passes.then_some(Action::Pass)
+    }
+
+    /// Whether a frame was dropped for its network, which the hole that was put back has none of.
+    fn is_overridden(&self, frame: &[u8], config: &KernelConfig, now_ns: u64) -> bool {
+        self.hole == Some(Hole::NoNetworks)
+            && hole::syn_to(frame).is_some()
+            && source_of(frame)
+                .is_some_and(|from| hole::is_whole(from) && self.standing(config, from, now_ns) == Standing::Free)
+    }
+
     /// What of all that the stack sends leaves the host.
-    fn leave(&self, sent: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
-        sent.into_iter().filter(|frame| egress_verdict(frame, &self.tables)).collect()
+    fn leave(&mut self, sent: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+        if self.hole == Some(Hole::FreshPorts) {
+            for frame in &sent {
+                if let Some((receiver, UDP, port)) = told_by(frame)
+                    && port >= FRESH_PORT
+                {
+                    self.answered_afresh.push(receiver);
+                }
+            }
+        }
+        let leaves = |frame: &Vec<u8>| {
+            let passes = egress_verdict(frame, &self.tables);
+            passes || (self.hole == Some(Hole::AckAnswers) && hole::is_reset(frame))
+        };
+        sent.into_iter().filter(leaves).collect()
     }
 
     fn standing(&self, config: &KernelConfig, address: IpAddr, now_ns: u64) -> Standing {
@@ -1001,6 +1119,11 @@ fn own_addresses() -> [IpAddr; 3] {
 
 const fn host_for(sender: IpAddr) -> IpAddr {
     if sender.is_ipv4() { IpAddr::V4(ADDRESSES.v4) } else { IpAddr::V6(ADDRESSES.v6) }
+}
+
+/// The connection that everybody has.
+const fn connection_of(sender: IpAddr) -> Ends {
+    [(sender, CONNECTED_FROM), (host_for(sender), PUBLIC[0])]
 }
 
 const fn version(address: IpAddr) -> u8 {

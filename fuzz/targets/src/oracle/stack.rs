@@ -151,9 +151,8 @@ impl Stack {
         }
     }
 
-    /// Forgets everything, sockets too.
-    pub(crate) fn clear(&mut self) {
-        self.listening.clear();
+    /// Forgets everything but the services.
+    pub(crate) fn forget(&mut self) {
         for (ends, _) in self.connections.drain() {
             self.changed.push((ends, false));
         }
@@ -164,9 +163,12 @@ impl Stack {
         self.out.clear();
     }
 
-    /// A service listens on a port from now on.
-    pub(crate) fn listen(&mut self, protocol: u8, port: u16) {
-        self.listening.push((protocol, port));
+    /// A service listens on a port from now on, or none does.
+    pub(crate) fn listen(&mut self, protocol: u8, port: u16, listens: bool) {
+        self.listening.retain(|one| *one != (protocol, port));
+        if listens {
+            self.listening.push((protocol, port));
+        }
     }
 
     /// Whether one does.
@@ -183,6 +185,14 @@ impl Stack {
     /// Whether there is an established connection.
     pub(crate) fn is_connected(&self, ends: &Ends) -> bool {
         self.connections.get(ends).is_some_and(|connection| !matches!(connection.state, State::HalfOpen { .. }))
+    }
+
+    /// Whether somebody has a connection to a port that is not established yet.
+    pub(crate) fn is_half_open(&self, theirs: IpAddr, port: u16) -> bool {
+        let is_one = |(ends, one): (&Ends, &Connection)| {
+            ends[0].0 == theirs && ends[1].1 == port && matches!(one.state, State::HalfOpen { .. })
+        };
+        self.connections.iter().any(is_one)
     }
 
     /// Takes what came or went of connections.
