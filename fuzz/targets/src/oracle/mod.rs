@@ -172,6 +172,24 @@ fn play(data: &[u8], hole: Option<Hole>) {
     });
 }
 
+/// Histories to begin with: each way of beginning, and each kind of step by a scanner of either family, sixteen times.
+#[must_use]
+pub fn seeds() -> Vec<Vec<u8>> {
+    const TIMES: u8 = 16;
+    let mut seeds = Vec::new();
+    for start in 0..11 {
+        for step in 0..32 {
+            let mut seed = vec![step % 5, 0x10, start, start % 4];
+            for time in 0..TIMES {
+                // Who, what, how, and what is odd about it.
+                seed.extend_from_slice(&[step, time & 1, time * 4, time, time, time << 4 | 1, time, 0]);
+            }
+            seeds.push(seed);
+        }
+    }
+    seeds
+}
+
 /// What is held against a source.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 enum Standing {
