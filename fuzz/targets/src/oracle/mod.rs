@@ -243,6 +243,8 @@ struct World {
     answer: Option<(Asked, [u32; 2])>,
     lessons: Vec<Lesson>,
     networks: Vec<Lesson>,
+    /// Whose records the table forgot while they were suspects: with the end of suspicion what they did before is forgotten.
+    evicted: Vec<SourceKey>,
     /// Restricted ports that concealed sources were let through to by challenges: whose, which, and when.
     openings: Vec<(SourceKey, u16, u64)>,
     /// Sessions on public ports that lowered scores.
@@ -277,6 +279,7 @@ impl World {
             answer: None,
             lessons: Vec::new(),
             networks: Vec::new(),
+            evicted: Vec::new(),
             openings: Vec::new(),
             credits: 0,
             ours: Vec::new(),
@@ -310,6 +313,7 @@ impl World {
         self.networks.clear();
         self.ours.clear();
         self.openings.clear();
+        self.evicted.clear();
         self.naked.forget();
         let _ = self.naked.take_changes();
         let hidden = self.hidden;
@@ -603,6 +607,7 @@ impl World {
         {
             return; // Who is no suspect is forgotten with what it did; that needs as many sources as the table has room for.
         }
+        self.evicted.push(key);
         for host in &mut self.hosts {
             host.tables.evict(&key);
             if host.hole == Some(Hole::WashedOut) {
@@ -712,7 +717,10 @@ impl World {
             let now = self.standings(receiver);
             let was = before.unwrap_or(now);
             let is_free = was.contains(&Standing::Free) || now == [Standing::Free; 2];
-            if is_free || self.met_a_challenge(receiver) {
+            // What is open to all is told to whom it is not blocked from.
+            let is_public = self.states.iter().any(|state| MORE_STATES.contains(state));
+            let is_open = is_public && (was.contains(&Standing::Concealed) || now.contains(&Standing::Concealed));
+            if is_free || is_open || self.met_a_challenge(receiver) {
                 self.apart = true;
                 return;
             }
@@ -781,7 +789,9 @@ impl World {
         if self.unreliable || self.hidden_is_odd() {
             return;
         }
-        if before.is_some_and(|before| before[0] != Standing::Free) {
+        // To many nothing is scored: only somebody on the same link can send that.
+        let is_to_group = destination_of(&self.frame).is_some_and(|to| !own_addresses().contains(&to));
+        if is_to_group || before.is_some_and(|before| before[0] != Standing::Free) {
             return;
         }
         let mut told: Vec<(IpAddr, u8, u16)> = outcome.raw.iter().filter_map(|frame| told_by(frame)).collect();
@@ -825,6 +835,13 @@ impl World {
         let (now_ns, rules) = (self.now_ns, self.config.score);
         let contact_key = self.config.contact_key;
         let lesson = lesson(&mut self.lessons, who);
+        if standing == Standing::Free
+            && let Some(place) = self.evicted.iter().position(|evicted| Some(*evicted) == key)
+            && self.hosts[0].hole != Some(Hole::WashedOut)
+        {
+            self.evicted.swap_remove(place);
+            lesson.told.clear();
+        }
         if !add(lesson, &contact_key, host_for(receiver), Told { time_ns: now_ns, protocol, port, worth }) {
             return;
         }
