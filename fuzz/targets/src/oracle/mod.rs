@@ -28,7 +28,7 @@ use scanguard_common::class::{PortClass, PortEntry, Protocol};
 use scanguard_common::config::{HEARTBEAT_LIMIT_NS, KernelConfig};
 use scanguard_common::contact::{ContactBit, ContactKind};
 use scanguard_common::datapath::connection::{Connection, begin, end};
-use scanguard_common::datapath::{Action, answer_frame, learn_from_frame};
+use scanguard_common::datapath::{Action, answer_frame, judge_leaving};
 use scanguard_common::flow::Flow;
 use scanguard_common::host::{Frame, MemoryTables};
 use scanguard_common::opened::Endpoint;
@@ -1027,7 +1027,7 @@ impl Host {
                 let is_neutral = protocol == UDP && self.tables.port_class(Protocol::Udp, port) == PortClass::Unknown;
                 if is_neutral && let Some(record) = self.tables.source(&key) {
                     let bit = ContactBit::of(&config.contact_key, &host_for(from).into(), ContactKind::Udp, port);
-                    let _ = record.mark_contact(bit);
+                    let _ = record.mark_failure(bit);
                 }
                 false
             }
@@ -1075,7 +1075,7 @@ impl Host {
             return Standing::Blocked;
         }
         let is_suspect = tables.record(&key).is_some_and(|record| record.is_suspect(now_ns))
-            || tables.backup(&key).is_some_and(|backup| backup.suspect_until_ns > now_ns);
+            || tables.backup(&key, |backup| backup.suspect_until_ns > now_ns).unwrap_or(false);
         let is_hidden_from = is_suspect || rules.iter().any(|rule| rule.blocks() || rule.conceals());
         if is_hidden_from { Standing::Concealed } else { Standing::Free }
     }
@@ -1107,8 +1107,7 @@ impl Host {
 
 /// What the egress program says of a frame that leaves: whether it may.
 fn egress_verdict(frame: &[u8], tables: &MemoryTables) -> bool {
-    learn_from_frame(&Frame(frame), tables);
-    true
+    judge_leaving(&Frame(frame), tables) != Action::Drop
 }
 
 /// The lesson of somebody.
