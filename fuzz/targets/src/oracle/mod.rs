@@ -206,12 +206,15 @@ struct Host {
     hole: Option<Hole>,
     /// To whom datagrams left from a port of their own.
     answered_afresh: Vec<IpAddr>,
+    /// Datagrams that left for who was not blocked: to whom, on which ports of ours and theirs.
+    flows: Vec<(IpAddr, [u16; 2])>,
 }
 
 /// A port that a source was told of, before it was concealed.
 #[derive(Clone, Copy, Debug)]
 struct Told {
     time_ns: u64,
+    host: IpAddr,
     protocol: u8,
     port: u16,
     worth: u32,
@@ -253,6 +256,8 @@ struct World {
     ours: Vec<(SourceKey, u16)>,
     /// Whether the daemon was dead at any time, or a table forgot: budgets are not kept then.
     unreliable: bool,
+    /// Whether there ever was a verdict.
+    had_verdicts: bool,
     stormy_until_ns: u64,
 }
 
@@ -284,6 +289,7 @@ impl World {
             credits: 0,
             ours: Vec::new(),
             unreliable: false,
+            had_verdicts: false,
             stormy_until_ns: 0,
         }
     }
@@ -309,6 +315,7 @@ impl World {
         });
         (self.now_ns, self.watched, self.apart, self.packets) = (BEGIN_NS, true, false, 0);
         (self.answer, self.credits, self.unreliable, self.stormy_until_ns) = (None, 0, false, 0);
+        self.had_verdicts = false;
         self.lessons.clear();
         self.networks.clear();
         self.ours.clear();
@@ -324,6 +331,7 @@ impl World {
         self.naked.listen(before.0, before.1, false);
         self.naked.listen(hidden.0, hidden.1, self.states[0].listens);
         self.config.egress_since_ns = BEGIN_NS - HOUR_NS;
+        self.config.forwards = u32::from(how & 32 != 0);
         self.wait(0);
         for host in &mut self.hosts {
             if how & 16 == 0 {
@@ -459,11 +467,18 @@ impl World {
                 }
                 self.wait(0);
             }
-            _ => {
+            _ if bytes.byte() & 1 == 0 => {
                 for address in own_addresses() {
                     for host in &mut self.hosts {
                         host.tables.set_refused(address.into(), self.now_ns);
                     }
+                }
+            }
+            // Somebody else is allowed: all that is suspected is looked at once more.
+            _ => {
+                let (address, bits) = prefix(v4(192, 0, 2, 99), 32);
+                for host in &mut self.hosts {
+                    host.tables.set_allowed(vec![(address, bits, u64::MAX)]);
                 }
             }
         }
@@ -578,7 +593,8 @@ impl World {
         let theirs = FROM[usize::from(who >> 4 & 3)];
         let ours = [CLIENT, CLIENT, FRESH_PORT, 53][usize::from(what >> 1 & 3)];
         let asked = Asked { from: host_for(to), to, ports: [ours, theirs] };
-        let what = if what & 1 == 0 {
+        let is_datagram = what & 1 == 0;
+        let what = if is_datagram {
             if let Some(key) = self.config.keys.source_of(to.into(), version(to)) {
                 self.ours.push((key, ours));
             }
@@ -587,8 +603,11 @@ impl World {
             Transport::Tcp { flags: SYN, sequence: 7, acknowledged: 0, data: 0, options: true }
         };
         plain(&asked, what, &mut self.scratch, &mut self.frame);
-        for host in &self.hosts {
+        for host in &mut self.hosts {
             let _ = egress_verdict(&self.frame, &host.tables);
+            if is_datagram {
+                host.flows.push((to, [ours, theirs]));
+            }
         }
     }
 
@@ -618,6 +637,7 @@ impl World {
 
     /// A verdict on the first two senders, or on the prefixes that they are of; or none any more.
     fn decide(&mut self, bits: Option<u8>, verdict: Option<(Level, Scope)>) {
+        self.had_verdicts = true;
         let expires_ns = self.now_ns + 8 * HOUR_NS;
         let verdict = verdict.map(|(level, scope)| {
             let block = Verdict::block(scope, Origin::Controller, expires_ns);
@@ -684,8 +704,8 @@ impl World {
             self.note_answer(&answer);
         }
         self.frame = frame;
-        if before.is_some_and(|before| before.contains(&Standing::Concealed)) {
-            self.note_openings(&left);
+        if before.is_some_and(|before| before[0] == Standing::Concealed) {
+            self.note_openings(&left[0]);
         }
         self.compare(&left, before);
         if let (Some(sender), Some(before)) = (sender, before) {
@@ -700,9 +720,9 @@ impl World {
 
     /// What left both hosts is the same, as far as it goes to who may not learn anything.
     fn compare(&mut self, left: &[Vec<Vec<u8>>; 2], before: Option<[Standing; 2]>) {
-        for (host, left) in self.hosts.iter().zip(left) {
+        for (host, left) in self.hosts.iter_mut().zip(left) {
             for frame in left {
-                host.check_block(&self.config, &self.ours, frame, self.now_ns);
+                host.check_block(&self.config, frame, self.now_ns);
             }
         }
         if self.apart || left[0] == left[1] {
@@ -732,9 +752,9 @@ impl World {
     }
 
     /// Takes note of restricted ports that answered a concealed source: two an hour, and those of the hour before.
-    fn note_openings(&mut self, left: &[Vec<Vec<u8>>; 2]) {
+    fn note_openings(&mut self, left: &[Vec<u8>]) {
         let now_ns = self.now_ns;
-        for frame in left.iter().flatten() {
+        for frame in left {
             let Some((receiver, TCP, port)) = told_by(frame) else { continue };
             let Some(key) = self.key(receiver) else { continue };
             // Where a decoy would answer alike nothing is told.
@@ -774,14 +794,23 @@ impl World {
             return;
         }
         if before.contains(&Standing::Free) {
-            assert!(before[0] == before[1], "{sender} is {before:?} without having asked for what differs");
+            // What a source asks for while a verdict conceals it is held against it when that is lifted, and a closed port weighs more.
+            assert!(
+                before[0] == before[1] || self.had_verdicts,
+                "{sender} is {before:?} without having asked for what differs"
+            );
             let Some(key) = self.key(sender) else { return };
             let [one, other] = &self.hosts;
-            self.apart = one.tables.record(&key) != other.tables.record(&key);
+            self.apart = before[0] != before[1] || one.tables.record(&key) != other.tables.record(&key);
             return;
         }
         let after = self.standings(sender);
-        assert!(after[0] == after[1], "{sender} was concealed, and is {after:?} after {:02x?}", self.frame);
+        self.apart |= after[0] != after[1] && self.had_verdicts;
+        assert!(
+            after[0] == after[1] || self.apart,
+            "{sender} was concealed, and is {after:?} after {:02x?}",
+            self.frame
+        );
     }
 
     /// Takes note of what free sources were told, and holds it against what is held against them.
@@ -842,7 +871,8 @@ impl World {
             self.evicted.swap_remove(place);
             lesson.told.clear();
         }
-        if !add(lesson, &contact_key, host_for(receiver), Told { time_ns: now_ns, protocol, port, worth }) {
+        let told = Told { time_ns: now_ns, host: host_for(receiver), protocol, port, worth };
+        if !add(lesson, &contact_key, told) {
             return;
         }
         let since_ns = now_ns.saturating_sub(rules.half_life_ns);
@@ -869,8 +899,8 @@ impl World {
         let (now_ns, contact_key) = (self.now_ns, self.config.contact_key);
         let since_ns = now_ns.saturating_sub(self.config.score.half_life_ns);
         let lesson = lesson(&mut self.networks, network_of(receiver, key));
-        let told = Told { time_ns: now_ns, protocol, port, worth: self.config.score.step };
-        if !add(lesson, &contact_key, host_for(receiver), told) {
+        let told = Told { time_ns: now_ns, host: host_for(receiver), protocol, port, worth: self.config.score.step };
+        if !add(lesson, &contact_key, told) {
             return;
         }
         let told = lesson.told.iter().filter(|told| told.time_ns > since_ns).count();
@@ -910,7 +940,7 @@ impl Host {
             tables.add_own_address(address.into());
         }
         let stack = Stack::new(ADDRESSES, true);
-        let mut host = Self { tables, stack, hole: None, answered_afresh: Vec::new() };
+        let mut host = Self { tables, stack, hole: None, answered_afresh: Vec::new(), flows: Vec::new() };
         for (port, what) in ports() {
             for protocol in [TCP, UDP] {
                 host.set_port(protocol, port, what);
@@ -925,10 +955,11 @@ impl Host {
 
     /// As new but for the hidden port, which was another one before.
     fn begin(&mut self, before: (u8, u16), hidden: (u8, u16), state: Port) {
-        let Self { tables, stack, hole: _, answered_afresh } = self;
+        let Self { tables, stack, hole: _, answered_afresh, flows } = self;
         tables.forget();
         stack.forget();
         answered_afresh.clear();
+        flows.clear();
         for sender in SENDERS {
             stack.connect(connection_of(sender));
         }
@@ -1081,24 +1112,25 @@ impl Host {
     }
 
     /// To whom everything is blocked nothing leaves but on connections that there are, or of flows that this host began.
-    fn check_block(&self, config: &KernelConfig, ours: &[(SourceKey, u16)], frame: &[u8], now_ns: u64) {
+    fn check_block(&mut self, config: &KernelConfig, frame: &[u8], now_ns: u64) {
         let Some((from, to, protocol, at)) = read(frame) else { return };
-        if self.standing(config, to, now_ns) != Standing::Blocked {
-            return;
-        }
         let Some(ports) = frame.get(at..at + 4) else { return };
         let [here, there] = [0, 2].map(|at| u16::from_be_bytes([ports[at], ports[at + 1]]));
+        if self.standing(config, to, now_ns) != Standing::Blocked {
+            if protocol == UDP {
+                self.flows.push((to, [here, there]));
+            }
+            return;
+        }
         let belongs = match protocol {
             TCP => {
                 let ends: Ends = [(to, there), (from, here)];
                 let flags = frame.get(at + 13).copied().unwrap_or_default();
                 // A connection that ends with its last segment was one.
                 let ended = (there, here) == (CONNECTED_FROM, PUBLIC[0]) && flags & (SYN | RST) == 0;
-                self.stack.is_connected(&ends) || ended
+                (self.stack.has(&ends) && flags & SYN == 0) || ended
             }
-            UDP => ours
-                .iter()
-                .any(|(key, port)| *port == here && config.keys.source_of(to.into(), version(to)) == Some(*key)),
+            UDP => self.flows.contains(&(to, [here, there])),
             _ => false,
         };
         assert!(belongs, "{to} is blocked from everything, and gets {frame:02x?}");
@@ -1120,11 +1152,11 @@ fn lesson(lessons: &mut Vec<Lesson>, who: Address) -> &mut Lesson {
 }
 
 /// Adds what somebody was told, unless it is nothing new, or shares a contact with what was (which is documented).
-fn add(lesson: &mut Lesson, key: &[u64; 2], host: IpAddr, told: Told) -> bool {
+fn add(lesson: &mut Lesson, key: &[u64; 2], told: Told) -> bool {
     let bits = |told: &Told| {
         let kind = if told.protocol == TCP { ContactKind::Tcp } else { ContactKind::Udp };
         [kind, ContactKind::Illegal, ContactKind::Fragment]
-            .map(|kind| ContactBit::of(key, &host.into(), kind, told.port))
+            .map(|kind| ContactBit::of(key, &told.host.into(), kind, told.port))
     };
     let new = bits(&told);
     let is_known = lesson.told.iter().any(|before| bits(before).iter().any(|bit| new.contains(bit)));

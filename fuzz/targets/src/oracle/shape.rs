@@ -12,6 +12,9 @@ const HOP_BY_HOP: u8 = 0;
 const ROUTING: u8 = 43;
 const FRAGMENT: u8 = 44;
 const OPTIONS: u8 = 60;
+/// These headers with something that Linux objects to.
+const WRONG_OPTION: u8 = 200;
+const WRONG_ROUTE: u8 = 201;
 
 pub(crate) const FLAGS: [u8; 16] = [
     SYN,
@@ -219,6 +222,9 @@ fn odd6(asked: &Asked, odd: &Oddities, protocol: u8, payload: &[u8]) -> Vec<Vec<
             10 => 135,
             11 => 51,
             12 => 59,
+            // An option that nobody knows, of which an error tells.
+            13 => WRONG_OPTION,
+            14 => WRONG_ROUTE,
             _ => OPTIONS,
         });
     }
@@ -252,7 +258,7 @@ fn odd6(asked: &Asked, odd: &Oddities, protocol: u8, payload: &[u8]) -> Vec<Vec<
 fn chain(kinds: &[u8], protocol: u8, payload: &[u8], is_long: bool, ident: u16) -> (u8, Vec<u8>) {
     let mut bytes = Vec::with_capacity(payload.len() + kinds.len() * 8);
     for (number, kind) in kinds.iter().enumerate() {
-        let next = kinds.get(number + 1).copied().unwrap_or(protocol);
+        let next = kinds.get(number + 1).copied().map_or(protocol, number_of);
         match *kind {
             // Atomic.
             FRAGMENT => bytes.extend_from_slice(&[next, 0, 0, 0, 0, 0, 1, ident as u8]),
@@ -260,6 +266,8 @@ fn chain(kinds: &[u8], protocol: u8, payload: &[u8], is_long: bool, ident: u16) 
             51 => bytes.extend_from_slice(&[next, 1, 0, 0, 0, 0, 0, 9, 0, 0, 0, 1]),
             // No segments left, of a type that nobody knows.
             ROUTING => bytes.extend_from_slice(&[next, 0, 99, 0, 0, 0, 0, 0]),
+            WRONG_OPTION => bytes.extend_from_slice(&[next, 0, 0x9e, 4, 0, 0, 0, 0]),
+            WRONG_ROUTE => bytes.extend_from_slice(&[next, 0, 99, 1, 0, 0, 0, 0]),
             _ if is_long => {
                 bytes.extend_from_slice(&[next, 1, 30, 10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0]);
             }
@@ -267,7 +275,16 @@ fn chain(kinds: &[u8], protocol: u8, payload: &[u8], is_long: bool, ident: u16) 
         }
     }
     bytes.extend_from_slice(payload);
-    (kinds.first().copied().unwrap_or(protocol), bytes)
+    (kinds.first().copied().map_or(protocol, number_of), bytes)
+}
+
+/// The number of a kind of header.
+const fn number_of(kind: u8) -> u8 {
+    match kind {
+        WRONG_OPTION => OPTIONS,
+        WRONG_ROUTE => ROUTING,
+        kind => kind,
+    }
 }
 
 /// A payload in pieces: offset, whether more follow, bytes; in the order in which they are sent.

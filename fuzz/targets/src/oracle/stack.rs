@@ -90,8 +90,9 @@ struct Queue {
     next: Option<u8>,
     /// Fragments that came one after the other, by offset.
     runs: Vec<(usize, Vec<u8>)>,
-    /// What a "time exceeded" would quote.
+    /// What a "time exceeded" would quote, and whether it came in a frame to many.
     first: Vec<u8>,
+    framed_to_group: bool,
 }
 
 /// What became of a fragment.
@@ -182,9 +183,9 @@ impl Stack {
         self.set(ends, Some(connection));
     }
 
-    /// Whether there is an established connection.
-    pub(crate) fn is_connected(&self, ends: &Ends) -> bool {
-        self.connections.get(ends).is_some_and(|connection| !matches!(connection.state, State::HalfOpen { .. }))
+    /// Whether there is a connection, in whatever state.
+    pub(crate) fn has(&self, ends: &Ends) -> bool {
+        self.connections.contains_key(ends)
     }
 
     /// Whether somebody has a connection to a port that is not established yet.
@@ -347,7 +348,7 @@ impl Stack {
             return self.deliver4(&packet, protocol, payload);
         }
         let key = (packet.from, packet.to, u32::from(id), protocol);
-        let piece = self.queue(key, offset, more, payload, protocol, bytes);
+        let piece = self.queue(key, offset, more, payload, protocol, &packet);
         match piece {
             Piece::Whole(whole, _) => {
                 let mut quoted = bytes[..header].to_vec();
@@ -508,7 +509,7 @@ impl Stack {
         }
         let id = u32::from(word(header, 4)?) << 16 | u32::from(word(header, 6)?);
         let key = (packet.from, packet.to, id, 0);
-        match self.queue(key, offset, more, payload, next, packet.whole) {
+        match self.queue(key, offset, more, payload, next, packet) {
             Piece::Whole(whole, next) => {
                 // What came before the fragment header of the first one is of no use any more: all of it was read. (Only options there are none.)
                 let mut bytes = packet.whole[..40].to_vec();
@@ -541,7 +542,15 @@ impl Stack {
 
     // Fragments: `ip_frag_queue`, `ip6_frag_queue`, `inet_frag_queue_insert`.
 
-    fn queue(&mut self, key: Pieces, offset: usize, more: bool, payload: &[u8], next: u8, whole: &[u8]) -> Piece {
+    fn queue(
+        &mut self,
+        key: Pieces,
+        offset: usize,
+        more: bool,
+        payload: &[u8],
+        next: u8,
+        packet: &Packet<'_>,
+    ) -> Piece {
         let since_ns = self.now_ns;
         let queue = self.queues.entry(key).or_insert_with(|| Queue { since_ns, ..Queue::default() });
         let length = if more { payload.len() & !7 } else { payload.len() };
@@ -583,7 +592,8 @@ impl Stack {
         }
         if offset == 0 {
             queue.next = Some(next);
-            queue.first = whole.to_vec();
+            queue.first = packet.whole.to_vec();
+            queue.framed_to_group = packet.framed_to_group;
         }
         let held: usize = queue.runs.iter().map(|(_, run)| run.len()).sum();
         let (true, true, Some(next)) = (queue.has_last, held == queue.length, queue.next) else {
