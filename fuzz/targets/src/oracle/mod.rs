@@ -308,7 +308,7 @@ impl World {
             let canaries = usize::from(challenge != ChallengeMode::Canary);
             let most = STATES.len() - 1 + canaries;
             match is_blocked {
-                true => STATES.into_iter().chain(MORE_STATES).nth(state % 9).unwrap_or(STATES[0]),
+                true => STATES[..most].iter().chain(&MORE_STATES).nth(state % (most + 2)).copied().unwrap_or(STATES[0]),
                 // The commonest pair first.
                 false => STATES[state % most],
             }
@@ -693,9 +693,11 @@ impl World {
         let before = sender.map(|sender| self.standings(sender));
         let mut left = [Vec::new(), Vec::new()];
         let mut first = Outcome::default();
+        let mut dropped = [false; 2];
         for (number, host) in self.hosts.iter_mut().enumerate() {
             let outcome = host.receive(&frame, &self.config, self.now_ns);
             left[number] = outcome.left.clone();
+            dropped[number] = outcome.is_dropped;
             if number == 0 {
                 first = outcome;
             }
@@ -710,6 +712,8 @@ impl World {
         self.compare(&left, before);
         if let (Some(sender), Some(before)) = (sender, before) {
             self.follow(sender, before);
+            // What waits in one host's stack alone may be answered later.
+            self.apart |= dropped[0] != dropped[1] && before.contains(&Standing::Free);
         }
         self.teach(&first, before);
     }
