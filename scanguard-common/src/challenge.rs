@@ -282,7 +282,8 @@ impl Pass {
     #[inline(always)]
     #[must_use]
     pub const fn lets_pass(&self, isn: u32, now_ns: u64) -> bool {
-        self.until_ns > now_ns && (self.isn == 0 || self.isn & !(Self::ANSWERED | Self::DECOY) == Self::BOUND | isn as u64)
+        self.until_ns > now_ns
+            && (self.isn == 0 || self.isn & !(Self::ANSWERED | Self::DECOY) == Self::BOUND | isn as u64)
     }
 
     /// Whether a SYN-ACK may leave now: the SYN passed, and none left yet.

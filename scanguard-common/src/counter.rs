@@ -34,7 +34,7 @@ pub enum Loss {
     Events = 0,
     /// A proof found the ring buffer PROOFS full.
     Proofs = 1,
-    /// A new source was not recorded in a [`crate::newcomers`].
+    /// A new source was not recorded because of the limit of [`crate::newcomers`].
     Newcomers = 2,
 }
 

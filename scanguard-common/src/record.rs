@@ -181,6 +181,9 @@ unsafe fn empty(set: *mut u64) {
 /// SUSPECTS is told of a suspect that goes on when its end enters another span of this length.
 const BACKUP_EVERY_NS: u64 = 60_000_000_000;
 
+/// So many failures the set of 256 bits tells apart well: one more is taken for one of them with a chance of a quarter.
+const MOST_TOLD_APART: u32 = 64;
+
 /// A span of time in which not more than [`TOLD_MOST`] answers to a source are told, in nanoseconds.
 const TOLD_SPAN_NS: u64 = 10_000_000_000;
 const TOLD_MOST: u32 = 32;
@@ -260,9 +263,13 @@ impl<'a> SourceCell<'a> {
             self.halve(rules, decayed_ns, elapsed_ns, self.is_suspect(now_ns));
         }
         if self.has_ended(now_ns) {
-            // What it failed at as a suspect counts anew: else whoever asked for everything while concealed could ask again.
             set!(self, suspect_until_ns, 0);
-            self.forget_failures();
+            // While the score is that of a suspect the next failure accuses it again, whichever it is. Below that its failures count
+            // anew, or whoever asked for everything while it was concealed could ask again for nothing; so they do where there
+            // are so many that the set tells new ones from old ones no more.
+            if get!(self, score) < rules.conceal_at || get!(self, failures) > MOST_TOLD_APART {
+                self.forget_failures();
+            }
         }
     }
 
@@ -325,9 +332,8 @@ impl<'a> SourceCell<'a> {
     #[must_use]
     pub fn has_failed(self, bit: ContactBit) -> bool {
         // SAFETY: the cell is valid and aligned for 'a; the word index is below 4.
-        let word = unsafe {
-            (&raw const (*self.record.get()).failure_set).cast::<u64>().add(bit.word()).read_volatile()
-        };
+        let word =
+            unsafe { (&raw const (*self.record.get()).failure_set).cast::<u64>().add(bit.word()).read_volatile() };
         word & bit.mask() != 0
     }
 
@@ -439,16 +445,24 @@ impl<'a> SourceCell<'a> {
         get!(self, suspect_until_ns) > now_ns
     }
 
-    /// Begins suspicion; false when another CPU was first.
+    /// When suspicion ends at the latest that a packet of now begins or prolongs.
+    #[inline(always)]
+    fn latest_end_ns(self, rules: &ConcealRules, now_ns: u64) -> u64 {
+        let latest_ns = get!(self, evidence_ns).saturating_add(rules.longest_ns);
+        let wanted_ns = now_ns + rules.duration_ns;
+        if wanted_ns < latest_ns { wanted_ns } else { latest_ns }
+    }
+
+    /// Begins suspicion; false when another CPU was first, or when all evidence is too old.
     #[inline(always)]
     #[must_use]
     pub fn suspect(self, rules: &ConcealRules, generation: u32, reason: u8, now_ns: u64) -> bool {
         let until_ns = get!(self, suspect_until_ns);
-        if until_ns > now_ns {
+        let ends_ns = self.latest_end_ns(rules, now_ns);
+        if until_ns > now_ns || ends_ns <= now_ns {
             return false;
         }
         let record = self.record.get();
-        let ends_ns = now_ns + rules.duration_ns;
         // SAFETY: the cell is valid and aligned for 'a.
         if unsafe { atomic::compare_exchange_u64(&raw mut (*record).suspect_until_ns, until_ns, ends_ns) } != until_ns {
             return false;
@@ -464,9 +478,7 @@ impl<'a> SourceCell<'a> {
     #[inline(always)]
     #[must_use]
     pub fn prolong(self, rules: &ConcealRules, now_ns: u64) -> bool {
-        let latest_ns = get!(self, evidence_ns).saturating_add(rules.longest_ns);
-        let wanted_ns = now_ns + rules.duration_ns;
-        let until_ns = if wanted_ns < latest_ns { wanted_ns } else { latest_ns };
+        let until_ns = self.latest_end_ns(rules, now_ns);
         let before_ns = get!(self, suspect_until_ns);
         if until_ns <= before_ns {
             return false;

@@ -59,7 +59,8 @@ pub struct State {
     pub networks_until_ns: u64,
     /// Of the limit of answers to all sources together.
     pub answers_ns: u64,
-    /// Until when sources may be without a record because of a [`crate::newcomers`]; in the past when all have one.
+    /// Until when sources may be without a record because of the limit of [`crate::newcomers`]; in the past when all
+    /// have one.
     pub unrecorded_until_ns: u64,
     /// Of the limit of contacts that userspace is told of at once.
     pub urgent_ns: u64,

@@ -12,9 +12,9 @@ use crate::contact::Outcome;
 use crate::counter::{CounterIndex, Loss};
 use crate::event::{Answer, Event};
 use crate::flow::{FLOW_NS, Flow, SENT_NS, SentKey};
+use crate::packet::Shape;
 use crate::reason::{Level, Reason};
 use crate::record::SourceCell;
-use crate::packet::Shape;
 use crate::storm::STORM_NEWCOMERS;
 use crate::tables::{Socket, Stages, Tables};
 use crate::verdict::Rule;
@@ -191,7 +191,9 @@ fn identify<T: Stages>(case: &mut CaseRef<'_>, tables: &T) -> Ruling {
     if kind == Kind::Datagram
         && case.class.should_be_closed()
         && config.knows_what_left(case.now_ns)
-        && tables.sent_to(&SentKey::new(source, case.port)).is_some_and(|left_ns| case.now_ns.saturating_sub(left_ns) < SENT_NS)
+        && tables
+            .sent_to(&SentKey::new(source, case.port))
+            .is_some_and(|left_ns| case.now_ns.saturating_sub(left_ns) < SENT_NS)
     {
         // To a port from which we asked its sender: it answers late, or from another port.
         (case.kind, case.class) = (Kind::Answer, PortClass::Unknown);
@@ -209,7 +211,8 @@ fn locate<T: Tables>(case: &mut Case, config: &KernelConfig, tables: &T) {
     let destination = &case.parsed.destination;
     (case.is_protected, case.class) = (false, PortClass::Unknown);
     // Whose port it is matters only where something is known of it.
-    case.is_ours = (entry.own() != PortClass::Unknown || !kind.is_attempt()) && tables.is_own(destination);
+    let is_any = entry.own() != PortClass::Unknown || entry.answering() == PortClass::Restricted;
+    case.is_ours = (is_any || !kind.is_attempt()) && tables.is_own(destination);
     if case.is_ours {
         case.class = entry.own();
     } else if config.census.protected != 0 && tables.is_protected(destination) && !tables.is_own(destination) {
@@ -223,10 +226,13 @@ fn locate<T: Tables>(case: &mut Case, config: &KernelConfig, tables: &T) {
 }
 
 /// Whether an ACK to a restricted port that belongs to no connection is hidden from suspects on its way in: it may complete a decoy, or
-/// nobody judges what leaves.
+/// nobody judges what leaves, or it is a fragment or has options, to which the stack may answer before it comes to the port (RFC 792, RFC
+/// 4443), and which a queue of fragments remembers.
 #[inline(always)]
 fn is_hidden_probe<T: Tables>(case: &Case, config: &KernelConfig, tables: &T) -> bool {
-    config.egress_since_ns == u64::MAX || tables.pass(&Flow::of(&case.parsed, Protocol::Tcp)).is_decoy()
+    case.parsed.is_odd != 0
+        || config.egress_since_ns == u64::MAX
+        || tables.pass(&Flow::of(&case.parsed, Protocol::Tcp)).is_decoy()
 }
 
 /// Whether an ACK goes to an address of a protected network that never sent anything: like an echo request it asks whether there is
@@ -310,12 +316,8 @@ fn is_private<T: Stages>(case: &mut CaseRef<'_>, tables: &T) -> bool {
 #[inline(always)]
 fn new_record<'t, T: Tables>(case: &Case, tables: &'t T) -> Option<SourceCell<'t>> {
     let record = tables.new_source(&case.source, case.now_ns)?;
-    let now_ns = case.now_ns;
-    let _ = tables.backup(&case.source, |backup| {
-        if backup.suspect_until_ns > now_ns {
-            record.restore(backup);
-        }
-    });
+    // Also of one whose suspicion has ended: its score goes on to be halved from where it was.
+    let _ = tables.backup(&case.source, |backup| record.restore(backup));
     Some(record)
 }
 
@@ -400,6 +402,15 @@ fn answer_contact<T: Stages>(
             case.suspect = true;
         }
     }
+    if case.suspect && class == PortClass::Unknown && case.is_ours && !case.is_protected {
+        // A port that was open lately, or is not known yet: where it is not for customers, a suspect cannot tell it from others that are
+        // not.
+        let entry = tables.port(kind.protocol(), case.port);
+        if kind.has_port(&case.parsed) && entry.answering() == PortClass::Restricted {
+            case.class = PortClass::Restricted;
+        }
+    }
+    let class = case.class;
     let Some(reason) = kind.hidden(class, closed).or(refused_datagram(case, config, tables)) else {
         return Ruling::pass(kind.reason());
     };

@@ -42,10 +42,10 @@ pub fn judge_leaving<P: Packet, T: Stages>(frame: &P, tables: &T) -> Action {
 pub fn leave<T: Stages>(mut case: CaseRef<'_>, answer: Answer, length: u64, tables: &T) -> Action {
     case.answer = answer;
     case.length = length;
-    if may_be_withheld(&case) {
+    if may_be_withheld(&case) && tables.withholds() {
         let withheld = tables.stage(Stage::Withhold, &mut case);
-        if withheld != 0 {
-            return withhold_counted(withheld, length, tables);
+        if withheld != 0 && withhold_counted(withheld, length, tables) == Action::Drop {
+            return Action::Drop; // Nobody was answered.
         }
     }
     match answer {
@@ -128,8 +128,8 @@ pub(super) fn withhold<T: Stages>(case: &mut CaseRef<'_>, tables: &T) -> u32 {
     if case.answer as u8 == Answer::None as u8 {
         turn(case);
     }
-    let is_segment = case.parsed.shape as u8 == Shape::Tcp as u8
-        && matches!(case.answer, Answer::Open | Answer::Refused);
+    let is_segment =
+        case.parsed.shape as u8 == Shape::Tcp as u8 && matches!(case.answer, Answer::Open | Answer::Refused);
     let class = if is_segment { hidden_class(case, tables) } else { PortClass::Public };
     let is_hidden = class as u8 != PortClass::Public as u8;
     let has_verdicts = config.census.verdicts != 0 || config.census.prefix_verdicts != 0;
@@ -165,7 +165,7 @@ fn rule<T: Stages>(case: &mut CaseRef<'_>, tables: &T) -> Rule {
     }
     if !rule.covers_all() && config.census.prefix_verdicts != 0 {
         let wider = Rule::from_number(tables.stage(Stage::Prefix, case));
-        if wider.blocks() {
+        if wider.blocks() || (wider.conceals() && !rule.blocks()) {
             rule = wider;
         }
     }

@@ -100,7 +100,7 @@ pub(super) fn accuse<T: Stages>(case: &CaseRef<'_>, tables: &T) -> bool {
             tell(|| Event { score, ..case.event(EventKind::Storm) }, tables);
         }
     }
-    true
+    record.is_suspect(now_ns)
 }
 
 /// Keeps a suspect apart from SOURCES. Who has had a session, or met a challenge, is really there and has a place of its own; the others
@@ -135,6 +135,7 @@ pub(super) fn accuse_network<T: Tables>(case: &Case, tables: &T) {
     let counts = record.mark_failure(case.bit);
     if counts {
         record.count_attempt(now_ns);
+        record.count_failure();
     }
     let score = record.add_points(&config.score, if counts { points } else { 0 }, now_ns);
     if score < config.score.prefix_at || !config.is_watched(now_ns) || !record.is_of(&network) {
@@ -194,7 +195,8 @@ pub(super) fn is_suspect<T: Tables>(case: &Case, tables: &T) -> bool {
 /// Whether the source's network is a suspect, and neither the address nor the source is on the allowlist.
 #[inline(always)]
 pub(super) fn is_in_suspect_network<T: Tables>(case: &Case, tables: &T) -> bool {
-    tables.network(&KeyRules::network(&case.source)).is_some_and(|record| record.is_suspect(case.now_ns)) && !is_allowed(case, tables)
+    tables.network(&KeyRules::network(&case.source)).is_some_and(|record| record.is_suspect(case.now_ns))
+        && !is_allowed(case, tables)
 }
 
 /// Whether there is a storm and this source is not one of those that it spares.

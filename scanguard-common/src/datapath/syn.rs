@@ -95,8 +95,8 @@ pub(super) fn glance<P: Packet, T: Tables>(frame: &P, case: &mut CaseRef<'_>, ta
         case.mark(config);
         case.is_new = record.mark_contact(case.bit);
         // What may be held against the source is weighed whether or not it asked for it before, unless it was.
-        let is_settled = !case.class.may_be_hidden()
-            || (record.has_failed(case.bit) && record.score() < config.score.conceal_at);
+        let is_settled =
+            !case.class.may_be_hidden() || (record.has_failed(case.bit) && record.score() < config.score.conceal_at);
         if !case.is_new && is_settled {
             count_ruling(Ruling::pass(Reason::NewFlow), case.length, tables);
             return Glance::Pass;

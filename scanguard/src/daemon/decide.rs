@@ -58,6 +58,16 @@ impl Informant {
     }
 }
 
+/// What the policy has to say of a source.
+pub(super) struct Explained {
+    /// How it came to what is done and what comes next, a sentence each.
+    pub(super) policy: Vec<String>,
+    /// Who is taken to be behind it.
+    pub(super) behind: WhyBehind,
+    /// The ports on which it completed decoys lately, and when.
+    pub(super) decoys: Vec<(u16, SystemTime)>,
+}
+
 /// The policy at work.
 pub(super) struct Decider {
     policy: Policy,
@@ -269,6 +279,13 @@ impl Decider {
         actions
     }
 
+    /// Keeps what was completed since decoys were last kept.
+    pub(super) fn keep_all(&mut self, desk: &mut Desk) {
+        if self.decoys_unkept {
+            self.keep_decoys(desk);
+        }
+    }
+
     /// Keeps completed decoys, so that those before a restart count after it.
     fn keep_decoys(&mut self, desk: &mut Desk) {
         let decoys = self.policy.decoys().map(|decoy| {
@@ -309,7 +326,7 @@ impl Decider {
     /// Whether an event may have its source blocked from public ports, or a person asked for that.
     fn may_block(&self, desk: &Desk, event: Event) -> bool {
         match event {
-            Event::Completed { .. } | Event::Proven { .. } | Event::Signal { proof: true, .. } => true,
+            Event::Completed { .. } | Event::Signal { proof: true, .. } => true,
             Event::Eligible { source } => self.policy.is_proven(&source),
             Event::Suspect { source } => desk.feed_of(&source) == Some(AutoLevel::BlockAll),
             _ => false,
@@ -351,19 +368,24 @@ impl Decider {
     }
 
     /// What the policy has to say of a source, and who is taken to be behind it. It may have been looked at its stacks just now.
-    pub(super) fn explain(&self, desk: &Desk, source: &SourceKey, stacks: Option<u32>) -> (Vec<String>, WhyBehind) {
+    pub(super) fn explain(&self, desk: &Desk, source: &SourceKey, stacks: Option<u32>) -> Explained {
         let now = SystemTime::now();
         let facts = self.all_facts(desk, source, false, now);
         let stacks = stacks.max(self.stacks.count(source));
         let facts = Facts { stacks: stacks.unwrap_or(0), ..facts };
         let Explanation { mut arithmetic, next_step } =
-            self.policy.explain(&self.settings, &facts, source, clock_of(now));
+            self.policy.explain(&self.settings, desk.decoys_offered(), &facts, source, clock_of(now));
         let shared_by = desk.sharing(source, &self.shared);
         if !shared_by.is_empty() {
             arithmetic.push(format!("Many people share its address, by {}.", shared_by.join(", ")));
         }
         arithmetic.push(next_step);
-        (arithmetic, WhyBehind { people: harm::people(&facts), stacks, shared_by })
+        let decoys = self.policy.decoys_of(source, clock_of(now));
+        Explained {
+            policy: arithmetic,
+            behind: WhyBehind { people: harm::people(&facts), stacks, shared_by },
+            decoys: decoys.into_iter().map(|(port, completed)| (port, time_of(completed))).collect(),
+        }
     }
 
     /// Takes out of what is kept what is remembered no longer; in flocks, because all of it is written.

@@ -205,7 +205,8 @@ async fn daemon(config: Config, feeds: Feeds, options: Options) -> Result<(), Fa
         would_have: crate::api::WouldHave::default(),
         decisions: std::collections::BTreeMap::new(),
     })?;
-    let recorder = block_in_place(|| Recorder::start(Some(desk.archive().clone()), config.key_rules()));
+    let recorder =
+        block_in_place(|| Recorder::start(Some(desk.archive().clone()), config.key_rules(), Some(live.clone())));
     let sources = (config.key_rules(), config.sources.shared.clone());
     let decider = Decider::start(&desk, config.blocks, sources, recorder.clone(), live.clone());
     let (memory, cap) = (Memory::default(), Arc::new(AtomicU32::new(config.score.rules().cap)));
@@ -398,8 +399,8 @@ impl Daemon {
     fn lease(&mut self, logged_in: &[logins::Login]) {
         let leases: Vec<_> =
             logged_in.iter().map(|login| (self.desk.lease_prefix(login.address), login.user.clone())).collect();
-        let until = SystemTime::now() + self.config.safety.lease;
-        if let Err(error) = block_in_place(|| self.desk.lease(&leases, until)) {
+        let (now, lasts) = (SystemTime::now(), self.config.safety.lease);
+        if let Err(error) = block_in_place(|| self.desk.lease(&leases, now, lasts)) {
             warn!(%error, "those who are logged in could not be put on the allowlist");
         }
     }
@@ -467,6 +468,7 @@ impl Daemon {
 
     async fn stop(mut self) {
         self.meet_all(); // What was counted since, before it goes.
+        self.decider.keep_all(&mut self.desk);
         let Self { mut tasks, recorder, desk, program, ports, config, socket_file, .. } = self;
         tasks.shutdown().await;
         block_in_place(|| recorder.tick()); // What was heard last.

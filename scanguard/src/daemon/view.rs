@@ -11,6 +11,7 @@ use scanguard_common::source::{KeyRules, SourceKey};
 use scanguard_common::verdict::Scope;
 
 use super::census::{Census, Snapshot};
+use super::decide::Explained;
 use super::health::{Facts, warnings};
 use super::hearsay::Hearsay;
 use super::incidents::Recorder;
@@ -50,7 +51,7 @@ pub(super) struct View {
     /// The way to the desk; none without a daemon.
     pub(super) jobs: Option<Jobs>,
     pub(super) memory: Memory,
-    /// None without a daemon.
+    /// Incidents. Without a daemon it hears of none, and reads those in the file of state.
     pub(super) recorder: Recorder,
     /// How many signals are heard.
     pub(super) quota: Quota,
@@ -244,11 +245,12 @@ impl Answers for View {
         let answer = jobs.ask(move |Hands { desk, decider }| {
             let remembered = |desk: &Desk, source: &SourceKey| {
                 let stacks = seen.filter(|(whose, _)| whose == source).map(|(_, stacks)| stacks);
-                let (policy, behind) = decider.explain(desk, source, stacks);
+                let Explained { policy, behind, decoys } = decider.explain(desk, source, stacks);
                 Remembered {
                     evidence: memory.of(source),
                     answered: memory.answers_to(source),
                     proof: memory.proofs_of(source),
+                    decoys,
                     signals: memory.signals_about(source),
                     behind: Some(behind),
                     is_watched: true,

@@ -17,6 +17,7 @@ use super::pins::{KEPT, Kept, Pins};
 use super::program::{AttachMode, Attachment, Program, program, program_error};
 use super::sessions;
 use super::tables::Tables;
+use super::wipe::wipe;
 
 /// The kernel part as built by this package's build script.
 pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/scanguard"));
@@ -94,10 +95,25 @@ impl Datapath {
         let mut loader = EbpfLoader::new();
         if virtual_world == 1 {
             // The model that it is compared with never forgets.
-            for map in ["PREFIXES", "SUSPECTS", "OPENED", "ASKED", "UFLOWS", "SENT", "SESSIONS", "CHALLENGED", "PASSES"]
-            {
+            const UNFORGETTING: [&str; 10] = [
+                "PREFIXES",
+                "SUSPECTS",
+                "PROVEN_SUSPECTS",
+                "OPENED",
+                "ASKED",
+                "UFLOWS",
+                "SENT",
+                "SESSIONS",
+                "CHALLENGED",
+                "PASSES",
+            ];
+            for map in UNFORGETTING {
                 loader.map_max_entries(map, *max_sources);
             }
+        } else {
+            // Nothing is written into it outside tests and replay, and a hash map has all its entries allocated when it
+            // is made: 65,536 would take megabytes.
+            loader.map_max_entries("VIRTUAL_SOCKETS", 1);
         }
         let is_taken_over = pins.as_ref().is_some_and(Pins::hold_state);
         if let Some(pins) = &pins {
@@ -122,6 +138,24 @@ impl Datapath {
         let proofs = RingBuf::try_from(object.take("PROOFS")?).map_err(map_error("PROOFS"))?;
         let (events, proofs) = (EventStream::new(events), EventStream::new(proofs));
         Ok(Loading { tables, events, proofs, virtual_sockets, verifying: Verifying::begin(object, pins)? })
+    }
+
+    /// Makes the maps as they were when they were made, so that what is loaded serves again. For what runs trials alone: nothing else may
+    /// use the maps meanwhile. Whoever took the events empties that stream itself.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn wipe(&mut self) -> Result<(), KernelError> {
+        let object = self.program.object();
+        // What the compiler made of constants, `.rodata`, says how the programs were loaded.
+        for (name, map) in object.maps().filter(|(name, _)| !name.starts_with('.')) {
+            wipe(name, map)?;
+        }
+        self.tables = Tables::fresh(object)?;
+        for stream in self.events.iter_mut().chain(&mut self.proofs) {
+            while stream.try_next().is_some() {}
+        }
+        Ok(())
     }
 
     /// Its parts: the program, which goes where interfaces go; the maps, which userspace writes; the events, once; the proofs, once.
