@@ -759,7 +759,7 @@ impl World {
     fn note_openings(&mut self, left: &[Vec<u8>]) {
         let now_ns = self.now_ns;
         for frame in left {
-            let Some((receiver, TCP, port)) = told_by(frame) else { continue };
+            let Some((_, receiver, TCP, port)) = told_by(frame) else { continue };
             let Some(key) = self.key(receiver) else { continue };
             // Where a decoy would answer alike nothing is told.
             let is_restricted = RESTRICTED.contains(&port) && self.hosts[0].stack.is_half_open(receiver, port);
@@ -827,18 +827,18 @@ impl World {
         if is_to_group || before.is_some_and(|before| before[0] != Standing::Free) {
             return;
         }
-        let mut told: Vec<(IpAddr, u8, u16)> = outcome.raw.iter().filter_map(|frame| told_by(frame)).collect();
+        let mut told: Vec<(IpAddr, IpAddr, u8, u16)> = outcome.raw.iter().filter_map(|frame| told_by(frame)).collect();
         let is_stormy = self.stormy_until_ns > self.now_ns;
         if is_stormy && outcome.is_dropped && is_simple(&self.frame) {
             let naked = self.naked.receive(&self.frame);
             told.extend(naked.iter().filter_map(|frame| told_by(frame)));
         }
-        for (receiver, protocol, port) in told {
-            self.learn(receiver, protocol, port);
+        for (host, receiver, protocol, port) in told {
+            self.learn(host, receiver, protocol, port);
         }
         for frame in &outcome.left {
-            if let Some((receiver, protocol, port)) = told_by(frame) {
-                self.learn_network(receiver, protocol, port);
+            if let Some((host, receiver, protocol, port)) = told_by(frame) {
+                self.learn_network(host, receiver, protocol, port);
             }
         }
     }
@@ -856,7 +856,7 @@ impl World {
         }
     }
 
-    fn learn(&mut self, receiver: IpAddr, protocol: u8, port: u16) {
+    fn learn(&mut self, host: IpAddr, receiver: IpAddr, protocol: u8, port: u16) {
         let worth = self.worth(protocol, port);
         let key = self.key(receiver);
         let is_ours = protocol == UDP && key.is_some_and(|key| self.ours.contains(&(key, port)));
@@ -875,7 +875,7 @@ impl World {
             self.evicted.swap_remove(place);
             lesson.told.clear();
         }
-        let told = Told { time_ns: now_ns, host: host_for(receiver), protocol, port, worth };
+        let told = Told { time_ns: now_ns, host, protocol, port, worth };
         if !add(lesson, &contact_key, told) {
             return;
         }
@@ -891,7 +891,7 @@ impl World {
         );
     }
 
-    fn learn_network(&mut self, receiver: IpAddr, protocol: u8, port: u16) {
+    fn learn_network(&mut self, host: IpAddr, receiver: IpAddr, protocol: u8, port: u16) {
         if self.worth(protocol, port) != self.config.score.step {
             return;
         }
@@ -903,7 +903,7 @@ impl World {
         let (now_ns, contact_key) = (self.now_ns, self.config.contact_key);
         let since_ns = now_ns.saturating_sub(self.config.score.half_life_ns);
         let lesson = lesson(&mut self.networks, network_of(receiver, key));
-        let told = Told { time_ns: now_ns, host: host_for(receiver), protocol, port, worth: self.config.score.step };
+        let told = Told { time_ns: now_ns, host, protocol, port, worth: self.config.score.step };
         if !add(lesson, &contact_key, told) {
             return;
         }
@@ -1083,7 +1083,7 @@ impl Host {
     fn leave(&mut self, sent: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
         if self.hole == Some(Hole::FreshPorts) {
             for frame in &sent {
-                if let Some((receiver, UDP, port)) = told_by(frame)
+                if let Some((_, receiver, UDP, port)) = told_by(frame)
                     && port >= FRESH_PORT
                 {
                     self.answered_afresh.push(receiver);
@@ -1258,11 +1258,11 @@ fn is_simple(frame: &[u8]) -> bool {
     }
 }
 
-/// To whom a frame of the stack's tells of which port: a SYN-ACK, a reset of what never began, a datagram, "port unreachable".
-fn told_by(frame: &[u8]) -> Option<(IpAddr, u8, u16)> {
+/// Of which of this host's addresses, to whom, and of which port a frame of the stack's tells: a SYN-ACK, a reset of what never began, a datagram, "port unreachable".
+fn told_by(frame: &[u8]) -> Option<(IpAddr, IpAddr, u8, u16)> {
     const ICMP4: u8 = 1;
     const ICMP6: u8 = 58;
-    let (_, to, protocol, at) = read(frame)?;
+    let (from, to, protocol, at) = read(frame)?;
     let bytes = frame.get(at..)?;
     let word = |at: usize| Some(u16::from_be_bytes(*bytes.get(at..)?.first_chunk()?));
     match protocol {
@@ -1270,15 +1270,15 @@ fn told_by(frame: &[u8]) -> Option<(IpAddr, u8, u16)> {
             let segment = Segment::read(bytes)?;
             let flags = segment.flags & (SYN | ACK | RST | FIN);
             let tells = flags == SYN | ACK || (flags == RST | ACK && segment.sequence == 0);
-            tells.then_some((to, TCP, segment.from))
+            tells.then_some((from, to, TCP, segment.from))
         }
-        UDP => Some((to, UDP, word(0)?)),
+        UDP => Some((from, to, UDP, word(0)?)),
         ICMP4 if bytes.first_chunk() == Some(&[3, 3]) => {
             let header = usize::from(bytes.get(8)? & 15) * 4;
-            (*bytes.get(17)? == UDP).then_some((to, UDP, word(8 + header + 2)?))
+            (*bytes.get(17)? == UDP).then_some((from, to, UDP, word(8 + header + 2)?))
         }
         ICMP6 if bytes.first_chunk() == Some(&[1, 4]) => {
-            (*bytes.get(14)? == UDP).then_some((to, UDP, word(8 + 40 + 2)?))
+            (*bytes.get(14)? == UDP).then_some((from, to, UDP, word(8 + 40 + 2)?))
         }
         _ => None,
     }
