@@ -51,6 +51,9 @@ pub struct Why {
     /// The numbers of the incidents that it is or was in, the latest first: `scanguard incidents show` tells them.
     #[serde(default)]
     pub incidents: Vec<u64>,
+    /// Why incidents of before are not among them, where the state file could not be asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incidents_unread: Option<String>,
     /// What it was answered while it was a suspect, oldest first: what the daemon still remembers.
     pub answered: Vec<WhyAnswered>,
     /// Its TCP sessions, as far as the kernel still counts them; one entry for each kind of port.

@@ -76,6 +76,7 @@ pub fn offline_status(config: &Config) -> Result<Option<Status>, Failure> {
             live,
             jobs: None,
             memory: Memory::default(),
+            informant: None,
             recorder: Recorder::start(None, desk.read_tables().config().keys, None),
             forwards: Arc::new(AtomicBool::new(NetSettings::read().is_ok_and(|settings| settings.forwards))),
             quota: Quota::default(),

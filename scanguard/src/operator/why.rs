@@ -28,6 +28,7 @@ use crate::policy::proof::{PORTS, WITHIN_MS};
 use crate::policy::{BlockReason, Decoys};
 use crate::prefix;
 use crate::prefix_map::Prefix;
+use crate::store::Archive;
 
 /// Bits of a prefix that is one address.
 const WHOLE: u8 = 128;
@@ -72,22 +73,12 @@ impl Desk {
         })
     }
 
-    /// What is done about a source, and why.
+    /// What is done about a source, and why. Of its incidents only the open one is named: [`tell_incidents`] adds the
+    /// others, which the state file has, on a thread that may wait for the disk.
     ///
     /// # Errors
     /// When the text is no source, or the kernel part cannot be read.
     pub fn why(&self, text: &str, remembered: Remembered) -> Result<Why, OperatorError> {
-        let open = remembered.incident;
-        let why = self.judged(text, remembered)?;
-        let incidents = self.incidents_of(&self.source_named(text)?, open);
-        Ok(Why { incidents, ..why })
-    }
-
-    /// The same without its incidents, which the file of state has.
-    ///
-    /// # Errors
-    /// As [`Self::why`].
-    pub fn judged(&self, text: &str, remembered: Remembered) -> Result<Why, OperatorError> {
         let asked: Prefix = prefix::parse(text)?.into();
         let source = self.source_named(text)?;
         let readings = self.tables.readings();
@@ -131,6 +122,7 @@ impl Desk {
                 people: question.people,
                 expires: timestamp(question.expires),
             }),
+            incidents: remembered.incident.into_iter().collect(),
             answered: remembered.answered,
             sessions: readings.sessions_of(&source)?.as_ref().map(sessions).unwrap_or_default(),
             attempts: record.as_ref().map_or(0, |record| record.attempts),
@@ -216,16 +208,6 @@ impl Desk {
         }
     }
 
-    /// The numbers of its incidents. Without the store it is the open one.
-    fn incidents_of(&self, source: &SourceKey, open: Option<u64>) -> Vec<u64> {
-        let source = *source;
-        let found = self.archive.journal(move |store, _| incidents::of_source(store, open, &source));
-        found.unwrap_or_else(|error| {
-            warn!(%error, "incidents of before cannot be read");
-            open.into_iter().collect()
-        })
-    }
-
     fn why_known(&self, source: &SourceKey, now_ns: u64) -> WhyKnown {
         let person = self.acquainted(source);
         let until = self.tables.known(source).map(|known| known.restricted_until_ns).filter(|until| *until > now_ns);
@@ -270,6 +252,37 @@ impl Desk {
             None => none,
         }
     }
+}
+
+/// Adds the incidents of before, which the state file has. Blocks for as long as the disk takes, but not for ever:
+/// without an answer the open ones alone are named, and it is said that others are missing.
+pub fn tell_incidents(whys: &mut [&mut Why], archive: &Archive) {
+    let asked: Vec<(Option<SourceKey>, Option<u64>)> =
+        whys.iter().map(|why| (source_of(&why.source), why.incidents.first().copied())).collect();
+    if asked.is_empty() {
+        return;
+    }
+    let found = archive.ask(move |store| {
+        let of = |(source, open): (Option<SourceKey>, Option<u64>)| match source {
+            Some(source) => incidents::of_source(Some(store), open, &source),
+            None => Ok(open.into_iter().collect()),
+        };
+        asked.into_iter().map(of).collect::<Result<Vec<_>, _>>()
+    });
+    match found {
+        Ok(found) => whys.iter_mut().zip(found).for_each(|(why, incidents)| why.incidents = incidents),
+        Err(error) => {
+            warn!(%error, "incidents of before cannot be read");
+            for why in whys {
+                why.incidents_unread = Some(error.to_string());
+            }
+        }
+    }
+}
+
+/// The source that a name stands for.
+fn source_of(name: &str) -> Option<SourceKey> {
+    Some(SourceKey(Prefix::from(prefix::parse(name).ok()?).address()))
 }
 
 fn nats(units: u32) -> f64 {

@@ -218,6 +218,13 @@ fn feed_sentence(settings: &Blocks, facts: &Facts, completed: bool) -> Option<St
 
 /// What its sessions show of who else is behind it: `Its sessions show 2 TCP stacks at one time: …`
 fn stacks_sentence(facts: &Facts) -> Option<String> {
+    if facts.unseen {
+        return Some(
+            "Its sessions could not be looked at: that several people are behind it is assumed, and a person is \
+             asked before it is blocked from public ports."
+                .to_owned(),
+        );
+    }
     let machines = (facts.stacks > 1).then_some(facts.stacks)?;
     Some(format!("Its sessions show {machines} TCP stacks at one time: it is the address of more than one machine."))
 }

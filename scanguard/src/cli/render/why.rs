@@ -52,8 +52,9 @@ fn write(why: &Why, paint: Paint, text: &mut String) -> fmt::Result {
         allow.entry.as_ref().map_or_else(|| "It is not on it.".to_owned(), |entry| format!("By {}.", by(entry)));
     section(text, "Allowlist", &[on_the_list], paint)?;
     let proof: Vec<String> = why.proof.iter().map(proof_line).collect();
-    let incidents: Vec<String> =
-        why.incidents.iter().map(|id| format!("Incident {id}: `scanguard incidents show {id}`.")).collect();
+    let incidents = why.incidents.iter().map(|id| format!("Incident {id}: `scanguard incidents show {id}`."));
+    let unread = why.incidents_unread.iter().map(|why| format!("Those of before cannot be read: {why}."));
+    let incidents: Vec<String> = incidents.chain(unread).collect();
     let signals: Vec<String> = why.signals.iter().map(signal_line).collect();
     let answered: Vec<String> = why.answered.iter().map(answered).collect();
     let sessions: Vec<String> = why.sessions.iter().map(sessions).chain(known(&why.known)).collect();
