@@ -412,7 +412,6 @@ impl Stack {
         let is_refused = from.is_multicast()
             || from.is_loopback()
             || to.is_loopback()
-            || from.to_ipv4_mapped().is_some() // Since Linux 5.4, commit 6af1799aaf3f.
             || (to.is_multicast() && framed_to_group && to.octets()[1] & 15 < 2);
         let is_all_nodes = to == Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
         if is_refused || !(self.is_mine(&to.into()) || is_all_nodes) {
@@ -607,7 +606,9 @@ impl Stack {
     // TCP: RFC 9293, section 3.10.7.
 
     fn tcp(&mut self, packet: &Packet<'_>, payload: &[u8]) -> Option<()> {
-        if packet.framed_to_group || packet.to_group {
+        // From a mapped address nobody connects (`tcp_v6_conn_request`), though datagrams and echoes from it are answered.
+        let is_mapped = matches!(packet.from, IpAddr::V6(from) if from.to_ipv4_mapped().is_some());
+        if packet.framed_to_group || packet.to_group || is_mapped {
             return None;
         }
         let header = usize::from(payload.get(12)? >> 4) * 4;
@@ -831,8 +832,8 @@ impl Stack {
         ident: u16,
         payload: impl FnOnce(&mut Vec<u8>),
     ) {
-        // To nobody, and to oneself nothing goes over a wire.
-        if to.is_unspecified() || self.is_mine(&to) {
+        // To oneself nothing goes over a wire. (To nobody segments do, to the gateway; errors do not.)
+        if self.is_mine(&to) || (to.is_unspecified() && protocol != TCP) {
             return;
         }
         let mut transport = Vec::with_capacity(64);
