@@ -345,7 +345,7 @@ impl World {
         match start & 15 {
             1..=4 => {
                 for sender in [SENDERS[0], SENDERS[1]] {
-                    self.scan(sender, 4, usize::from(start >> 4));
+                    self.scan(sender, 0, 4, usize::from(start >> 4));
                 }
                 if start & 15 == 4 {
                     self.evict(SENDERS[0]);
@@ -458,7 +458,7 @@ impl World {
             }
             29 => {
                 let (who, count) = (bytes.byte(), bytes.byte());
-                self.scan(SENDERS[usize::from(who & 15)], usize::from(count & 7), usize::from(count >> 3));
+                self.scan(SENDERS[usize::from(who & 15)], who >> 4, usize::from(count & 7), usize::from(count >> 3));
             }
             30 => {
                 self.watched = bytes.byte() & 1 != 0;
@@ -559,12 +559,19 @@ impl World {
         }
     }
 
-    /// SYNs to some closed ports.
-    fn scan(&mut self, from: IpAddr, count: usize, first: usize) {
+    /// The same question to some closed ports: SYNs, datagrams, or segments that nobody sends.
+    fn scan(&mut self, from: IpAddr, how: u8, count: usize, first: usize) {
+        let segment = |flags| Transport::Tcp { flags, sequence: 0, acknowledged: 0, data: 0, options: true };
+        let what = match how {
+            4..=6 => Transport::Udp { data: 4, is_unsummed: false },
+            7 => segment(0),
+            8 => segment(FIN | ACK),
+            9 => segment(SYN | FIN),
+            _ => segment(SYN),
+        };
         for number in 0..count {
             let port = CLOSED[(first + number) % CLOSED.len()];
             let asked = Asked { from, to: host_for(from), ports: [50_000, port] };
-            let what = Transport::Tcp { flags: SYN, sequence: 0, acknowledged: 0, data: 0, options: true };
             self.send_plain(&asked, what);
         }
     }
