@@ -204,6 +204,8 @@ enum Standing {
 struct Host {
     tables: MemoryTables,
     stack: Stack,
+    /// Whether the egress program is there.
+    is_judged: bool,
     hole: Option<Hole>,
     /// To whom datagrams left from a port of their own.
     answered_afresh: Vec<IpAddr>,
@@ -314,6 +316,17 @@ impl World {
                 false => STATES[state % most],
             }
         });
+        // Without the egress program what arrives alone is judged: then nothing is promised of blocks of everything, nor of ports that came or went.
+        // Datagrams of resolvers may be answers then, whoever sends them.
+        let is_judged = is_blocked || how & 0xc0 != 0xc0 || self.hidden.0 == UDP;
+        self.config.egress_since_ns = if is_judged { BEGIN_NS - HOUR_NS } else { u64::MAX };
+        for host in &mut self.hosts {
+            host.is_judged = is_judged;
+        }
+        if !is_judged {
+            let plain = [0, 1, 3, usize::from(challenge != ChallengeMode::Canary) * 6];
+            self.states = [states & 15, states >> 4].map(|state| STATES[plain[usize::from(state) % plain.len()]]);
+        }
         (self.now_ns, self.watched, self.apart, self.packets) = (BEGIN_NS, true, false, 0);
         (self.answer, self.credits, self.unreliable, self.stormy_until_ns) = (None, 0, false, 0);
         self.had_verdicts = false;
@@ -331,7 +344,6 @@ impl World {
         }
         self.naked.listen(before.0, before.1, false);
         self.naked.listen(hidden.0, hidden.1, self.states[0].listens);
-        self.config.egress_since_ns = BEGIN_NS - HOUR_NS;
         self.config.forwards = u32::from(how & 32 != 0);
         self.wait(0);
         for host in &mut self.hosts {
@@ -612,7 +624,9 @@ impl World {
         };
         plain(&asked, what, &mut self.scratch, &mut self.frame);
         for host in &mut self.hosts {
-            let _ = egress_verdict(&self.frame, &host.tables);
+            if host.is_judged {
+                let _ = egress_verdict(&self.frame, &host.tables);
+            }
             if is_datagram {
                 host.flows.push((to, [ours, theirs]));
             }
@@ -867,7 +881,8 @@ impl World {
     fn learn(&mut self, host: IpAddr, receiver: IpAddr, protocol: u8, port: u16) {
         let worth = self.worth(protocol, port);
         let key = self.key(receiver);
-        let is_ours = protocol == UDP && key.is_some_and(|key| self.ours.contains(&(key, port)));
+        let is_ours =
+            protocol == UDP && (key.is_some_and(|key| self.ours.contains(&(key, port))) || !self.hosts[0].is_judged);
         if worth == 0 || is_ours {
             return;
         }
@@ -904,7 +919,8 @@ impl World {
             return;
         }
         let key = self.key(receiver);
-        let is_ours = protocol == UDP && key.is_some_and(|key| self.ours.contains(&(key, port)));
+        let is_ours =
+            protocol == UDP && (key.is_some_and(|key| self.ours.contains(&(key, port))) || !self.hosts[0].is_judged);
         if is_ours {
             return;
         }
@@ -952,7 +968,8 @@ impl Host {
             tables.add_own_address(address.into());
         }
         let stack = Stack::new(ADDRESSES, true);
-        let mut host = Self { tables, stack, hole: None, answered_afresh: Vec::new(), flows: Vec::new() };
+        let mut host =
+            Self { tables, stack, is_judged: true, hole: None, answered_afresh: Vec::new(), flows: Vec::new() };
         for (port, what) in ports() {
             for protocol in [TCP, UDP] {
                 host.set_port(protocol, port, what);
@@ -967,7 +984,7 @@ impl Host {
 
     /// As new but for the hidden port, which was another one before.
     fn begin(&mut self, before: (u8, u16), hidden: (u8, u16), state: Port) {
-        let Self { tables, stack, hole: _, answered_afresh, flows } = self;
+        let Self { tables, stack, is_judged: _, hole: _, answered_afresh, flows } = self;
         tables.forget();
         stack.forget();
         answered_afresh.clear();
@@ -1099,7 +1116,7 @@ impl Host {
             }
         }
         let leaves = |frame: &Vec<u8>| {
-            let passes = egress_verdict(frame, &self.tables);
+            let passes = !self.is_judged || egress_verdict(frame, &self.tables);
             passes || (self.hole == Some(Hole::AckAnswers) && hole::is_reset(frame))
         };
         sent.into_iter().filter(leaves).collect()
@@ -1128,7 +1145,7 @@ impl Host {
         let Some((from, to, protocol, at)) = read(frame) else { return };
         let Some(ports) = frame.get(at..at + 4) else { return };
         let [here, there] = [0, 2].map(|at| u16::from_be_bytes([ports[at], ports[at + 1]]));
-        if self.standing(config, to, now_ns) != Standing::Blocked {
+        if !self.is_judged || self.standing(config, to, now_ns) != Standing::Blocked {
             if protocol == UDP {
                 self.flows.push((to, [here, there]));
             }
