@@ -125,6 +125,18 @@ impl PortEntry {
         }
     }
 
+    /// The class that a port has for whoever is kept from what is not for customers, where it is not closed for certain: of a port that was
+    /// open lately, or opened a moment ago, userspace says nothing yet.
+    #[inline(always)]
+    #[must_use]
+    pub const fn unless_closed(self) -> PortClass {
+        match (self.own(), self.answering()) {
+            (PortClass::Public, _) => PortClass::Public,
+            (PortClass::Restricted, _) | (_, PortClass::Restricted) => PortClass::Restricted,
+            (own, _) => own,
+        }
+    }
+
     /// The class of such a port that has not.
     #[inline(always)]
     #[must_use]

@@ -67,7 +67,7 @@ impl KeyRules {
     }
 
     /// The source of a packet, or nothing when its sender is never judged: loopback, multicast, broadcast, unspecified,
-    /// IPv4-mapped on the wire, and private ranges where the rules say so. (Our own addresses are known to the tables.)
+    /// and private ranges where the rules say so. (Our own addresses are known to the tables.)
     #[inline(always)]
     #[must_use]
     pub fn source(&self, packet: &Parsed) -> Option<SourceKey> {
@@ -81,9 +81,12 @@ impl KeyRules {
         if version == 4 {
             return self.source4(address);
         }
-        // Linux drops what says it comes from a mapped, unspecified, loopback or multicast address (`ip6_rcv_core`), and takes
-        // what comes from the rest of ::/96, the deprecated IPv4-compatible addresses.
-        if address.is_mapped() || is_unspecified_or_loopback(&address) || address.high() >> 56 == 0xff {
+        // Linux answers what comes over IPv6 from an IPv4-mapped address (tried on 6.18), and from the rest of ::/96, the deprecated
+        // IPv4-compatible addresses; not what says it comes from a loopback or multicast address (`ip6_rcv_core`).
+        if address.is_mapped() {
+            return self.source4(address);
+        }
+        if is_unspecified_or_loopback(&address) || address.high() >> 56 == 0xff {
             return None;
         }
         if self.translates(&address) {
@@ -307,7 +310,8 @@ mod tests {
             ("64:ff9b::127.0.0.1", None),
             ("2001:0:4136:e378:8000:63bf:3fff:fdd2", Some("2001:0:4136:e378:8000:63bf:3fff:fdd2")),
             ("fe80::1", Some("fe80::1")),
-            ("::ffff:203.0.113.9", None),
+            ("::ffff:203.0.113.9", Some("203.0.113.9")),
+            ("::ffff:127.0.0.1", None),
             ("::1", None),
             ("::", None),
             ("::9.9.9.9", Some("::/64")),

@@ -1,5 +1,6 @@
 //! Sees each frame that leaves by an interface, and keeps answers from those from whom the port is hidden.
 
+use aya_ebpf::helpers::bpf_skb_store_bytes;
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
 use scanguard_common::datapath::{Action, leave};
@@ -26,7 +27,22 @@ fn scanguard_egress(context: TcContext) -> i32 {
     let Some(mut case) = case::get(Way::Out) else { return NEXT };
     let answer = frame::read_leaving(&context, &mut case.parsed);
     match leave(case, answer, frame.len() as u64, &KernelTables::new(&context)) {
-        Action::Pass | Action::Answer => NEXT,
-        Action::Drop => DROP,
+        Action::Pass | Action::Answer => {}
+        Action::PassPlain => clear_flow_label(&context),
+        Action::Drop => return DROP,
+    }
+    NEXT
+}
+
+/// Clears the flow label of an IPv6 frame without tags: a decoy has none.
+#[inline(always)]
+fn clear_flow_label(context: &TcContext) {
+    const IP: u32 = 14;
+    const ETHER_TYPE: usize = 12;
+    let is_ip6 = NearFrame::new(context).view::<2>(ETHER_TYPE).is_some_and(|bytes| *bytes == [0x86, 0xdd]);
+    if is_ip6 {
+        let plain = [0x60_u8, 0, 0, 0];
+        // SAFETY: the context is the one the kernel gave, and `plain` has as many bytes. No checksum covers them.
+        let _ = unsafe { bpf_skb_store_bytes(context.skb.skb.cast(), IP, plain.as_ptr().cast(), 4, 0) };
     }
 }

@@ -16,7 +16,7 @@ static SCANGUARD_DEBUG: Global<u8> = Global::new(0);
 pub(crate) fn action(context: &XdpContext, frame: &impl Packet, action: Action) {
     if SCANGUARD_DEBUG.load() != 0 {
         let done = match action {
-            Action::Pass => "pass",
+            Action::Pass | Action::PassPlain => "pass",
             Action::Drop => "drop",
             Action::Answer => "answer",
         };

@@ -49,6 +49,7 @@ fn scanguard(context: XdpContext) -> u32 {
     match action {
         Action::Pass => xdp_action::XDP_PASS,
         Action::Drop => xdp_action::XDP_DROP,
+        Action::PassPlain => reply::scanguard_plain_syn(context.ctx),
         Action::Answer => reply::scanguard_reply(context.ctx),
     }
 }

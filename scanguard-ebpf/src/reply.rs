@@ -6,7 +6,7 @@ use aya_ebpf::helpers::{bpf_xdp_adjust_tail, bpf_xdp_store_bytes};
 use aya_ebpf::macros::btf_map;
 use aya_ebpf::programs::XdpContext;
 use scanguard_common::packet::Packet as _;
-use scanguard_common::packet::reply::{REPLY_BYTES, compose};
+use scanguard_common::packet::reply::{REPLY_BYTES, compose, compose_plain_syn};
 
 use crate::frame::NearFrame;
 use crate::maps::case::{self, Way};
@@ -43,4 +43,30 @@ pub(crate) extern "C" fn scanguard_reply(context: *mut aya_ebpf::bindings::xdp_m
         }
     }
     xdp_action::XDP_TX
+}
+
+/// Makes the SYN that this CPU's case is about plain, and passes it; where that cannot be it is dropped, as if it was not let through.
+///
+/// A global function: the verifier checks it by itself.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn scanguard_plain_syn(context: *mut aya_ebpf::bindings::xdp_md) -> u32 {
+    const LONGEST: usize = 60;
+    let context = XdpContext::new(context);
+    let frame = NearFrame::new(&context);
+    let (Some(case), Some(header)) = (case::get(Way::In), REPLY.get_ptr_mut(0)) else {
+        return xdp_action::XDP_DROP;
+    };
+    // SAFETY: the entry is this CPU's own, and written here alone.
+    let header = unsafe { &mut *header };
+    let length = compose_plain_syn(&frame, &case.parsed, &case.reply, header);
+    if length == 0 || length > LONGEST {
+        return xdp_action::XDP_DROP;
+    }
+    let at = u32::from(case.parsed.transport_offset);
+    // SAFETY: the context is the one the kernel gave; `header` has as many bytes (Linux 5.18).
+    if unsafe { bpf_xdp_store_bytes(context.ctx, at, header.as_mut_ptr().cast(), length as u32) } != 0 {
+        return xdp_action::XDP_DROP;
+    }
+    xdp_action::XDP_PASS
 }

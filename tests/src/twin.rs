@@ -183,7 +183,7 @@ impl Twin {
         self.model.set_frame(frame);
         let mut reply = [0; REPLY_BYTES];
         let (expected, length) = match answer_frame(&Frame(frame), &self.model, &mut reply) {
-            (Action::Pass, _) => (XDP_PASS, None),
+            (Action::Pass | Action::PassPlain, _) => (XDP_PASS, None),
             (Action::Drop, _) => (XDP_DROP, None),
             (Action::Answer, length) => (XDP_TX, Some(length)),
         };

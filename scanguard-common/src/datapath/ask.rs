@@ -182,11 +182,14 @@ fn identify<T: Stages>(case: &mut CaseRef<'_>, tables: &T) -> Ruling {
     case.outcome = Outcome::Unknown;
     case.answer = Answer::None;
     locate(case, config, tables);
-    if kind == Kind::AckProbe && case.class == PortClass::Restricted && !is_hidden_probe(case, config, tables) {
-        return settle(case, Reason::Established, tables); // The stack knows better, and egress judges what it says.
-    }
-    if kind == Kind::AckProbe && case.class != PortClass::Restricted && !is_closed(case, tables) {
-        return settle(case, Reason::Established, tables); // Of a container, or a host behind this one.
+    if kind == Kind::AckProbe && !is_closed(case, tables) {
+        if case.is_ours && !case.is_protected {
+            case.class = tables.port(Protocol::Tcp, case.port).unless_closed();
+        }
+        if case.class != PortClass::Restricted || !is_hidden_probe(case, config, tables) {
+            // Of a container, or a host behind this one, or a connection: egress judges what the stack says to it.
+            return settle(case, Reason::Established, tables);
+        }
     }
     if kind == Kind::Datagram
         && case.class.should_be_closed()
@@ -211,7 +214,7 @@ fn locate<T: Tables>(case: &mut Case, config: &KernelConfig, tables: &T) {
     let destination = &case.parsed.destination;
     (case.is_protected, case.class) = (false, PortClass::Unknown);
     // Whose port it is matters only where something is known of it.
-    let is_any = entry.own() != PortClass::Unknown || entry.answering() == PortClass::Restricted;
+    let is_any = entry.unless_closed() != PortClass::Unknown;
     case.is_ours = (is_any || !kind.is_attempt()) && tables.is_own(destination);
     if case.is_ours {
         case.class = entry.own();
@@ -306,10 +309,21 @@ fn carry_out<T: Stages>(rule: Rule, case: &mut CaseRef<'_>, tables: &T) -> Rulin
 #[inline(always)]
 fn is_private<T: Stages>(case: &mut CaseRef<'_>, tables: &T) -> bool {
     let closed = case.class.should_be_closed() && is_closed(case, tables);
+    see_restricted(case, tables);
     if !case.is_ours || case.kind.hidden(case.class, closed).is_none() {
         return false;
     }
     case.class != PortClass::Restricted || !suspicion::is_known(case, tables)
+}
+
+/// A port that was open lately, or is not known yet, is as restricted as it would be: who is kept from restricted ports cannot tell them
+/// apart.
+#[inline(always)]
+fn see_restricted<T: Tables>(case: &mut Case, tables: &T) {
+    let is_of_nobody = case.class == PortClass::Unknown && case.is_ours && !case.is_protected;
+    if is_of_nobody && case.kind.has_port(&case.parsed) {
+        case.class = tables.port(case.kind.protocol(), case.port).unless_closed();
+    }
 }
 
 /// A record for a source that has none. It begins with what was kept of a suspect.
@@ -402,13 +416,8 @@ fn answer_contact<T: Stages>(
             case.suspect = true;
         }
     }
-    if case.suspect && class == PortClass::Unknown && case.is_ours && !case.is_protected {
-        // A port that was open lately, or is not known yet: where it is not for customers, a suspect cannot tell it from others that are
-        // not.
-        let entry = tables.port(kind.protocol(), case.port);
-        if kind.has_port(&case.parsed) && entry.answering() == PortClass::Restricted {
-            case.class = PortClass::Restricted;
-        }
+    if case.suspect {
+        see_restricted(case, tables);
     }
     let class = case.class;
     let Some(reason) = kind.hidden(class, closed).or(refused_datagram(case, config, tables)) else {

@@ -35,6 +35,11 @@ pub(super) fn challenge<T: Stages>(case: &mut CaseRef<'_>, tables: &T) -> Ruling
         count(ChallengeKind::Retry, ChallengeResult::Unanswerable, tables);
         return hide;
     }
+    if !case.reply.has_mss {
+        // The answer of a service to it could not be made like that of a decoy.
+        count(ChallengeKind::Retry, ChallengeResult::Unanswerable, tables);
+        return hide;
+    }
     let flow = Flow::of(&case.parsed, Protocol::Tcp);
     let pass = tables.pass(&flow);
     let isn = case.reply.sequence;

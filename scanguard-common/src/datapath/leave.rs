@@ -42,9 +42,12 @@ pub fn judge_leaving<P: Packet, T: Stages>(frame: &P, tables: &T) -> Action {
 pub fn leave<T: Stages>(mut case: CaseRef<'_>, answer: Answer, length: u64, tables: &T) -> Action {
     case.answer = answer;
     case.length = length;
+    let mut action = Action::Pass;
     if may_be_withheld(&case) && tables.withholds() {
         let withheld = tables.stage(Stage::Withhold, &mut case);
-        if withheld != 0 && withhold_counted(withheld, length, tables) == Action::Drop {
+        if withheld == PASSES {
+            action = Action::PassPlain;
+        } else if withheld != 0 && withhold_counted(withheld, length, tables) == Action::Drop {
             return Action::Drop; // Nobody was answered.
         }
     }
@@ -63,7 +66,7 @@ pub fn leave<T: Stages>(mut case: CaseRef<'_>, answer: Answer, length: u64, tabl
             heed(&mut case, tables);
         }
     }
-    Action::Pass
+    action
 }
 
 /// Notes that something of a flow left; true when that is told, which is every [`FLOW_REFRESH_NS`].
@@ -78,8 +81,10 @@ fn note_flow<T: Tables>(flow: Flow, case: &mut Case, tables: &T) -> bool {
     is_due
 }
 
-/// What [`withhold`] says besides a [`Level`].
+/// What [`withhold`] says besides a [`Level`]: that a person wants it so.
 const OPERATORS: u32 = 1 << 8;
+/// That it is a SYN-ACK which leaves because its receiver met a challenge.
+const PASSES: u32 = 1 << 9;
 
 /// Counts an answer that was kept from somebody, and says what becomes of it.
 #[cfg_attr(target_arch = "bpf", inline(never))]
@@ -152,7 +157,13 @@ pub(super) fn withhold<T: Stages>(case: &mut CaseRef<'_>, tables: &T) -> u32 {
     if !rule.conceals() && !suspicion::is_suspect(case, tables) {
         return 0;
     }
-    if takes_pass(case, tables) || suspicion::is_allowed(case, tables) { 0 } else { Level::Conceal as u32 }
+    if takes_pass(case, tables) {
+        PASSES
+    } else if suspicion::is_allowed(case, tables) {
+        0
+    } else {
+        Level::Conceal as u32
+    }
 }
 
 /// The verdict on whom a frame goes to.

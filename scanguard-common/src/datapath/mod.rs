@@ -176,7 +176,9 @@ fn go_on<T: Stages>(stage: Stage, case: &mut CaseRef<'_>, tables: &T) -> Action 
         None => {}
     }
     let mode = count_ruling_apart(ruling, case.length, tables);
-    if ruling.level() == Level::None as u32 || mode == Mode::Observe {
+    if ruling.level() == Level::None as u32 && ruling.reason() == Reason::Retried as u32 {
+        Action::PassPlain
+    } else if ruling.level() == Level::None as u32 || mode == Mode::Observe {
         Action::Pass
     } else if case.has_reply() {
         Action::Answer
@@ -272,7 +274,7 @@ fn may_be_probe<T: Tables>(parsed: &Parsed, tables: &T) -> bool {
     parsed.tcp_flags & (ACK | RST) == ACK
         && tables.config().is_some_and(|config| {
             (!config.is_ephemeral(port) && is_looked_at(config, port, tables))
-                || (parsed.is_odd != 0 && tables.port_class(Protocol::Tcp, port).may_be_hidden())
+                || (parsed.is_odd != 0 && tables.port(Protocol::Tcp, port).unless_closed().may_be_hidden())
         })
 }
 

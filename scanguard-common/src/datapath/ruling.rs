@@ -10,6 +10,9 @@ pub enum Action {
     Pass,
     /// Nowhere.
     Drop,
+    /// On to the stack, as plain as the answer of a decoy is: a SYN without options but the segment size
+    /// ([`crate::packet::reply::compose_plain_syn`]), or a SYN-ACK without flow label.
+    PassPlain,
     /// Nowhere, but its sender is answered: the case says what ([`crate::packet::reply::compose`]).
     Answer,
 }

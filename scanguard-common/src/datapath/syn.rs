@@ -68,16 +68,17 @@ pub(super) fn glance<P: Packet, T: Tables>(frame: &P, case: &mut CaseRef<'_>, ta
         return Glance::Long;
     }
     case.port = case.parsed.destination_port;
-    case.class = tables.port_class(Protocol::Tcp, case.port);
-    case.is_ours =
-        (case.class != PortClass::Unknown || census.protected != 0) && tables.is_own(&case.parsed.destination);
+    let entry = tables.port(Protocol::Tcp, case.port);
+    let is_any = entry.unless_closed() != PortClass::Unknown;
+    case.class = entry.own();
+    case.is_ours = (is_any || census.protected != 0) && tables.is_own(&case.parsed.destination);
     if !case.is_ours {
         if census.protected != 0 {
             return Glance::Long; // It may be of a network that is protected.
         }
         case.class = PortClass::Unknown;
     }
-    case.is_ours &= case.class != PortClass::Unknown;
+    case.is_ours &= is_any;
     // Storms, and networks of suspects.
     let is_calm = |state: StateCell<'_>| !state.is_storm(case.now_ns) && !state.has_networks(case.now_ns);
     if case.class.should_be_closed() && !tables.state().is_some_and(is_calm) {

@@ -16,9 +16,6 @@ const ROUTING: u8 = 43;
 const FRAGMENT: u8 = 44;
 const AUTHENTICATION: u8 = 51;
 const DESTINATION_OPTIONS: u8 = 60;
-const MOBILITY: u8 = 135;
-const HOST_IDENTITY: u8 = 139;
-const SHIM6: u8 = 140;
 
 #[inline(always)]
 pub(super) fn parse<P: Packet>(packet: &P, offset: usize, parsed: &mut Parsed) -> Result<Payload, Shape> {
@@ -105,8 +102,6 @@ fn walk<P: Packet>(packet: &P, chain: &mut Chain) {
 
 #[inline(always)]
 const fn is_extension(protocol: u8) -> bool {
-    matches!(
-        protocol,
-        HOP_BY_HOP | ROUTING | FRAGMENT | AUTHENTICATION | DESTINATION_OPTIONS | MOBILITY | HOST_IDENTITY | SHIM6
-    )
+    // Those that Linux steps over (`ipv6_ext_hdr`). Mobility (135), host identity (139) and shim6 (140) are protocols to it.
+    matches!(protocol, HOP_BY_HOP | ROUTING | FRAGMENT | AUTHENTICATION | DESTINATION_OPTIONS)
 }

@@ -13,6 +13,7 @@ const IP4: usize = 20;
 const IP6: usize = 40;
 const TCP: usize = 20;
 const MSS_OPTION: usize = 4;
+const MSS_KIND: u8 = 2;
 /// The longest TCP header.
 const LONGEST_TCP: usize = 60;
 /// The shortest frame on a wire, without its check sequence.
@@ -54,8 +55,12 @@ pub struct Reply {
     pub has_room: bool,
     /// Whether the checksum of the answer is left to hardware, as that of the segment was.
     pub is_partial: bool,
+    /// Whether the segment's checksum is that of all of it, and not left to hardware.
+    pub is_summed: bool,
+    /// Whether its options begin with the maximum segment size, as those of SYNs of common stacks do.
+    pub has_mss: bool,
     /// Zero.
-    pub reserved: [u8; 5],
+    pub reserved: [u8; 3],
 }
 
 const _: () = assert!(size_of::<Reply>() == 24, "no padding");
@@ -147,7 +152,11 @@ fn examine_at<P: Packet, const NETWORK: usize, const TRANSPORT: usize>(
     if reply.is_partial && u32::from(checksum) != fold(pseudo) {
         return false;
     }
+    reply.is_summed = !reply.is_partial;
     reply.is_partial = reply.is_partial && nic.generic != 0;
+    reply.has_mss = frame.view::<{ TCP + MSS_OPTION }>(TRANSPORT).is_some_and(|segment| {
+        length >= TCP + MSS_OPTION && segment[TCP] == MSS_KIND && segment[TCP + 1] == MSS_OPTION as u8
+    });
     reply.has_room = length >= TCP + MSS_OPTION;
     reply.sequence = u32::from(tcp.be16::<4>()) << 16 | u32::from(tcp.be16::<6>());
     reply.acknowledged = u32::from(tcp.be16::<8>()) << 16 | u32::from(tcp.be16::<10>());
@@ -244,11 +253,11 @@ fn compose_at<P: Packet, const NETWORK: usize, const TRANSPORT: usize>(
             byte += 1;
         }
     }
-    // The window of a Linux server; a reset has none.
-    const WINDOW: u16 = 65_160;
+    // The window of a Linux server without timestamps, as many whole segments as fit (`tcp_select_initial_window`); a reset has none.
+    let full_window = if is_ip4 { 44 * 1_460 } else { 45 * 1_440 };
     const MSS_KIND_AND_LENGTH: u16 = 0x0204;
     let (flags, window, acknowledged) =
-        if is_reset { (RST, 0, 0) } else { (SYN | ACK, WINDOW, reply.reply_acknowledged) };
+        if is_reset { (RST, 0, 0) } else { (SYN | ACK, full_window, reply.reply_acknowledged) };
     let mss = if is_ip4 { 1_460 } else { 1_440 };
     let options = if has_option { [MSS_KIND_AND_LENGTH, mss] } else { [0; 2] };
     let words = [
@@ -278,6 +287,44 @@ fn compose_at<P: Packet, const NETWORK: usize, const TRANSPORT: usize>(
     let length = TRANSPORT + tcp_length;
     // What filled the frame up to the shortest one is needed again.
     if length < SHORTEST_FRAME && frame.len() >= SHORTEST_FRAME { SHORTEST_FRAME } else { length }
+}
+
+/// Writes the TCP header of a SYN as it is to reach a service that a suspect is let through to, and returns its length; 0 where there is
+/// none. It has the maximum segment size and no other option, and asks for no ECN: so the service's answer has what that of a decoy has.
+#[inline(always)]
+pub fn compose_plain_syn<P: Packet>(frame: &P, parsed: &Parsed, reply: &Reply, to: &mut [u8; REPLY_BYTES]) -> usize {
+    /// RFC 9293, section 3.2: no operation.
+    const NOP: u8 = 1;
+    /// ECN-Echo and Congestion Window Reduced (RFC 3168).
+    const ECN: u8 = 0xc0;
+    const KEPT: usize = TCP + MSS_OPTION;
+    // Of frames that are answered, it lies behind two tags and an IPv6 header at most: the verifier needs to be told.
+    const FURTHEST: usize = 63;
+    let Some(segment) = frame.view::<KEPT>(parsed.transport_offset as usize & FURTHEST) else { return 0 };
+    let length = usize::from(segment[12] >> 4) * 4;
+    if !reply.has_mss || !(KEPT..=LONGEST_TCP).contains(&length) {
+        return 0;
+    }
+    let mut sum = pseudo_header(parsed, length);
+    let mut at = 0;
+    while at < LONGEST_TCP {
+        let byte = match at {
+            13 => segment[13] & !ECN,
+            16 | 17 if reply.is_summed => 0,
+            _ if at < KEPT => segment[at],
+            _ => NOP,
+        };
+        to[at] = byte;
+        if at < KEPT {
+            sum += if at % 2 == 0 { u32::from(byte) << 8 } else { u32::from(byte) };
+        }
+        at += 1;
+    }
+    if reply.is_summed {
+        sum += (length - KEPT) as u32 / 2 * (u32::from(NOP) << 8 | u32::from(NOP));
+        put16(to, 16, !fold(sum) as u16);
+    }
+    length
 }
 
 #[inline(always)]

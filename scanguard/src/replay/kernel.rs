@@ -218,7 +218,7 @@ impl Kernel {
     /// Compares what the kernel did with what the host did.
     pub(super) fn compare(&mut self, action: Action, events: &[Event]) -> Result<()> {
         let expected = match action {
-            Action::Pass => XDP_PASS,
+            Action::Pass | Action::PassPlain => XDP_PASS,
             Action::Drop => XDP_DROP,
             Action::Answer => XDP_TX,
         };

@@ -46,7 +46,7 @@ fn open(host: &mut Host, attempt: &Attempt, speaks: bool) -> Result<Outcome> {
     const TRIES: u32 = 3;
     for _ in 0..TRIES {
         match host.receive(&syn(attempt)?)? {
-            (Action::Pass, _) => return Ok(host.stack_answers(attempt, speaks)),
+            (Action::Pass | Action::PassPlain, _) => return Ok(host.stack_answers(attempt, speaks)),
             (Action::Drop, _) => {}
             (Action::Answer, answer) => {
                 let (sequence, acknowledged) = numbers(&answer)?;
@@ -64,7 +64,7 @@ fn open(host: &mut Host, attempt: &Attempt, speaks: bool) -> Result<Outcome> {
 /// A raw scanner asks once; the kernel under it resets every answer to what it knows nothing of.
 pub(super) fn probe(host: &mut Host, attempt: &Attempt) -> Result<Outcome> {
     match host.receive(&syn(attempt)?)? {
-        (Action::Pass, _) => Ok(host.refuses_or_accepts(attempt)),
+        (Action::Pass | Action::PassPlain, _) => Ok(host.refuses_or_accepts(attempt)),
         (Action::Drop, _) => Ok(Outcome::Silent),
         (Action::Answer, answer) => {
             let (_, acknowledged) = numbers(&answer)?;
