@@ -1056,7 +1056,7 @@ impl Host {
                 let answer = reply[..length].to_vec();
                 Outcome { is_dropped: true, left: vec![answer.clone()], answer: Some(answer), ..Outcome::default() }
             }
-            Action::Pass | Action::Drop => {
+            Action::Pass | Action::PassPlain | Action::Drop => {
                 let raw = self.stack.receive(frame);
                 self.sync();
                 let left = self.leave(raw.clone());
