@@ -734,6 +734,9 @@ impl World {
         self.compare(&left, before);
         if let (Some(sender), Some(before)) = (sender, before) {
             self.follow(sender, before);
+            // Who was answered by the port itself knows that it is open; how long it has been is nobody's secret then.
+            let is_told = |frame: &Vec<u8>| told_by(frame).is_some_and(|told| (told.2, told.3) == self.hidden);
+            self.apart |= before.contains(&Standing::Free) && left[0].iter().any(is_told);
             // What waits in one host's stack alone may be answered later.
             self.apart |= dropped[0] != dropped[1] && before.contains(&Standing::Free);
         }
