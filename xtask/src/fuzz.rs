@@ -16,7 +16,7 @@ use crate::{build, step};
 /// What to fuzz, and for how long.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// What: parser, datapath, capture, config or api; each in turn without
+    /// What: parser, datapath, oracle, capture, config or api; each in turn without
     target: Option<String>,
     /// Stop after so many seconds each
     #[arg(long, value_name = "N", default_value_t = 60, conflicts_with = "executions")]
@@ -42,9 +42,10 @@ const fn target(name: &'static str, longest: u32, compares: bool, program: bool)
     Target { name, longest, compares, program }
 }
 
-const TARGETS: [Target; 5] = [
+const TARGETS: [Target; 6] = [
     target("parser", 256, true, false),
     target("datapath", 64, false, false),
+    target("oracle", 192, false, false),
     target("capture", 1024, true, true),
     target("config", 512, true, true),
     target("api", 512, true, true),

@@ -6,6 +6,7 @@
 //! |---|---|---|
 //! | [`parser`] | a frame | it is read without a stumble, and all ways of reading it agree |
 //! | [`datapath`] | a history: packets, times, decisions | the promises of the datapath, see there |
+//! | [`oracle`] | a history that two hosts see, which differ in one hidden port | a concealed or blocked source is told nothing by which they differ, see there |
 //! | [`capture`] | a pcap or pcapng file | reading ends, and gives no more than is there |
 //! | [`config`] | a configuration | what is taken is printed so that it is taken again, and means the same |
 //! | [`api`] | what somebody sends to the control socket | every request is answered, by HTTP, with one of the documented codes |
@@ -19,6 +20,7 @@ pub mod capture;
 pub mod config;
 pub mod datapath;
 mod frame;
+pub mod oracle;
 pub mod parser;
 
 /// A target: its name, and what it does with an input.
@@ -28,6 +30,7 @@ pub type Target = (&'static str, fn(&[u8]));
 pub const TARGETS: &[Target] = &[
     ("parser", parser::run),
     ("datapath", datapath::run),
+    ("oracle", oracle::run),
     #[cfg(feature = "program")]
     ("capture", capture::run),
     #[cfg(feature = "program")]

@@ -215,7 +215,11 @@ impl MemoryTables {
 
     /// Adds a socket by the flow it receives ([`Flow::to_listener`] for one without a peer), or takes it away.
     pub fn set_socket(&mut self, flow: Flow, socket: Socket) {
-        self.sockets.insert(flow, socket);
+        if socket == Socket::None {
+            self.sockets.remove(&flow); // A listener on its port is found again.
+        } else {
+            self.sockets.insert(flow, socket);
+        }
     }
 
     /// Decides about a source, or lifts the decision.

@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result};
 use scanguard::config::Config;
 use scanguard::config::document::{Comments, document};
 use scanguard_fuzz_targets::datapath::history;
+use scanguard_fuzz_targets::oracle;
 use scanguard_tests::answers::{Kind, answer};
 use scanguard_tests::frames::table;
 
@@ -38,6 +39,7 @@ fn write(folder: &Path) -> Result<()> {
     let groups = || frames.chunks(TOGETHER).map(|group| group.iter().map(Vec::as_slice));
     put(folder, "parser", frames.iter().cloned())?;
     put(folder, "datapath", groups().map(history))?;
+    put(folder, "oracle", oracle::seeds())?;
     put(folder, "capture", groups().flat_map(|group| [pcap(group.clone()), pcapng(group)]))?;
     let config = Config::default();
     let documents = [Comments::With, Comments::Without].map(|comments| document(&config, comments).into_bytes());
