@@ -18,6 +18,7 @@ mod proof;
 mod raw;
 mod reflect;
 mod restart;
+mod shapes;
 mod steering;
 mod tfo;
 mod udp_peers;
@@ -78,6 +79,7 @@ pub const ALL: &[Scenario] = &[
     p2p_noise::SCENARIO,
     restart::SCENARIO,
     outgoing::SCENARIO,
+    shapes::SCENARIO,
 ];
 
 impl Scenario {
