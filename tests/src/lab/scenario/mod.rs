@@ -1,16 +1,19 @@
 //! Named runs that can be compared. A new one is a file here, or a constant in the file of its family, and a line in
 //! [`ALL`].
 
+mod adversary;
 mod balancer;
 mod botnet;
 mod containers;
 mod customers_only;
 mod framing;
 mod framing_admin;
+mod framing_fragments;
 mod gateway;
 mod hopping;
 mod kill;
 mod kinds;
+mod listeners;
 mod nmap;
 mod outgoing;
 mod p2p_noise;
@@ -71,6 +74,7 @@ pub const ALL: &[Scenario] = &[
     proof::FLOOD,
     botnet::SCENARIO,
     framing_admin::SCENARIO,
+    framing_fragments::SCENARIO,
     udp_peers::SCENARIO,
     tfo::SCENARIO,
     containers::SCENARIO,
@@ -79,6 +83,7 @@ pub const ALL: &[Scenario] = &[
     p2p_noise::SCENARIO,
     restart::SCENARIO,
     outgoing::SCENARIO,
+    adversary::SCENARIO,
     shapes::SCENARIO,
 ];
 

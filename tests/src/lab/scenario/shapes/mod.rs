@@ -6,7 +6,6 @@
 
 mod draw;
 mod ends;
-mod listeners;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::env;
@@ -24,6 +23,7 @@ use scanguard_common::source::KeyRules;
 
 use super::Scenario;
 use super::framing_admin::why;
+use super::listeners::Listeners;
 use crate::lab::Lab;
 use crate::lab::craft::{self, SYN, TCP, UDP};
 use crate::lab::customers::{Browsing, Sessions};
@@ -37,7 +37,6 @@ use crate::lab::wait::{is_emulated, patiently};
 use crate::lab::wire::{Answer, Says, Tap, read_answer};
 use draw::{Carries, Draw, Ends, Group};
 use ends::{BLOCKED, BLOCKED_PEERS, Dest, EDGE_HAS, Part, Peer, SUSPECTS, weighted};
-use listeners::Listeners;
 
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "shapes",
