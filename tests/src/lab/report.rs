@@ -381,6 +381,10 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { scenario, defender, kernel, duration_s, scanner, customers, verdicts, wire, counted, .. } = self;
+        if self.row.name.is_some() {
+            writeln!(formatter, "{scenario}")?;
+            return self.row.fmt(formatter);
+        }
         writeln!(formatter, "{scenario}, defender {defender}, kernel {kernel}, {duration_s:.1} s")?;
         let mut line = |name: &str, value: u64| writeln!(formatter, "  {name:<38}{value:>8}");
         line("ports the scanner asked", scanner.probes_sent)?;

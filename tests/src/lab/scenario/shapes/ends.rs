@@ -126,14 +126,15 @@ impl Peer {
             Self::Own4 => EDGE.into(),
             Self::Ordinary6 => v6([0x2a00 | place, high, low, 0, 0, 0, 0, 1]),
             Self::Local6 => v6([0xfd00 | place, high, low, 0, 0, 0, 0, 1]),
-            Self::LinkLocal6 => v6([0xfe80, 0, 0, 0, 0x200 | place, 0, high, low]),
+            // As many as the table of neighbours holds.
+            Self::LinkLocal6 => v6([0xfe80, 0, 0, 0, 0x200 | place, 0, 1, low % 300]),
             // A server, flags, and the client's port and address turned over (RFC 4380 section 4).
             Self::Teredo => v6([0x2001, 0, 0x4100 | place, high ^ low, 0, !low, !high, 0x1234]),
             Self::SixToFour => v6([0x2002, 0x2d00 | place, high ^ low, 0, 0, 0, high, low]),
             Self::Translated => v6([0x64, 0xff9b, 0, 0, 0, 0, 0x5b00 | place << 4, low ^ high.rotate_left(5)]),
             Self::Compatible => v6([0, 0, 0, 0, 0, 0, 0x0900 | place << 4 | high & 15, low | 1]),
             Self::Mapped => v6([0, 0, 0, 0, 0, 0xffff, 0x0900 | place, low]),
-            Self::OnLink6 => v6([0x2001, 0xdb8, 2, 0, 0x200 | place, 0, high, low]),
+            Self::OnLink6 => v6([0x2001, 0xdb8, 2, 0, 0x200 | place, 0, 1, low % 100]),
             Self::Loopback6 => Ipv6Addr::LOCALHOST.into(),
             Self::Multicast6 => v6([0xff0e, 0, 0, 0, 0, 0, high, low]),
             Self::Unspecified6 => Ipv6Addr::UNSPECIFIED.into(),
@@ -141,37 +142,20 @@ impl Peer {
     }
 }
 
-/// What is blocked for the first part: all of its addresses that are nobody else's.
-pub(super) const BLOCKED: [&str; 13] = [
-    "95.0.0.0/8",
-    "0.176.0.0/12",
-    "240.176.0.0/12",
-    "10.176.0.0/12",
-    "169.254.176.0/20",
-    "2a0b::/16",
-    "fd0b::/16",
-    "fe80::20b:0:0:0/80",
-    "2001:0:410b::/48",
-    "2002:2d0b::/32",
-    "91.176.0.0/16",
-    "::9.176.0.0/108",
-    "2001:db8:2:0:20b::/80",
-];
-
-/// The kinds of which all addresses are in [`BLOCKED`].
-pub(super) const BLOCKED_PEERS: [(Peer, u32); 12] = [
-    (Peer::Ordinary4, 30),
-    (Peer::Ordinary6, 30),
-    (Peer::This4, 3),
-    (Peer::Private4, 2),
-    (Peer::LinkLocal4, 2),
-    (Peer::Local6, 2),
-    (Peer::LinkLocal6, 3),
-    (Peer::Teredo, 3),
-    (Peer::SixToFour, 3),
-    (Peer::Translated, 3),
-    (Peer::Compatible, 3),
-    (Peer::OnLink6, 2),
+/// What is blocked for the first part: prefixes that hold all addresses of a kind there, and how often it comes.
+pub(super) const BLOCKED: [(&str, Peer, u32); 12] = [
+    ("95.0.0.0/8", Peer::Ordinary4, 30),
+    ("2a0b::/16", Peer::Ordinary6, 30),
+    ("0.176.0.0/12", Peer::This4, 3),
+    ("10.176.0.0/12", Peer::Private4, 2),
+    ("169.254.176.0/20", Peer::LinkLocal4, 2),
+    ("fd0b::/16", Peer::Local6, 2),
+    ("fe80::20b:0:0:0/80", Peer::LinkLocal6, 3),
+    ("2001:0:410b::/48", Peer::Teredo, 3),
+    ("2002:2d0b::/32", Peer::SixToFour, 3),
+    ("91.176.0.0/16", Peer::Translated, 3),
+    ("::9.176.0.0/108", Peer::Compatible, 3),
+    ("2001:db8:2:0:20b::/80", Peer::OnLink6, 2),
 ];
 
 /// Where a frame goes.
@@ -269,7 +253,7 @@ mod tests {
 
     #[test]
     fn each_source_has_an_address_of_its_own() {
-        for peer in [Peer::Ordinary4, Peer::Ordinary6, Peer::Teredo, Peer::LinkLocal6, Peer::SixToFour] {
+        for peer in [Peer::Ordinary4, Peer::Ordinary6, Peer::Teredo, Peer::SixToFour] {
             let all: HashSet<IpAddr> = (0..100_000).map(|number| peer.address(Part::Stranger, number)).collect();
             assert_eq!(all.len(), 100_000, "{peer:?}");
         }

@@ -36,7 +36,7 @@ use crate::lab::tools::Tool;
 use crate::lab::wait::{is_emulated, patiently};
 use crate::lab::wire::{Answer, Says, Tap, read_answer};
 use draw::{Carries, Draw, Ends, Group};
-use ends::{BLOCKED, BLOCKED_PEERS, Dest, EDGE_HAS, Part, Peer, SUSPECTS, weighted};
+use ends::{BLOCKED, Dest, EDGE_HAS, Part, Peer, SUSPECTS, weighted};
 
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "shapes",
@@ -353,16 +353,24 @@ impl World {
 
     /// Sources under a block: nothing may be answered.
     fn blocked(&mut self, frames: u64) -> Result<Row> {
-        if let Some(daemon) = self.guard.daemon() {
-            for prefix in BLOCKED {
+        let (mut peers, mut refused) = (Vec::new(), Vec::new());
+        for (prefix, peer, weight) in BLOCKED {
+            if let Some(daemon) = self.guard.daemon() {
                 let block = ["block", "add", prefix, "--scope", "all", "--for", "12h", "--force"];
-                daemon.cli(&block)?.success(&format!("scanguard block add {prefix}"))?;
+                let done = daemon.cli(&block)?;
+                // The operator is told that a block would do nothing.
+                if done.status.code() == Some(4) {
+                    refused.push(prefix);
+                    continue;
+                }
+                done.success(&format!("scanguard block add {prefix}"))?;
             }
+            peers.push((peer, weight));
         }
         let (mut failures, mut answered, before) = (Failures::default(), 0, self.sent);
         while self.sent - before < frames {
             self.open_one()?;
-            let drawn: Vec<(Draw, Ends, Group)> = (0..BATCH).map(|_| self.draw_blocked()).collect();
+            let drawn: Vec<(Draw, Ends, Group)> = (0..BATCH).map(|_| self.draw_blocked(&peers)).collect();
             let groups: Vec<_> = drawn.iter().map(|(_, ends, group)| (*ends, &group.frames[..])).collect();
             let heard = self.batch(&groups)?;
             for ((draw, ends, group), heard) in drawn.into_iter().zip(heard) {
@@ -382,7 +390,14 @@ impl World {
         };
         let count = failures.count;
         let shown = self.shortest(failures, &failing)?;
-        Ok(row("blocked", "sources under a block of all ports: nothing is answered", frames, answered, count, shown))
+        let note = "sources under a block of all ports: nothing is answered";
+        let mut row = row("blocked", note, frames, answered, count, shown);
+        let measured = refused.len() as u64;
+        row.claims.push(Claim { what: "kinds of sources that cannot be blocked".to_owned(), most: 0, measured });
+        if !refused.is_empty() {
+            row.note = row.note.map(|note| format!("{note}; cannot be blocked: {}", refused.join(", ")));
+        }
+        Ok(row)
     }
 
     fn number(&mut self) -> u32 {
@@ -390,8 +405,8 @@ impl World {
         self.next_source
     }
 
-    fn draw_blocked(&mut self) -> (Draw, Ends, Group) {
-        let peer = weighted(&BLOCKED_PEERS, &mut self.random);
+    fn draw_blocked(&mut self, peers: &[(Peer, u32)]) -> (Draw, Ends, Group) {
+        let peer = weighted(peers, &mut self.random);
         let number = self.number();
         self.draw(peer, Part::Blocked, number)
     }
@@ -688,7 +703,5 @@ fn prepare(lab: &Lab) -> Result<()> {
         ("ipv4/tcp_max_syn_backlog", "4096"),
         ("core/somaxconn", "4096"),
         ("ipv4/tcp_fastopen", "1539"),
-        ("ipv4/neigh/default/gc_thresh3", "65536"),
-        ("ipv6/neigh/default/gc_thresh3", "65536"),
     ])
 }
