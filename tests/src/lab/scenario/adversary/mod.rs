@@ -125,6 +125,9 @@ fn prepare(lab: &Lab) -> Result<()> {
         ("ipv6/icmp/ratelimit", "0"),
         ("ipv4/icmp_echo_ignore_broadcasts", "0"),
         ("ipv4/tcp_fastopen", "1539"),
+        // Nobody waits half a minute.
+        ("ipv4/ipfrag_time", "1"),
+        ("ipv6/ip6frag_time", "1"),
     ])?;
     // A group that daemons of a local network are in.
     let words = ["addr", "add", "224.0.0.251", "dev", UPLINK, "autojoin"];

@@ -155,6 +155,17 @@ pub(super) fn priority_tags<const COUNT: usize>(probe: &Probe) -> Vec<Vec<u8>> {
     probe.behind_tags(&[(0x8100, 0); COUNT], &probe.segment(SYN, &MSS_OPTION, &[]))
 }
 
+/// The first fragment of an ACK that nothing completes; the number is that of the packet.
+pub(super) fn first_fragment(probe: &Probe) -> Vec<Vec<u8>> {
+    probe.cut(TCP, &probe.segment(ACK, &LINUX_OPTIONS, &[]), &[0, 3])[..1].to_vec()
+}
+
+/// A SYN in two fragments, with the number of another packet.
+pub(super) fn syn_with_number(probe: &Probe, number: u16) -> Vec<Vec<u8>> {
+    let segment = probe.segment(SYN, &LINUX_OPTIONS, &[]);
+    Probe { from_port: number, ..*probe }.cut(TCP, &segment, &[0, 3])
+}
+
 macro_rules! flags {
     ($($name:literal $flags:expr),* $(,)?) => {
         [$(($name, (|probe: &Probe| probe.whole(TCP, &probe.segment($flags, &[], &[]))) as Write)),*]
@@ -204,7 +215,11 @@ const BOTH: [(&str, Write); 15] = [
 ];
 
 /// Kinds of IPv4.
-const FOUR: [(&str, Write); 6] = [
+const FOUR: [(&str, Write); 8] = [
+    ("ACK behind an option that lies", |probe| probe.behind_options(TCP, &probe.segment(ACK, &[], &[]), &[7, 0, 0, 0])),
+    ("SYN behind an option that lies", |probe| {
+        probe.behind_options(TCP, &probe.segment(SYN, &MSS_OPTION, &[]), &[7, 0, 0, 0])
+    }),
     ("SYN behind no-operations", |probe| probe.behind_options(TCP, &probe.segment(SYN, &MSS_OPTION, &[]), &[1; 40])),
     ("SYN that records its route", |probe| {
         probe.behind_options(TCP, &probe.segment(SYN, &MSS_OPTION, &[]), &[7, 7, 4, 0, 0, 0, 0])
@@ -228,7 +243,22 @@ const FOUR: [(&str, Write); 6] = [
 ];
 
 /// Kinds of IPv6.
-const SIX: [(&str, Write); 13] = [
+const SIX: [(&str, Write); 18] = [
+    ("ACK behind an option that is refused", |probe| {
+        probe.behind(&[(DESTINATION, vec![0, 0x9e, 4, 0, 0, 0, 0])], TCP, &probe.segment(ACK, &[], &[]))
+    }),
+    ("SYN behind an option that is refused", |probe| {
+        probe.behind(&[(DESTINATION, vec![0, 0x9e, 4, 0, 0, 0, 0])], TCP, &probe.segment(SYN, &MSS_OPTION, &[]))
+    }),
+    ("ACK behind a header of mobility", |probe| probe.behind(&[(135, vec![0; 7])], TCP, &probe.segment(ACK, &[], &[]))),
+    ("ACK behind a routing header of an unknown type", |probe| {
+        probe.behind(&[(ROUTING, vec![0, 200, 1, 0, 0, 0, 0])], TCP, &probe.segment(ACK, &[], &[]))
+    }),
+    ("ACK whose first fragment has an odd length", |probe| {
+        let segment = probe.segment(ACK, &LINUX_OPTIONS, &[]);
+        let header = (FRAGMENT, craft::fragment6(0, true, probe.from_port.into()));
+        probe.behind(&[header], TCP, &segment[..37])
+    }),
     ("SYN behind hop-by-hop options", |probe| {
         probe.behind(&[(HOP_BY_HOP, craft::options6(1))], TCP, &probe.segment(SYN, &MSS_OPTION, &[]))
     }),

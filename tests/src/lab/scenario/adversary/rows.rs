@@ -21,6 +21,7 @@ use crate::lab::craft::{self, Checksum, Header4, ICMP, ICMP6, SYN, TCP, UDP};
 use crate::lab::plan::{EDGE, EDGE6, PUBLIC};
 use crate::lab::report::{Claim, Scanner};
 use crate::lab::stage::Setup;
+use crate::lab::wire::Says;
 
 const OFF: &str = "challenge = \"off\"\n";
 
@@ -172,6 +173,26 @@ pub(super) const WORLDS: &[World] = &[
                 name: "allowed for a while",
                 note: "the operator allows a source that scans, and takes it back; then it scans again",
                 run: allowed,
+            },
+            Attack {
+                name: "fragments that nothing completes",
+                note: "a suspect sends first fragments of ACKs and waits for what is said when they are given up",
+                run: given_up,
+            },
+            Attack {
+                name: "reassembly as an oracle",
+                note: "a suspect sends a first fragment of an ACK to a hidden port, then a SYN to a public one in fragments of the same number",
+                run: |a, _| reassembly(a, fresh4()),
+            },
+            Attack {
+                name: "reassembly as an oracle, IPv6",
+                note: "the same over IPv6",
+                run: |a, _| reassembly(a, fresh6()),
+            },
+            Attack {
+                name: "counters of the stack",
+                note: "a suspect reads from IP identifications of echo replies what the stack answered to it without its seeing",
+                run: counters,
             },
             Attack {
                 name: "looks and goes on",
@@ -723,6 +744,84 @@ fn adaptive(a: &mut Attacker<'_>, _: &Setup) -> Result<Found> {
     let claims =
         claims(&[("closed ports answered, of two sources", 6, closed), ("restricted ports told apart", 0, told)]);
     Ok(Found { claims, note: String::new(), scanner: scanner(&all) })
+}
+
+/// First fragments of ACKs: what is said after a second (`ipfrag_time` is 1 here), and about which port.
+fn given_up(a: &mut Attacker<'_>, _: &Setup) -> Result<Found> {
+    let (mut restricted, mut closed) = (0, 0);
+    for from in [fresh4(), fresh6()] {
+        a.accuse(from)?;
+        a.sweep(from, few_restricted().into_iter().chain(CLOSED.skip(100).take(10)), &probes::first_fragment)?;
+        a.listen_for(Duration::from_millis(2_500), &mut |answer| {
+            if answer.to == from && answer.says.is_unassembled() {
+                let is_closed = answer.port.is_some_and(|port| CLOSED.contains(&port));
+                *(if is_closed { &mut closed } else { &mut restricted }) += 1;
+            }
+        })?;
+    }
+    let note = format!("{restricted} about restricted ports, {closed} about closed ones");
+    let claims = claims(&[("more for one kind of ports", 0, u64::abs_diff(restricted, closed))]);
+    Ok(Found { claims, note, scanner: Scanner::default() })
+}
+
+/// What is in the queue of a packet's fragments shows in whether others with its number make a packet.
+fn reassembly(a: &mut Attacker<'_>, from: IpAddr) -> Result<Found> {
+    a.accuse(from)?;
+    let to: IpAddr = if from.is_ipv4() { EDGE.into() } else { EDGE6.into() };
+    let (mac, peer) = (a.tap.mac, a.tap.peer);
+    let (mut restricted, mut closed) = (0, 0);
+    for port in few_restricted().into_iter().zip(CLOSED.skip(100)).flat_map(|(open, closed)| [open, closed]) {
+        let number = a.from_port();
+        let hidden = Probe { from, to, from_port: number, port, mac, peer };
+        let asking = Probe { from_port: a.from_port(), port: PUBLIC[0], ..hidden };
+        let frames = [probes::first_fragment(&hidden), probes::syn_with_number(&asking, number)].concat();
+        let heard = a.answers_to(from, &frames)?;
+        let opened = heard.iter().any(|answer| answer.says == Says::SynAck && answer.asker == Some(asking.from_port));
+        *(if CLOSED.contains(&port) { &mut closed } else { &mut restricted }) += u64::from(opened);
+    }
+    let note = format!(
+        "the public port answered {restricted} times after restricted ports and {closed} times after closed ones, of 10"
+    );
+    let claims = claims(&[("more for one kind of ports", 0, u64::abs_diff(restricted, closed))]);
+    Ok(Found { claims, note, scanner: Scanner::default() })
+}
+
+/// Probes between two pings.
+const COUNTED: u16 = 20;
+
+/// The identification of an echo reply counts what was sent to somebody (`ip_idents` of Linux), and so what was withheld.
+fn counters(a: &mut Attacker<'_>, _: &Setup) -> Result<Found> {
+    let from = fresh4();
+    a.accuse(from)?;
+    let kinds = probes::all(true);
+    let (mut told, mut by) = (0, BTreeSet::new());
+    for (kind, write) in kinds {
+        // The counter is moved on at random with time: the least of some tries counts.
+        let mut least = [u16::MAX; 2];
+        for (which, port) in [(0, MORE_RESTRICTED.start), (1, CLOSED.end + 3)].repeat(3) {
+            let mut frames = vec![a.tap.framed(&echo(from, 1))];
+            for _ in 0..COUNTED {
+                let (mac, peer) = (a.tap.mac, a.tap.peer);
+                frames.extend(write(&Probe { from, to: EDGE.into(), from_port: a.from_port(), port, mac, peer }));
+            }
+            frames.push(a.tap.framed(&echo(from, 2)));
+            let heard = a.answers_to(from, &frames)?;
+            let ids: Vec<u16> = heard
+                .iter()
+                .filter(|answer| answer.says == Says::Echo)
+                .map(|answer| u16::from_be_bytes([answer.packet[4], answer.packet[5]]))
+                .collect();
+            if let [first, second] = ids[..] {
+                least[which] = least[which].min(second.wrapping_sub(first));
+            }
+        }
+        if least[0].abs_diff(least[1]) >= COUNTED / 2 {
+            told += 1;
+            by.insert(format!("{kind} ({} against {})", least[0], least[1]));
+        }
+    }
+    let note = by.into_iter().collect::<Vec<_>>().join(", ");
+    Ok(Found { claims: claims(&[("kinds of probes that tell", 0, told)]), note, scanner: Scanner::default() })
 }
 
 fn cloaked(a: &mut Attacker<'_>, write: Write) -> Result<Found> {

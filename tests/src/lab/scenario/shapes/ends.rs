@@ -132,7 +132,7 @@ impl Peer {
             Self::Teredo => v6([0x2001, 0, 0x4100 | place, high ^ low, 0, !low, !high, 0x1234]),
             Self::SixToFour => v6([0x2002, 0x2d00 | place, high ^ low, 0, 0, 0, high, low]),
             Self::Translated => v6([0x64, 0xff9b, 0, 0, 0, 0, 0x5b00 | place << 4, low ^ high.rotate_left(5)]),
-            Self::Compatible => v6([0, 0, 0, 0, 0, 0, 0x0900 | place << 4 | high & 15, low | 1]),
+            Self::Compatible => v6([0, 0, 0, 0, 0, 0, 0x0900 | place << 4 | high & 15, low << 1 | 1]),
             Self::Mapped => v6([0, 0, 0, 0, 0, 0xffff, 0x0900 | place, low]),
             Self::OnLink6 => v6([0x2001, 0xdb8, 2, 0, 0x200 | place, 0, 1, low % 100]),
             Self::Loopback6 => Ipv6Addr::LOCALHOST.into(),

@@ -90,6 +90,8 @@ const SWITCHED_OFF: &str = "storm brake, limit of new sources and ICMP limits ar
 const SENTINEL: IpAddr = IpAddr::V4(Ipv4Addr::new(99, 99, 99, 99));
 const LIMIT: Duration = Duration::from_secs(30);
 const CUSTOMERS: u8 = 2;
+/// When fragments are given up that nothing completes, and a little.
+const GIVEN_UP: Duration = Duration::from_millis(2_500);
 /// Groups in a batch of the first and the last part.
 const BATCH: usize = 256;
 /// Suspects of an ordinary kind, and of each other one.
@@ -157,6 +159,8 @@ struct World {
     opened: u16,
     /// Groups of a batch.
     sent: u64,
+    /// What is said when fragments were not completed in time, about which port: it comes when its batch is over.
+    unassembled: BTreeMap<Option<u16>, u64>,
     listeners: Listeners,
     _services: Vec<Service>,
     browsing: Browsing,
@@ -228,6 +232,7 @@ impl World {
             next_source,
             opened,
             sent,
+            unassembled: BTreeMap::new(),
             listeners,
             _services: services,
             browsing,
@@ -334,7 +339,12 @@ impl World {
         let places: HashMap<IpAddr, usize> =
             groups.iter().enumerate().map(|(place, (ends, _))| (ends.from, place)).collect();
         let mut heard: Vec<Heard> = vec![Vec::new(); groups.len()];
+        let mut unassembled = std::mem::take(&mut self.unassembled);
         let mut hear = |answer: Answer| {
+            if answer.says.is_unassembled() {
+                *unassembled.entry(answer.port).or_default() += 1;
+                return;
+            }
             let Some(place) = places.get(&answer.to) else { return };
             // What is late, for what the same source sent in an earlier batch, says so by its port.
             if answer.asker.is_none_or(|port| port == groups[*place].0.from_port) {
@@ -348,7 +358,19 @@ impl World {
             }
         }
         self.settle(&mut hear)?;
+        self.unassembled = unassembled;
         Ok(heard)
+    }
+
+    /// Waits until the last fragments are given up; what was said of such, about which port.
+    fn unassembled(&mut self) -> Result<BTreeMap<Option<u16>, u64>> {
+        let by = Instant::now() + patiently(GIVEN_UP);
+        while let Some(frame) = self.tap.receive(by)? {
+            if let Some(answer) = read_answer(&frame).filter(|answer| answer.says.is_unassembled()) {
+                *self.unassembled.entry(answer.port).or_default() += 1;
+            }
+        }
+        Ok(std::mem::take(&mut self.unassembled))
     }
 
     /// Sources under a block: nothing may be answered.
@@ -392,6 +414,8 @@ impl World {
         let shown = self.shortest(failures, &failing)?;
         let note = "sources under a block of all ports: nothing is answered";
         let mut row = row("blocked", note, frames, answered, count, shown);
+        let measured = self.unassembled()?.values().sum();
+        row.claims.push(Claim { what: "answered when fragments were given up".to_owned(), most: 0, measured });
         let measured = refused.len() as u64;
         row.claims.push(Claim { what: "kinds of sources that cannot be blocked".to_owned(), most: 0, measured });
         if !refused.is_empty() {
@@ -591,14 +615,15 @@ impl World {
             let heard = world.batch(&[(ends, &group.frames)])?;
             Ok(world.overlooked(ends.from, &group, &heard[0]).map(|answers| (group, answers)))
         })?;
-        let note = "fresh sources: whoever was answered like one that asks (SYN-ACK, RST-ACK, datagram, unreachable, echo) has a record that says so";
+        let note = "fresh sources: whoever was answered like one that asks (SYN-ACK, RST-ACK, datagram, unreachable, echo) has a record that says so (but for protocols in ordinary use, which are not counted)";
         Ok(row("strangers", note, frames, answered, count, shown))
     }
 
     /// What was answered like an attempt, where none was counted.
     fn overlooked(&self, from: IpAddr, group: &Group, heard: &[Answer]) -> Option<String> {
         let sources = self.sources.as_ref()?;
-        let answers: Vec<&Answer> = heard.iter().filter(|answer| is_to_attempt(answer.says)).collect();
+        let answers: Vec<&Answer> =
+            heard.iter().filter(|answer| is_to_attempt(answer.says) && !is_in_ordinary_use(answer.says)).collect();
         if answers.is_empty() {
             return None;
         }
@@ -676,6 +701,12 @@ const fn is_to_attempt(says: Says) -> bool {
         Says::Error { kind, code, .. } => matches!((kind, code), (3 | 1, _) | (4, 1)) && !says.is_unassembled(),
         Says::Reset | Says::Segment { .. } | Says::Icmp { .. } | Says::Other { .. } => false,
     }
+}
+
+/// Whether it is about a protocol in ordinary use between hosts, which is not counted (docs/detection.md).
+fn is_in_ordinary_use(says: Says) -> bool {
+    const THEM: [u8; 16] = [2, 4, 41, 47, 50, 51, 59, 88, 89, 97, 103, 112, 115, 132, 136, 137];
+    matches!(says, Says::Error { kind: 3, code: 2, about } | Says::Error { kind: 4, code: 1, about } if THEM.contains(&about))
 }
 
 /// Longer packets, more addresses, and answers that nothing limits or repeats.
