@@ -77,6 +77,18 @@ impl Learnt {
         asked.filter(|port| self.of(**port) != hidden).count() as u64
     }
 
+    /// What one of those said, and what the hidden one said.
+    pub(super) fn difference(&self) -> Option<String> {
+        let hidden = self.last_closed.map(|port| self.of(port)).unwrap_or_default();
+        let text = |says: &BTreeSet<Says>| {
+            let texts: Vec<String> = says.iter().map(Says::to_string).collect();
+            if texts.is_empty() { "nothing".to_owned() } else { texts.join(" and ") }
+        };
+        let asked = self.asked.iter().filter(|port| is_restricted(**port));
+        let port = asked.copied().find(|port| self.of(*port) != hidden)?;
+        Some(format!("{port} {}, {} {}", text(&self.of(port)), self.last_closed.unwrap_or_default(), text(&hidden)))
+    }
+
     /// Public ports that answered.
     pub(super) fn public(&self) -> u64 {
         self.count(|port| PUBLIC.contains(&port))

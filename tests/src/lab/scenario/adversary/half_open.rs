@@ -15,8 +15,8 @@ use crate::lab::stage::Setup;
 use crate::lab::wait::patiently;
 use crate::lab::wire::{Answer, Says};
 
-/// From one port to the next: within the limit of answers to one source.
-const PACE: Duration = Duration::from_millis(280);
+/// From one port to the next: three retries a second are what one source gets.
+const PACE: Duration = Duration::from_millis(350);
 /// How long an answer may take; nothing is between the two.
 const PATIENCE: Duration = Duration::from_millis(60);
 /// A stack that gets no ACK says it again after a second (RFC 6298 section 2.1).

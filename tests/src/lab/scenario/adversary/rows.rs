@@ -456,12 +456,16 @@ fn every_kind(a: &mut Attacker<'_>, state: &str, scope: &str) -> Result<Found> {
                 a.accuse(from)?;
             }
             // Restricted and closed ones in turn, a closed one at the end, for what it says is what hidden ports say.
-            let mut few = few_restricted();
-            few.truncate(if state == "challenged" { 4 } else { few.len() });
-            let ports: Vec<u16> = few.iter().zip(CLOSED.skip(100)).flat_map(|(open, closed)| [*open, closed]).collect();
+            let few = few_restricted();
+            let ports: Vec<u16> = if state == "challenged" {
+                // A source gets six retries at once, of which two were for making it a suspect.
+                vec![few[0], few[5]]
+            } else {
+                few.iter().zip(CLOSED.skip(100)).flat_map(|(open, closed)| [*open, closed]).collect()
+            };
             let learnt = a.sweep(from, ports.into_iter().chain(PUBLIC).chain([CLOSED.end + 1]), &write)?;
-            if learnt.restricted() > 0 {
-                worst.insert(format!("{kind} over {family}"));
+            if let Some(difference) = learnt.difference() {
+                worst.insert(format!("{kind} over {family} ({difference})"));
             }
             (told, closed, public) = (told + learnt.restricted(), closed + learnt.closed(), public + learnt.public());
             all.join(learnt);
@@ -469,8 +473,8 @@ fn every_kind(a: &mut Attacker<'_>, state: &str, scope: &str) -> Result<Found> {
         for (kind, write) in DATAGRAMS {
             let ports = MORE_RESTRICTED.zip(CLOSED.skip(100)).flat_map(|(open, closed)| [open, closed]);
             let learnt = a.sweep(from, ports.chain([CLOSED.end + 1]), &write)?;
-            if learnt.restricted() > 0 {
-                worst.insert(format!("{kind} over {family}"));
+            if let Some(difference) = learnt.difference() {
+                worst.insert(format!("{kind} over {family} ({difference})"));
             }
             (told, closed) = (told + learnt.restricted(), closed + learnt.closed());
         }
