@@ -157,6 +157,11 @@ pub const REFUSED_REFRESH_NS: u64 = 60_000_000_000;
 /// Wrong cookies of a source in a slot, beyond which none of it are looked at.
 pub const MOST_WRONG: u64 = 32;
 
+/// Restricted ports that one source may be let through to by challenges within [`OPENED_TO_NS`]: the next one is as closed.
+pub const OPENED_TO_MOST: usize = 2;
+/// The time in which they are numbered, in nanoseconds.
+pub const OPENED_TO_NS: u64 = 3_600_000_000_000;
+
 /// The limits of answers to one source, 8 a second and 16 at once, shared out among the three kinds: a scan of many ports would else use up
 /// all of it for first answers, and nobody could go on from there. Of first answers 3 a second, 6 at once.
 pub const RETRY_LIMIT: Limit = Limit { interval_ns: 333_333_334, burst: 6 };
@@ -268,12 +273,38 @@ pub struct Pass {
 impl Pass {
     /// Set once the SYN came: no other one passes.
     pub const BOUND: u64 = 1 << 32;
+    /// Set once a service answered it: a decoy cannot be sent again as a stack sends a SYN-ACK again, so a service's is not either.
+    pub const ANSWERED: u64 = 1 << 33;
+    /// Set once it was answered by a decoy.
+    pub const DECOY: u64 = 1 << 34;
 
     /// Whether a SYN with this initial sequence number passes now.
     #[inline(always)]
     #[must_use]
     pub const fn lets_pass(&self, isn: u32, now_ns: u64) -> bool {
-        self.until_ns > now_ns && (self.isn == 0 || self.isn == Self::BOUND | isn as u64)
+        self.until_ns > now_ns
+            && (self.isn == 0 || self.isn & !(Self::ANSWERED | Self::DECOY) == Self::BOUND | isn as u64)
+    }
+
+    /// Whether a SYN-ACK may leave now: the SYN passed, and none left yet.
+    #[inline(always)]
+    #[must_use]
+    pub const fn lets_answer(&self, now_ns: u64) -> bool {
+        self.until_ns > now_ns && self.isn & (Self::BOUND | Self::ANSWERED | Self::DECOY) == Self::BOUND
+    }
+
+    /// Whether its SYN was answered, by whomever.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_answered(&self) -> bool {
+        self.isn & (Self::ANSWERED | Self::DECOY) != 0
+    }
+
+    /// Whether it was answered by a decoy.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_decoy(&self) -> bool {
+        self.isn & Self::DECOY != 0
     }
 }
 
@@ -295,9 +326,13 @@ pub struct ChallengeRecord {
     pub until_ns: u64,
     /// The slot in which wrong cookies came, times 2^16, and how many.
     pub wrong: u64,
+    /// When the time began in which restricted ports are numbered that the source was let through to.
+    pub opened_to_ns: u64,
+    /// These ports, host order, plus 2^16 each; 0 in places that are left.
+    pub opened_to: [u32; OPENED_TO_MOST],
 }
 
-const _: () = assert!(size_of::<ChallengeRecord>() == 64);
+const _: () = assert!(size_of::<ChallengeRecord>() == 80);
 
 /// A record in a table that other CPUs write to at the same time.
 #[derive(Clone, Copy)]
@@ -306,6 +341,7 @@ pub struct ChallengeCell<'a> {
 }
 
 const WRONG_BITS: u32 = 16;
+const OPENED_TO_SET: u32 = 1 << 16;
 
 impl<'a> ChallengeCell<'a> {
     /// A record shared through this cell alone.
@@ -367,6 +403,35 @@ impl<'a> ChallengeCell<'a> {
         // SAFETY: as above.
         let wrong = unsafe { (&raw const (*self.record.get()).wrong).read_volatile() };
         wrong >> WRONG_BITS == slot && wrong & ((1 << WRONG_BITS) - 1) >= MOST_WRONG
+    }
+
+    /// Takes one of the restricted ports that the source may be let through to; true too for one that it took before.
+    #[inline(always)]
+    #[must_use]
+    pub fn take_opening(self, port: u16, now_ns: u64) -> bool {
+        let record = self.record.get();
+        let wanted = u32::from(port) | OPENED_TO_SET;
+        // SAFETY: as above; words are read and written whole. Two CPUs at once may give one place away twice: one more port.
+        unsafe {
+            let since = &raw mut (*record).opened_to_ns;
+            let ports = (&raw mut (*record).opened_to).cast::<u32>();
+            let (first, second) = (ports, ports.add(1));
+            let began_ns = since.read_volatile();
+            if began_ns == 0 || now_ns.saturating_sub(began_ns) >= OPENED_TO_NS {
+                since.write_volatile(now_ns);
+                first.write_volatile(wanted);
+                second.write_volatile(0);
+                return true;
+            }
+            if first.read_volatile() == wanted || second.read_volatile() == wanted {
+                return true;
+            }
+            if second.read_volatile() == 0 {
+                second.write_volatile(wanted);
+                return true;
+            }
+            false
+        }
     }
 
     /// Counts a wrong one.

@@ -21,6 +21,7 @@ labelled! {
     LongChain = 7, "long_chain", "More IPv6 extension headers than anyone needs.";
     AckProbe = 8, "ack_probe", "TCP with ACK that belongs to no connection, to a port verified to be closed.";
     Protocol = 9, "protocol", "An IP protocol that is not handled here.";
+    CutChain = 10, "cut_chain", "A first IPv6 fragment that does not hold its whole header chain (RFC 7112).";
 }
 
 /// What kind of thing is asked for: kinds never share a contact, so that the order of packets cannot decide which of two

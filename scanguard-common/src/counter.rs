@@ -1,4 +1,4 @@
-//! The layout of the COUNTERS map: a per-CPU array of packets and bytes, in four regions.
+//! The layout of the COUNTERS map: a per-CPU array of packets and bytes, in six regions.
 //!
 //! | region | index | counted in |
 //! |---|---|---|
@@ -7,6 +7,7 @@
 //! | contacts | outcome | first packets of a source to a (destination, protocol, port) |
 //! | losses | [`Loss`] | what could not be recorded |
 //! | challenges | ([`ChallengeKind`], [`ChallengeResult`]) | what became of challenges |
+//! | withheld | (level, mode) | packets and bytes of answers that did not leave, or would not have in mode enforce |
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -33,7 +34,7 @@ pub enum Loss {
     Events = 0,
     /// A proof found the ring buffer PROOFS full.
     Proofs = 1,
-    /// A new source was not recorded in a [`crate::newcomers`].
+    /// A new source was not recorded because of the limit of [`crate::newcomers`].
     Newcomers = 2,
 }
 
@@ -55,8 +56,10 @@ const CONTACTS_AT: usize = ATTEMPTS_AT + ATTEMPTS;
 const LOSSES_AT: usize = CONTACTS_AT + CONTACT_SLOTS;
 const CHALLENGES_AT: usize = LOSSES_AT + LOSS_SLOTS;
 
+const WITHHELD_AT: usize = CHALLENGES_AT + ChallengeKind::COUNT * RESULT_SLOTS;
+
 /// Entries of the COUNTERS map.
-pub const COUNTER_ENTRIES: u32 = (CHALLENGES_AT + ChallengeKind::COUNT * RESULT_SLOTS) as u32;
+pub const COUNTER_ENTRIES: u32 = (WITHHELD_AT + Level::COUNT * Mode::COUNT) as u32;
 
 const _: () = assert!(Outcome::ALL.len() <= CONTACT_SLOTS && Loss::COUNT <= LOSS_SLOTS);
 const _: () = assert!(ChallengeResult::ALL.len() <= RESULT_SLOTS);
@@ -108,6 +111,13 @@ impl CounterIndex {
         Self((CHALLENGES_AT + kind as usize * RESULT_SLOTS + result as usize) as u32)
     }
 
+    /// Answers that were kept from a source because of this level, in this mode.
+    #[inline(always)]
+    #[must_use]
+    pub const fn withheld(level: Level, mode: Mode) -> Self {
+        Self((WITHHELD_AT + level as usize * Mode::COUNT + mode as usize) as u32)
+    }
+
     /// The index in the map, below [`COUNTER_ENTRIES`].
     #[inline(always)]
     #[must_use]
@@ -139,6 +149,9 @@ mod tests {
         all.extend(Loss::ALL.map(CounterIndex::loss));
         for kind in ChallengeKind::ALL {
             all.extend(ChallengeResult::ALL.iter().map(|result| CounterIndex::challenge(kind, *result)));
+        }
+        for level in Level::ALL {
+            all.extend(Mode::ALL.map(|mode| CounterIndex::withheld(level, mode)));
         }
         let distinct: std::collections::HashSet<_> = all.iter().collect();
         assert_eq!(distinct.len(), all.len());

@@ -4,7 +4,7 @@
 //! mean. So the version is part of the path of the pins, and rises with every change of a struct, a number or a capacity below.
 
 /// The version.
-pub const LAYOUT: u32 = 6;
+pub const LAYOUT: u32 = 7;
 
 #[cfg(test)]
 mod tests {
@@ -14,7 +14,7 @@ mod tests {
     use crate::config::KernelConfig;
     use crate::counter::{COUNTER_ENTRIES, Counter};
     use crate::event::Event;
-    use crate::flow::Flow;
+    use crate::flow::{Flow, SentKey};
     use crate::opened::{Asked, Endpoint, Question};
     use crate::record::{Backup, SourceRecord};
     use crate::session::{LiveSession, SessionRecord};
@@ -41,6 +41,7 @@ mod tests {
             size_of::<Question>(),
             size_of::<Asked>(),
             size_of::<Flow>(),
+            size_of::<SentKey>(),
             size_of::<SessionRecord>(),
             size_of::<LiveSession>(),
             size_of::<ChallengeRecord>(),
@@ -52,7 +53,7 @@ mod tests {
         ];
         assert_eq!(
             (LAYOUT, sizes),
-            (6, [376, 32, 16, 72, 24, 128, 48, 56, 16, 8, 8, 40, 16, 40, 136, 32, 64, 16, 8, 131_072, 16_384, 479])
+            (7, [376, 32, 16, 72, 24, 160, 48, 72, 16, 8, 8, 40, 16, 40, 24, 136, 32, 80, 16, 8, 131_072, 16_384, 485])
         );
     }
 }

@@ -37,6 +37,10 @@ labelled! {
     BlockedHard = 25, "blocked_hard", "A packet of an established flow, or of none, of a source under a hard block.";
     Retried = 26, "retried", "A suspect's SYN to a restricted port that came again after a challenge: a real stack is behind its address.";
     DecoyCompleted = 27, "decoy_completed", "The ACK that completes a decoy: it belongs to no connection.";
+    HiddenMalformed = 28, "hidden_malformed", "A suspect's packet whose headers are cut short or contradict each other.";
+    CutChain = 29, "cut_chain", "A first IPv6 fragment that does not hold its whole header chain (RFC 7112, section 5): dropped for everybody.";
+    OverlongChain = 30, "overlong_chain", "More than eight IPv6 extension headers (RFC 8504, section 5.3): dropped for everybody.";
+    PriorityTags = 31, "priority_tags", "More than two VLAN tags, with a priority tag (VLAN 0) among the first three: dropped for everybody.";
 }
 
 impl Reason {
@@ -50,7 +54,11 @@ impl Reason {
             | Self::HiddenProbe
             | Self::HiddenProtocol
             | Self::HiddenNetwork
+            | Self::HiddenMalformed
             | Self::DecoyCompleted
+            | Self::CutChain
+            | Self::OverlongChain
+            | Self::PriorityTags
             | Self::Storm => Level::Conceal,
             Self::BlockedPrivate | Self::BlockedAll | Self::BlockedHard => Level::Block,
             _ => Level::None,

@@ -24,7 +24,7 @@ pub struct SourceRecord {
     pub decayed_ns: u64,
     /// Until when; in the past when it is none.
     pub suspect_until_ns: u64,
-    /// One bit per contact, see [`crate::contact`].
+    /// One bit per contact, see [`crate::contact`]. It decides which contacts are told and counted, and nothing else.
     pub contact_set: [u64; 4],
     /// Whose record this is: nodes of an LRU map are recycled under a held pointer, so the value carries its key.
     pub source: SourceKey,
@@ -46,9 +46,12 @@ pub struct SourceRecord {
     pub allow_generation: u32,
     /// The span of time, counted from 0, in which answers to it were last told, times 256, and how many were told in it.
     pub told: u32,
+    /// One bit per contact that added to the score. Whatever is worth nothing leaves no mark here, so that nothing a source sends
+    /// beforehand changes what its failures are worth.
+    pub failure_set: [u64; 4],
 }
 
-const _: () = assert!(size_of::<SourceRecord>() == 128 && align_of::<SourceRecord>() == 8);
+const _: () = assert!(size_of::<SourceRecord>() == 160 && align_of::<SourceRecord>() == 8);
 const _: () = assert!(core::mem::offset_of!(SourceRecord, source) == 64, "a line of a cache");
 
 impl SourceRecord {
@@ -72,6 +75,7 @@ impl SourceRecord {
             allow_generation: 0,
             contact_set: [0; 4],
             told: 0,
+            failure_set: [0; 4],
         }
     }
 
@@ -79,6 +83,12 @@ impl SourceRecord {
     #[must_use]
     pub const fn is_suspect(&self, now_ns: u64) -> bool {
         self.suspect_until_ns > now_ns
+    }
+
+    /// Ends suspicion and forgets what it rested on and what was asked for: the source is on the allowlist.
+    pub const fn absolve(&mut self) {
+        (self.score, self.suspect_until_ns, self.evidence_ns) = (0, 0, 0);
+        (self.contact_set, self.failure_set) = ([0; 4], [0; 4]);
     }
 
     /// The score as it is at this time, halvings that no packet has carried out yet included.
@@ -137,8 +147,42 @@ impl Default for ConcealRules {
     }
 }
 
+/// Marks a bit of a set; true when it was not marked.
+///
+/// # Safety
+/// `set` has four aligned words that are valid, and changed by atomics or written whole.
+#[inline(always)]
+unsafe fn mark(set: *mut u64, bit: ContactBit) -> bool {
+    // SAFETY: the caller's word; the word index is below 4.
+    unsafe {
+        let word = set.add(bit.word());
+        if word.read_volatile() & bit.mask() != 0 {
+            return false; // The common case costs a read, no locked instruction.
+        }
+        atomic::fetch_or_u64(word, bit.mask()) & bit.mask() == 0 // Else another CPU was first.
+    }
+}
+
+/// Clears a set.
+///
+/// # Safety
+/// As for [`mark`].
+#[inline(always)]
+unsafe fn empty(set: *mut u64) {
+    // SAFETY: the caller's word.
+    unsafe {
+        set.write_volatile(0);
+        set.add(1).write_volatile(0);
+        set.add(2).write_volatile(0);
+        set.add(3).write_volatile(0);
+    }
+}
+
 /// SUSPECTS is told of a suspect that goes on when its end enters another span of this length.
 const BACKUP_EVERY_NS: u64 = 60_000_000_000;
+
+/// So many failures the set of 256 bits tells apart well: one more is taken for one of them with a chance of a quarter.
+const MOST_TOLD_APART: u32 = 64;
 
 /// A span of time in which not more than [`TOLD_MOST`] answers to a source are told, in nanoseconds.
 const TOLD_SPAN_NS: u64 = 10_000_000_000;
@@ -208,8 +252,9 @@ impl<'a> SourceCell<'a> {
         now_ns.saturating_sub(get!(self, decayed_ns)) >= rules.half_life_ns
     }
 
-    /// Halves the score as often as it is due, and forgets the contacts when it does. Not those of a suspect: what it asked for
-    /// before would be new evidence, and suspicion never end.
+    /// Brings the record up to now: halves the score as often as it is due and forgets the contacts when it does, and forgets the
+    /// failures once suspicion has ended. A suspect's contacts are not forgotten: what it asked for before would be new evidence,
+    /// and suspicion never end.
     #[inline(always)]
     pub fn decay(self, rules: &ScoreRules, now_ns: u64) {
         let decayed_ns = get!(self, decayed_ns);
@@ -217,6 +262,23 @@ impl<'a> SourceCell<'a> {
         if elapsed_ns >= rules.half_life_ns {
             self.halve(rules, decayed_ns, elapsed_ns, self.is_suspect(now_ns));
         }
+        if self.has_ended(now_ns) {
+            set!(self, suspect_until_ns, 0);
+            // While the score is that of a suspect the next failure accuses it again, whichever it is. Below that its failures count
+            // anew, or whoever asked for everything while it was concealed could ask again for nothing; so they do where there
+            // are so many that the set tells new ones from old ones no more.
+            if get!(self, score) < rules.conceal_at || get!(self, failures) > MOST_TOLD_APART {
+                self.forget_failures();
+            }
+        }
+    }
+
+    /// Whether suspicion has ended and [`Self::decay`] was not called since.
+    #[inline(always)]
+    #[must_use]
+    pub fn has_ended(self, now_ns: u64) -> bool {
+        let until_ns = get!(self, suspect_until_ns);
+        until_ns != 0 && until_ns <= now_ns
     }
 
     #[inline(always)]
@@ -234,15 +296,20 @@ impl<'a> SourceCell<'a> {
             }
             let score = (&raw const (*record).score).read_volatile();
             atomic::fetch_add_u32(&raw mut (*record).score, halved(score, half_lives).wrapping_sub(score));
-            if keep_contacts {
-                return;
-            }
-            let set = (&raw mut (*record).contact_set).cast::<u64>();
-            set.write_volatile(0);
-            set.add(1).write_volatile(0);
-            set.add(2).write_volatile(0);
-            set.add(3).write_volatile(0);
         }
+        if keep_contacts {
+            return;
+        }
+        self.forget_failures();
+        // SAFETY: the cell is valid and aligned for 'a.
+        unsafe { empty((&raw mut (*record).contact_set).cast()) };
+    }
+
+    /// Forgets which contacts failed.
+    #[inline(always)]
+    fn forget_failures(self) {
+        // SAFETY: the cell is valid and aligned for 'a.
+        unsafe { empty((&raw mut (*self.record.get()).failure_set).cast()) };
     }
 
     /// Marks a contact; true when it is the first one.
@@ -250,17 +317,43 @@ impl<'a> SourceCell<'a> {
     #[must_use]
     pub fn mark_contact(self, bit: ContactBit) -> bool {
         let record = self.record.get();
-        // SAFETY: the cell is valid and aligned for 'a; the word index is below 4.
+        // SAFETY: the cell is valid and aligned for 'a; a set has four words.
         unsafe {
-            let word = (&raw mut (*record).contact_set).cast::<u64>().add(bit.word());
-            if word.read_volatile() & bit.mask() != 0 {
-                return false; // The common case costs a read, no locked instruction.
+            let is_first = mark((&raw mut (*record).contact_set).cast(), bit);
+            if is_first {
+                atomic::fetch_add_u32(&raw mut (*record).contacts, 1);
             }
-            if atomic::fetch_or_u64(word, bit.mask()) & bit.mask() != 0 {
-                return false; // Another CPU was first.
-            }
-            atomic::fetch_add_u32(&raw mut (*record).contacts, 1);
-            true
+            is_first
+        }
+    }
+
+    /// Whether this contact added to the score already.
+    #[inline(always)]
+    #[must_use]
+    pub fn has_failed(self, bit: ContactBit) -> bool {
+        // SAFETY: the cell is valid and aligned for 'a; the word index is below 4.
+        let word =
+            unsafe { (&raw const (*self.record.get()).failure_set).cast::<u64>().add(bit.word()).read_volatile() };
+        word & bit.mask() != 0
+    }
+
+    /// Marks a contact that failed; true when it had not before.
+    #[inline(always)]
+    #[must_use]
+    pub fn mark_failure(self, bit: ContactBit) -> bool {
+        // SAFETY: the cell is valid and aligned for 'a; a set has four words.
+        unsafe { mark((&raw mut (*self.record.get()).failure_set).cast(), bit) }
+    }
+
+    /// Takes back [`Self::mark_failure`].
+    #[inline(always)]
+    fn unmark_failure(self, bit: ContactBit) {
+        // SAFETY: the cell is valid and aligned for 'a; the word index is below 4. Where another CPU marks another bit at the same
+        // moment, this one stays: the contact counts no second time until the score halves.
+        unsafe {
+            let word = (&raw mut (*self.record.get()).failure_set).cast::<u64>().add(bit.word());
+            let before = word.read_volatile();
+            let _ = atomic::compare_exchange_u64(word, before, before & !bit.mask());
         }
     }
 
@@ -286,12 +379,13 @@ impl<'a> SourceCell<'a> {
         unsafe { atomic::fetch_add_u32(&raw mut (*self.record.get()).score, added).wrapping_add(added) }
     }
 
-    /// Takes back what a contact added that turned out to be no failure, as was asked at `asked_ns`. Suspicion that began with it or later
+    /// Takes back what a contact (`bit`) added that turned out to be no failure, as was asked at `asked_ns`. Suspicion that began with it or later
     /// ends if there would be none without it, and with it goes what it hid meanwhile: nothing that is hidden can answer. Says whether
     /// it ended.
     #[inline(always)]
     #[must_use]
-    pub fn give_back(self, rules: &ScoreRules, points: u32, asked_ns: u64) -> bool {
+    pub fn give_back(self, rules: &ScoreRules, bit: ContactBit, points: u32, asked_ns: u64) -> bool {
+        self.unmark_failure(bit);
         let score = get!(self, score);
         let is_later = get!(self, suspect_until_ns) != 0 && get!(self, suspect_since_ns) >= asked_ns;
         let hidden = if is_later { score.saturating_sub(rules.conceal_at) } else { 0 };
@@ -303,8 +397,15 @@ impl<'a> SourceCell<'a> {
         if !is_later || get!(self, score) >= rules.conceal_at {
             return false;
         }
-        self.clear();
+        set!(self, suspect_until_ns, 0);
         true
+    }
+
+    /// The same of a network, whose suspicion stays.
+    #[inline(always)]
+    pub fn give_back_to_network(self, bit: ContactBit, points: u32) {
+        self.unmark_failure(bit);
+        self.lower(points);
     }
 
     /// Lowers the score, not below 0.
@@ -344,16 +445,24 @@ impl<'a> SourceCell<'a> {
         get!(self, suspect_until_ns) > now_ns
     }
 
-    /// Begins suspicion; false when another CPU was first.
+    /// When suspicion ends at the latest that a packet of now begins or prolongs.
+    #[inline(always)]
+    fn latest_end_ns(self, rules: &ConcealRules, now_ns: u64) -> u64 {
+        let latest_ns = get!(self, evidence_ns).saturating_add(rules.longest_ns);
+        let wanted_ns = now_ns + rules.duration_ns;
+        if wanted_ns < latest_ns { wanted_ns } else { latest_ns }
+    }
+
+    /// Begins suspicion; false when another CPU was first, or when all evidence is too old.
     #[inline(always)]
     #[must_use]
     pub fn suspect(self, rules: &ConcealRules, generation: u32, reason: u8, now_ns: u64) -> bool {
         let until_ns = get!(self, suspect_until_ns);
-        if until_ns > now_ns {
+        let ends_ns = self.latest_end_ns(rules, now_ns);
+        if until_ns > now_ns || ends_ns <= now_ns {
             return false;
         }
         let record = self.record.get();
-        let ends_ns = now_ns + rules.duration_ns;
         // SAFETY: the cell is valid and aligned for 'a.
         if unsafe { atomic::compare_exchange_u64(&raw mut (*record).suspect_until_ns, until_ns, ends_ns) } != until_ns {
             return false;
@@ -369,9 +478,7 @@ impl<'a> SourceCell<'a> {
     #[inline(always)]
     #[must_use]
     pub fn prolong(self, rules: &ConcealRules, now_ns: u64) -> bool {
-        let latest_ns = get!(self, evidence_ns).saturating_add(rules.longest_ns);
-        let wanted_ns = now_ns + rules.duration_ns;
-        let until_ns = if wanted_ns < latest_ns { wanted_ns } else { latest_ns };
+        let until_ns = self.latest_end_ns(rules, now_ns);
         let before_ns = get!(self, suspect_until_ns);
         if until_ns <= before_ns {
             return false;
@@ -380,10 +487,12 @@ impl<'a> SourceCell<'a> {
         until_ns / BACKUP_EVERY_NS != before_ns / BACKUP_EVERY_NS
     }
 
-    /// Ends suspicion.
+    /// Ends suspicion and forgets what it rested on: the source is on the allowlist.
     #[inline(always)]
-    pub fn clear(self) {
+    pub fn absolve(self) {
         set!(self, suspect_until_ns, 0);
+        set!(self, score, 0);
+        self.forget_failures();
     }
 
     /// The generation of ALLOW under which it was last asked.

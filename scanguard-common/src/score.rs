@@ -45,7 +45,11 @@ impl ScoreRules {
             // A stranger may well try ssh once: half a step.
             Outcome::Restricted => self.step / 2,
             Outcome::Closed | Outcome::AckProbe | Outcome::Protocol => self.step,
-            Outcome::Canary | Outcome::IllegalFlags | Outcome::TinyFragment | Outcome::LongChain => self.step * 2,
+            Outcome::Canary
+            | Outcome::IllegalFlags
+            | Outcome::TinyFragment
+            | Outcome::LongChain
+            | Outcome::CutChain => self.step * 2,
         }
     }
 }

@@ -41,7 +41,6 @@ const fn address(groups: [u16; 8]) -> Address {
 
 /// `64:ff9b::/96` (RFC 6052).
 const WELL_KNOWN_TRANSLATOR: Address = address([0x64, 0xff9b, 0, 0, 0, 0, 0, 0]);
-/// `::/96`: unspecified, loopback, and the deprecated IPv4-compatible addresses (RFC 4291).
 const ZERO: Address = address([0; 8]);
 
 impl KeyRules {
@@ -82,7 +81,9 @@ impl KeyRules {
         if version == 4 {
             return self.source4(address);
         }
-        if address.is_mapped() || address.is_in_96(&ZERO) || address.high() >> 56 == 0xff {
+        // Linux drops what says it comes from a mapped, unspecified, loopback or multicast address (`ip6_rcv_core`), and takes
+        // what comes from the rest of ::/96, the deprecated IPv4-compatible addresses.
+        if address.is_mapped() || is_unspecified_or_loopback(&address) || address.high() >> 56 == 0xff {
             return None;
         }
         if self.translates(&address) {
@@ -107,8 +108,9 @@ impl KeyRules {
     fn source4(&self, address: Address) -> Option<SourceKey> {
         let value = u32::from_be(address.last_word());
         let first = value >> 24;
-        // 0.0.0.0/8 "this network", 127.0.0.0/8 loopback, 224.0.0.0/4 multicast, 255.255.255.255 broadcast (RFC 6890).
-        if first == 0 || first == 127 || first >> 4 == 0xe || value == u32::MAX {
+        // 0.0.0.0 unspecified, 127.0.0.0/8 loopback, 224.0.0.0/4 multicast, 255.255.255.255 broadcast (RFC 6890). The rest of
+        // 0.0.0.0/8 is judged: Linux takes it for ordinary addresses since 5.3 (96125bf9985a).
+        if value == 0 || first == 127 || first >> 4 == 0xe || value == u32::MAX {
             return None;
         }
         if self.ignore_private != 0 && is_private4(value) {
@@ -171,26 +173,31 @@ impl KeyRules {
         bits > self.ipv6_prefix() || translators.any(|translator| translator.masked(&mask) == prefix.masked(&mask))
     }
 
-    /// The network whose sources are scored together: the /24 of an IPv4 source, the /48 of an IPv6 one. None where strangers share
-    /// nothing but a number: on a link, and behind a Teredo server.
+    /// The network whose sources are scored together: the /24 of an IPv4 source, the /48 of an IPv6 one, the link of a link-local
+    /// one, and of a Teredo one all that use the same server, for the rest of a Teredo address is its client's to choose.
     #[inline(always)]
     #[must_use]
-    pub fn network(source: &SourceKey) -> Option<SourceKey> {
+    pub fn network(source: &SourceKey) -> SourceKey {
         let address = source.0;
-        if address.is_mapped() {
-            return Some(SourceKey(address.masked(&NETWORK4)));
-        }
-        if is_whole(&address) {
-            return None;
-        }
-        Some(SourceKey(address.masked(&NETWORK6)))
+        let mask = if address.is_mapped() {
+            &NETWORK4
+        } else if is_whole(&address) {
+            &NETWORK_WHOLE
+        } else {
+            &NETWORK6
+        };
+        SourceKey(address.masked(mask))
     }
 
     /// A key of PREFIXES as people write it: `203.0.113.0/24`, `2001:db8:1::/48`.
     #[must_use]
     pub fn display_network(key: SourceKey) -> impl fmt::Display + use<> {
         let address = IpAddr::from(key.0);
-        let length = if address.is_ipv4() { NETWORK4_BITS - MAPPED_BITS } else { NETWORK6_BITS };
+        let length = match address {
+            IpAddr::V4(_) => NETWORK4_BITS - MAPPED_BITS,
+            IpAddr::V6(_) if is_whole(&key.0) => NETWORK_WHOLE_BITS,
+            IpAddr::V6(_) => NETWORK6_BITS,
+        };
         NetworkWritten { address, length }
     }
 
@@ -215,8 +222,11 @@ impl KeyRules {
 
 const NETWORK4_BITS: u8 = MAPPED_BITS + 24;
 const NETWORK6_BITS: u8 = 48;
+/// The prefix of a link, and that of Teredo with its server's address (RFC 4380, section 4).
+const NETWORK_WHOLE_BITS: u8 = 64;
 const NETWORK4: Address = Address::mask(NETWORK4_BITS);
 const NETWORK6: Address = Address::mask(NETWORK6_BITS);
+const NETWORK_WHOLE: Address = Address::mask(NETWORK_WHOLE_BITS);
 
 impl Default for KeyRules {
     fn default() -> Self {
@@ -258,6 +268,12 @@ const fn is_whole(address: &Address) -> bool {
 }
 
 #[inline(always)]
+const fn is_unspecified_or_loopback(address: &Address) -> bool {
+    let [high, low] = address.words();
+    high == 0 && u64::from_be(low) <= 1
+}
+
+#[inline(always)]
 const fn is_link_local6(address: &Address) -> bool {
     address.high() >> 54 == 0xfe80 >> 6
 }
@@ -294,11 +310,15 @@ mod tests {
             ("::ffff:203.0.113.9", None),
             ("::1", None),
             ("::", None),
+            ("::9.9.9.9", Some("::/64")),
+            ("::2", Some("::/64")),
             ("ff02::1", None),
             ("127.0.0.53", None),
             ("224.0.0.251", None),
             ("255.255.255.255", None),
             ("0.0.0.0", None),
+            ("0.1.2.3", Some("0.1.2.3")),
+            ("240.0.0.1", Some("240.0.0.1")),
         ];
         for (address, expected) in rows {
             assert_eq!(key(&rules, address).as_deref(), expected, "{address}");
@@ -335,12 +355,12 @@ mod tests {
     fn networks_are_those_whose_sources_are_scored_together() {
         let network = |address: &str| {
             let key = SourceKey(address.parse::<IpAddr>().expect("an address").into());
-            KeyRules::network(&key).map(|network| KeyRules::display_network(network).to_string())
+            KeyRules::display_network(KeyRules::network(&key)).to_string()
         };
-        assert_eq!(network("203.0.113.9").as_deref(), Some("203.0.113.0/24"));
-        assert_eq!(network("2001:db8:1:2::").as_deref(), Some("2001:db8:1::/48"));
-        assert_eq!(network("fe80::1"), None);
-        assert_eq!(network("2001:0:4136:e378:8000:63bf:3fff:fdd2"), None);
+        assert_eq!(network("203.0.113.9"), "203.0.113.0/24");
+        assert_eq!(network("2001:db8:1:2::"), "2001:db8:1::/48");
+        assert_eq!(network("fe80::1"), "fe80::/64");
+        assert_eq!(network("2001:0:4136:e378:8000:63bf:3fff:fdd2"), "2001:0:4136:e378::/64");
     }
 
     #[test]

@@ -1,14 +1,16 @@
 //! Storm mode: when suspects arise faster than any real scanners do, somebody forges them.
 //!
-//! Then SYNs to closed ports are dropped whoever sends them, without a look at the tables of sources, so that the flood cannot wash
-//! real suspects out of them. Nothing else is touched.
+//! Then whatever asks for closed and canary ports is hidden from everybody who is neither known nor allowed, and of the new sources
+//! that ask for them only so many get a record ([`STORM_NEWCOMERS`]), so that the flood cannot wash real ones out of the table.
+//! Everything else goes on as ever: a storm is no cloak, sources are scored in it.
 
 use core::cell::UnsafeCell;
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::atomic;
-use crate::challenge::{TOTAL_LIMIT, URGENT_LIMIT};
+use crate::challenge::{Limit, SLOT_NS, TOTAL_LIMIT, URGENT_LIMIT};
+use crate::newcomers::NewcomerRules;
 
 /// When a storm begins and how long it lasts.
 #[derive(Clone, Copy, Debug, Eq, FromBytes, Immutable, IntoBytes, KnownLayout, PartialEq)]
@@ -36,6 +38,13 @@ impl Default for StormRules {
     }
 }
 
+/// New sources that get a record in a storm though they ask for closed ports: 1,000 a second on each CPU, and one in 64 beyond.
+pub const STORM_NEWCOMERS: NewcomerRules = NewcomerRules { per_second: 1_000, reserved: 0 };
+
+/// How many new suspects are backed up: 10 a second, 1,024 at once. A suspect is one for an hour after its last packet, in which so
+/// no more than 37,024 of the 65,536 places are taken by others: forged suspects wash nobody out.
+pub const BACKUP_LIMIT: Limit = Limit { interval_ns: 100_000_000, burst: 1_024 };
+
 /// What the datapath remembers beyond single sources: the one entry of STATE.
 #[derive(Clone, Copy, Debug, Default, Eq, FromBytes, Immutable, IntoBytes, KnownLayout, PartialEq)]
 #[repr(C)]
@@ -50,10 +59,16 @@ pub struct State {
     pub networks_until_ns: u64,
     /// Of the limit of answers to all sources together.
     pub answers_ns: u64,
-    /// Until when sources may be without a record because of a [`crate::newcomers`]; in the past when all have one.
+    /// Until when sources may be without a record because of the limit of [`crate::newcomers`]; in the past when all
+    /// have one.
     pub unrecorded_until_ns: u64,
     /// Of the limit of contacts that userspace is told of at once.
     pub urgent_ns: u64,
+    /// Of the limit of suspects that are backed up.
+    pub backups_ns: u64,
+    /// Until when a decoy on a restricted port may be completed: as long as segments with ACK to restricted ports are looked at; 0 if
+    /// there was never one.
+    pub decoys_until_ns: u64,
 }
 
 /// The state in a table that other CPUs write to at the same time.
@@ -125,6 +140,30 @@ impl<'a> StateCell<'a> {
     pub fn take_urgent(self, now_ns: u64) -> bool {
         // SAFETY: as in `take_answer`.
         unsafe { URGENT_LIMIT.take_from(&raw mut (*self.state.get()).urgent_ns, now_ns) }
+    }
+
+    /// Takes a place among the new suspects that are backed up.
+    #[inline(always)]
+    #[must_use]
+    pub fn take_backup(self, now_ns: u64) -> bool {
+        // SAFETY: as in `take_answer`.
+        unsafe { BACKUP_LIMIT.take_from(&raw mut (*self.state.get()).backups_ns, now_ns) }
+    }
+
+    /// Whether a decoy on a restricted port may be completed; the clock is asked only where there was one.
+    #[inline(always)]
+    #[must_use]
+    pub fn has_decoys(self, now_ns: impl FnOnce() -> u64) -> bool {
+        // SAFETY: as in `is_storm`.
+        let until_ns = unsafe { (&raw const (*self.state.get()).decoys_until_ns).read_volatile() };
+        until_ns != 0 && until_ns > now_ns()
+    }
+
+    /// A decoy was sent for a restricted port.
+    #[inline(always)]
+    pub fn expect_decoys(self, now_ns: u64) {
+        // SAFETY: as in `is_storm`; of two writers at once either may win.
+        unsafe { (&raw mut (*self.state.get()).decoys_until_ns).write_volatile(now_ns + 2 * SLOT_NS) }
     }
 
     /// A network is a suspect until then.

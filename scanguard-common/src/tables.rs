@@ -5,9 +5,9 @@ use crate::challenge::{ChallengeCell, Pass};
 use crate::class::{PortClass, PortEntry, Protocol};
 use crate::config::KernelConfig;
 use crate::counter::CounterIndex;
-use crate::datapath::{Case, Part};
+use crate::datapath::{CaseRef, Stage};
 use crate::event::Event;
-use crate::flow::Flow;
+use crate::flow::{Flow, SentKey};
 use crate::newcomers::NewcomerRules;
 use crate::opened::{Asked, Endpoint, Question};
 use crate::packet::Parsed;
@@ -71,17 +71,23 @@ pub trait Tables {
     /// only sometimes, LLVM leaves it unset, which the BPF verifier refuses.)
     fn take_asked(&self, question: &Question) -> Asked;
 
+    /// Whether what leaves is judged; in a capture it left.
+    #[inline(always)]
+    fn withholds(&self) -> bool {
+        true
+    }
+
     /// When a datagram last left that one of this flow answers.
     fn flow(&self, flow: &Flow) -> Option<u64>;
 
     /// A datagram left that one of this flow answers.
     fn see_flow(&self, flow: &Flow, now_ns: u64);
 
-    /// When a datagram of ours last left for a source.
-    fn sent_to(&self, source: &SourceKey) -> Option<u64>;
+    /// When a datagram of ours last left for a source from a port.
+    fn sent_to(&self, sent: &SentKey) -> Option<u64>;
 
-    /// A datagram of ours left for a source.
-    fn send_to(&self, source: &SourceKey, now_ns: u64);
+    /// A datagram of ours left for a source from a port.
+    fn send_to(&self, sent: &SentKey, now_ns: u64);
 
     /// What is counted of a source's sessions.
     fn sessions(&self, source: &SourceKey) -> Option<SessionCell<'_>>;
@@ -107,11 +113,12 @@ pub trait Tables {
     /// Whether the longest entry of the allowlist that covers an address is in force.
     fn allowed(&self, address: &Address, now_ns: u64) -> bool;
 
-    /// Keeps a suspect where a flood of other sources cannot wash it out.
-    fn back_up(&self, source: &SourceKey, backup: &Backup);
+    /// Keeps a suspect where a flood of other sources cannot wash it out. `proven` is one that is really at its address: it has had a
+    /// session, or met a challenge; these have a table of their own, which forged suspects do not get into.
+    fn back_up(&self, source: &SourceKey, backup: &Backup, proven: bool);
 
-    /// What is kept of a suspect.
-    fn backup(&self, source: &SourceKey) -> Option<&Backup>;
+    /// Reads what is kept of a suspect, proven ones first; nothing if nothing is.
+    fn backup<R>(&self, source: &SourceKey, read: impl FnOnce(&Backup) -> R) -> Option<R>;
 
     /// Undoes [`Self::back_up`].
     fn forget(&self, source: &SourceKey);
@@ -124,22 +131,6 @@ pub trait Tables {
 
     /// What is remembered beyond single sources and networks.
     fn state(&self) -> Option<StateCell<'_>>;
-
-    /// Runs a part of the way; a host that must can do it in another function.
-    #[inline(always)]
-    fn part(&self, part: Part, case: &mut Case) -> u32
-    where
-        Self: Sized,
-    {
-        part.run(case, self)
-    }
-
-    /// Reads what an answer to the frame needs, and says whether it may be answered
-    /// ([`crate::packet::reply::examine`]). A host that answers nothing need not know how.
-    #[inline(always)]
-    fn examine(&self, _case: &mut Case) -> bool {
-        false
-    }
 
     /// What is kept of a source that was answered.
     #[inline(always)]
@@ -193,6 +184,22 @@ pub trait Tables {
     #[inline(always)]
     fn emit_urgently(&self, event: impl FnOnce() -> Event) -> bool {
         self.emit(event)
+    }
+}
+
+/// Tables, and a way to run the stages of the datapath over them.
+pub trait Stages: Tables + Sized {
+    /// Runs a stage; a host that must can do it in another function, which finds the case by itself.
+    #[inline(always)]
+    fn stage(&self, stage: Stage, case: &mut CaseRef<'_>) -> u32 {
+        stage.run(case, self)
+    }
+
+    /// Reads what an answer to the frame needs, and says whether it may be answered
+    /// ([`crate::packet::reply::examine`]). A host that answers nothing need not know how.
+    #[inline(always)]
+    fn examine(&self, _case: &mut CaseRef<'_>) -> bool {
+        false
     }
 }
 

@@ -6,7 +6,7 @@
 //! | program | hook | does |
 //! |---|---|---|
 //! | `scanguard` | XDP | judges each frame that arrives |
-//! | `scanguard_egress` | TCX egress | learns from each frame that leaves |
+//! | `scanguard_egress` | TCX egress | learns from each frame that leaves, and keeps answers from suspects |
 //! | `scanguard_sessions` | cgroup `sock_ops` | counts connections that were completed |
 //!
 //! On any target but BPF this is an empty program that type-checks everything, for clippy and editors.
@@ -18,8 +18,8 @@ mod egress;
 mod frame;
 mod log;
 mod maps;
-mod parts;
 mod reply;
+mod stages;
 mod tables;
 
 use aya_ebpf::bindings::xdp_action;

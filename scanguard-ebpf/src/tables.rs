@@ -5,9 +5,9 @@ use scanguard_common::challenge::{ChallengeCell, Pass};
 use scanguard_common::class::{PortEntry, Protocol};
 use scanguard_common::config::KernelConfig;
 use scanguard_common::counter::CounterIndex;
-use scanguard_common::datapath::{Case, Part};
+use scanguard_common::datapath::{CaseRef, Stage};
 use scanguard_common::event::Event;
-use scanguard_common::flow::Flow;
+use scanguard_common::flow::{Flow, SentKey};
 use scanguard_common::newcomers::NewcomerRules;
 use scanguard_common::opened::{Asked, Endpoint, Question};
 use scanguard_common::packet::Parsed;
@@ -15,25 +15,24 @@ use scanguard_common::record::{Backup, SourceCell};
 use scanguard_common::session::{LiveSession, SessionCell};
 use scanguard_common::source::SourceKey;
 use scanguard_common::storm::StateCell;
-use scanguard_common::tables::{Socket, Tables};
+use scanguard_common::tables::{Socket, Stages, Tables};
 use scanguard_common::verdict::{Known, Verdict};
 
 use crate::clock;
 use crate::maps::{
     challenged, config, counters, events, flows, opened, own, ports, sessions, sources, state, suspects, verdicts,
 };
-use crate::parts;
 
 /// What a program's context is asked.
 pub(crate) trait Hook {
     /// The socket that a packet would reach.
     fn socket(&self, packet: &Parsed, protocol: Protocol) -> Socket;
 
-    /// Reads what an answer to the frame needs.
-    fn examine(&self, case: &mut Case) -> bool;
+    /// Reads what an answer to the frame needs, into the case.
+    fn examine(&self) -> bool;
 
-    /// Runs a part of the datapath in its own function.
-    fn part(&self, part: Part) -> u32;
+    /// Runs a stage of the datapath in its own function.
+    fn stage(&self, stage: Stage) -> u32;
 }
 
 /// The maps, and the context of the program that looks at them.
@@ -131,13 +130,13 @@ impl<H: Hook> Tables for KernelTables<'_, H> {
     }
 
     #[inline(always)]
-    fn sent_to(&self, source: &SourceKey) -> Option<u64> {
-        flows::sent(source)
+    fn sent_to(&self, sent: &SentKey) -> Option<u64> {
+        flows::sent(sent)
     }
 
     #[inline(always)]
-    fn send_to(&self, source: &SourceKey, now_ns: u64) {
-        flows::send(source, now_ns);
+    fn send_to(&self, sent: &SentKey, now_ns: u64) {
+        flows::send(sent, now_ns);
     }
 
     #[inline(always)]
@@ -181,13 +180,13 @@ impl<H: Hook> Tables for KernelTables<'_, H> {
     }
 
     #[inline(always)]
-    fn back_up(&self, source: &SourceKey, backup: &Backup) {
-        suspects::keep(source, backup);
+    fn back_up(&self, source: &SourceKey, backup: &Backup, proven: bool) {
+        suspects::keep(source, backup, proven);
     }
 
     #[inline(always)]
-    fn backup(&self, source: &SourceKey) -> Option<&Backup> {
-        suspects::get(source)
+    fn backup<R>(&self, source: &SourceKey, read: impl FnOnce(&Backup) -> R) -> Option<R> {
+        suspects::get(source).map(read)
     }
 
     #[inline(always)]
@@ -208,21 +207,6 @@ impl<H: Hook> Tables for KernelTables<'_, H> {
     #[inline(always)]
     fn state(&self) -> Option<StateCell<'_>> {
         state::get()
-    }
-
-    #[inline(always)]
-    fn part(&self, part: Part, case: &mut Case) -> u32 {
-        // The function takes the case out of its map, of which LLVM knows nothing: it must write down before what it changed, and read
-        // again afterwards.
-        parts::shared(case);
-        let result = self.context.part(part);
-        parts::shared(case);
-        result
-    }
-
-    #[inline(always)]
-    fn examine(&self, case: &mut Case) -> bool {
-        self.context.examine(case)
     }
 
     #[inline(always)]
@@ -274,5 +258,17 @@ impl<H: Hook> Tables for KernelTables<'_, H> {
     fn emit_urgently(&self, event: impl FnOnce() -> Event) -> bool {
         // In tests and replays nobody waits, and all is compared in order.
         if clock::is_virtual() { events::emit(event) } else { challenged::emit(event) }
+    }
+}
+
+impl<H: Hook> Stages for KernelTables<'_, H> {
+    #[inline(always)]
+    fn stage(&self, stage: Stage, _case: &mut CaseRef<'_>) -> u32 {
+        self.context.stage(stage) // It finds the case in its map.
+    }
+
+    #[inline(always)]
+    fn examine(&self, _case: &mut CaseRef<'_>) -> bool {
+        self.context.examine()
     }
 }

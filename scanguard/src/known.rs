@@ -118,7 +118,7 @@ const FEW_NETWORKS: usize = 4;
 pub fn fronted(records: &[SessionRecord]) -> Option<Fronted> {
     let mut networks: HashMap<SourceKey, u64> = HashMap::new();
     for record in records {
-        let network = KeyRules::network(&record.source).unwrap_or(record.source);
+        let network = KeyRules::network(&record.source);
         *networks.entry(network).or_default() += record.public.sessions;
     }
     let of: u64 = networks.values().sum();

@@ -7,7 +7,7 @@ use scanguard::prefix_map::Prefix;
 use scanguard_common::address::prefix;
 use scanguard_common::challenge::{ChallengeMode, ChallengeRecord, ChallengeRules, Nic};
 use scanguard_common::config::KernelConfig;
-use scanguard_common::datapath::{Action, answer_frame, learn_from_frame};
+use scanguard_common::datapath::{Action, answer_frame, judge_leaving};
 use scanguard_common::event::Event;
 use scanguard_common::host::{Frame, MemoryTables};
 use scanguard_common::opened::Endpoint;
@@ -251,7 +251,7 @@ impl Twin {
             Err(_) if frame.len() < HEADERS => return,
             result => result.expect("a trial run"),
         };
-        learn_from_frame(&Frame(frame), &self.model);
+        judge_leaving(&Frame(frame), &self.model);
     }
 
     /// Protects networks behind both.

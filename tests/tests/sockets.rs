@@ -2,14 +2,19 @@
 //!
 //! Needs root; run by `cargo xtask test`.
 
+use std::fs;
 use std::net::{SocketAddr, UdpSocket};
 use std::process::Command;
 
 use etherparse::PacketBuilder;
 use scanguard::kernel::{Datapath, LoadOptions};
 use scanguard_common::config::KernelConfig;
+use scanguard_common::flow::Flow;
 use scanguard_common::reason::Reason;
 use scanguard_tests::lab::netns::Netns;
+
+/// `BPF_MAP_TYPE_HASH` (`include/uapi/linux/bpf.h`).
+const HASH: u32 = 1;
 
 fn ip(arguments: &str) {
     let status = Command::new("ip").args(arguments.split(' ')).status().expect("ip, of package iproute2");
@@ -70,4 +75,32 @@ fn a_datagram_for_a_connected_socket_is_an_answer_and_any_other_an_attempt() {
             }
         })
         .expect("the namespace");
+}
+
+/// Capacities of the hash maps of this process that have a flow as key and a number as value, as VIRTUAL_SOCKETS has
+/// and no other map (bpf_map_show_fdinfo in kernel/bpf/syscall.c).
+fn virtual_sockets() -> Vec<u32> {
+    let files = fs::read_dir("/proc/self/fdinfo").expect("descriptors");
+    let texts = files.flatten().filter_map(|file| fs::read_to_string(file.path()).ok());
+    let capacity = |text: String| {
+        let field = |name: &str| {
+            let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+            value.trim().parse::<u32>().ok()
+        };
+        let is_it =
+            (field("map_type")?, field("key_size")?, field("value_size")?) == (HASH, size_of::<Flow>() as u32, 4);
+        is_it.then(|| field("max_entries")).flatten()
+    };
+    texts.filter_map(capacity).collect()
+}
+
+#[test]
+fn the_table_of_virtual_sockets_has_one_entry_on_a_host() {
+    let datapath = Datapath::load(&LoadOptions::default()).expect("the kernel part, which needs root");
+    let found = virtual_sockets();
+    assert!(!found.is_empty() && found.iter().all(|capacity| *capacity == 1), "{found:?}");
+    drop(datapath);
+    let options = LoadOptions { virtual_world: true, ..LoadOptions::default() };
+    let _datapath = Datapath::load(&options).expect("the kernel part");
+    assert!(virtual_sockets().contains(&65_536), "replay and tests have room for theirs");
 }

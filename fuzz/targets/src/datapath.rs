@@ -24,7 +24,7 @@ use scanguard_common::class::{PortClass, PortEntry, Protocol};
 use scanguard_common::config::{HEARTBEAT_LIMIT_NS, KernelConfig};
 use scanguard_common::counter::CounterIndex;
 use scanguard_common::datapath::connection::{Connection, begin, end};
-use scanguard_common::datapath::{Action, answer_frame, learn_from_frame};
+use scanguard_common::datapath::{Action, answer_frame, judge_leaving};
 use scanguard_common::flow::Flow;
 use scanguard_common::host::{Frame, MemoryTables};
 use scanguard_common::packet::reply::REPLY_BYTES;
@@ -384,7 +384,7 @@ impl World {
             // What arrived last goes on, as where packets are forwarded.
             _ => {}
         }
-        learn_from_frame(&Frame(&self.frame), &self.tables);
+        judge_leaving(&Frame(&self.frame), &self.tables);
     }
 
     fn lifetime(&self, bytes: &mut Bytes<'_>) -> u64 {

@@ -1,42 +1,120 @@
 //! The way of a packet that asks for something.
 
-use super::case::Case;
-use super::kind::Kind;
-use super::part::Part;
+use super::case::{Case, CaseRef};
+use super::closed::is_closed;
+use super::kind::{Kind, belongs_to_links, is_query};
 use super::ruling::Ruling;
+use super::stage::Stage;
 use super::suspicion;
 use crate::class::{PortClass, PortEntry, Protocol};
 use crate::config::KernelConfig;
 use crate::contact::Outcome;
 use crate::counter::{CounterIndex, Loss};
 use crate::event::{Answer, Event};
-use crate::flow::SENT_NS;
+use crate::flow::{FLOW_NS, Flow, SENT_NS, SentKey};
+use crate::packet::Shape;
 use crate::reason::{Level, Reason};
 use crate::record::SourceCell;
-use crate::tables::{Socket, Tables};
+use crate::storm::STORM_NEWCOMERS;
+use crate::tables::{Socket, Stages, Tables};
 use crate::verdict::Rule;
 
-/// A packet that asks for nothing: it passes, unless its source is under a hard block.
-#[cfg_attr(target_arch = "bpf", inline(never))]
-pub(super) fn settle<T: Tables>(case: &mut Case, reason: Reason, tables: &T) -> Ruling {
-    if let Some(config) = tables.config()
-        && config.census.hard_verdicts != 0
-        && let Some(source) = config.keys.source(&case.parsed)
-    {
-        case.source = source;
-        case.now_ns = tables.now_ns();
-        let rule = tables.verdict(&source).map_or(Rule::NONE, |verdict| verdict.rule(case.now_ns));
-        if rule.is_hard() {
-            return Ruling::block(Reason::BlockedHard, rule.is_operators());
+/// A packet that asks for nothing: it passes, unless its source is under a hard block, or under a block of everything and it would make
+/// the stack answer where there is no flow.
+#[inline(always)]
+pub(super) fn settle<T: Stages>(case: &mut CaseRef<'_>, reason: Reason, tables: &T) -> Ruling {
+    match tables.config() {
+        Some(config) if config.census.hard_verdicts != 0 || (has_verdicts(config) && needs_flow(case)) => {
+            case.hidden = reason;
+            Ruling::from_number(tables.stage(Stage::Settle, case))
         }
-        if config.census.prefix_verdicts != 0 {
-            let rule = Rule::from_number(tables.part(Part::Prefix, case));
-            if rule.is_hard() {
-                return Ruling::block(Reason::BlockedHard, rule.is_operators());
-            }
+        _ => Ruling::pass(reason),
+    }
+}
+
+/// The rest of [`settle`], where there are verdicts to be asked.
+#[inline(always)]
+pub(super) fn settle_by_verdicts<T: Stages>(case: &mut CaseRef<'_>, tables: &T) -> Ruling {
+    let pass = Ruling::pass(case.hidden);
+    let Some(config) = tables.config() else { return pass };
+    let Some(source) = config.keys.source(&case.parsed) else { return pass };
+    let wants_flow = needs_flow(case);
+    case.source = source;
+    case.now_ns = tables.now_ns();
+    let rule = tables.verdict(&source).map_or(Rule::NONE, |verdict| verdict.rule(case.now_ns));
+    let ruling = settle_rule(rule, wants_flow, case, tables);
+    if ruling != Ruling::NONE {
+        return ruling;
+    }
+    if config.census.prefix_verdicts != 0 {
+        let rule = Rule::from_number(tables.stage(Stage::Prefix, case));
+        let ruling = settle_rule(rule, wants_flow, case, tables);
+        if ruling != Ruling::NONE {
+            return ruling;
         }
     }
-    Ruling::pass(reason)
+    pass
+}
+
+const fn has_verdicts(config: &KernelConfig) -> bool {
+    config.census.verdicts != 0 || config.census.prefix_verdicts != 0
+}
+
+/// Whether a packet that asks for no port makes the stack, or what is behind it, answer where there is no flow: a query of ICMP, or
+/// another IP protocol. (Neighbour discovery belongs to the link, and is none.)
+#[inline(always)]
+fn needs_flow(case: &Case) -> bool {
+    let parsed = &case.parsed;
+    match parsed.shape {
+        Shape::Icmp => is_query(parsed),
+        Shape::Other => !belongs_to_links(parsed.protocol),
+        _ => false,
+    }
+}
+
+#[inline(always)]
+fn settle_rule<T: Tables>(rule: Rule, wants_flow: bool, case: &Case, tables: &T) -> Ruling {
+    if rule.is_hard() {
+        return Ruling::block(Reason::BlockedHard, rule.is_operators());
+    }
+    if wants_flow && rule.blocks() && rule.covers_all() && !has_flow(case, tables) {
+        return Ruling::block(Reason::BlockedAll, rule.is_operators());
+    }
+    Ruling::NONE
+}
+
+/// Whether something of this IP protocol left for the sender lately.
+#[inline(always)]
+fn has_flow<T: Tables>(case: &Case, tables: &T) -> bool {
+    case.parsed.shape as u8 == Shape::Other as u8
+        && tables
+            .flow(&Flow::without_ports(&case.parsed))
+            .is_some_and(|left_ns| case.now_ns.saturating_sub(left_ns) < FLOW_NS)
+}
+
+/// A packet whose headers are cut short or contradict each other, of a sender that can be read: it obeys blocks, and of a suspect it is
+/// dropped, because nobody knows what Linux makes of it.
+#[inline(always)]
+pub(super) fn malformed<T: Stages>(case: &mut CaseRef<'_>, tables: &T) -> Ruling {
+    let pass = Ruling::pass(Reason::Malformed);
+    let Some(config) = tables.config() else { return pass };
+    let Some(source) = config.keys.source(&case.parsed) else { return pass };
+    if tables.is_own(&case.parsed.source) {
+        return pass;
+    }
+    (case.source, case.now_ns) = (source, tables.now_ns());
+    let mut rule = tables.verdict(&source).map_or(Rule::NONE, |verdict| verdict.rule(case.now_ns));
+    if !rule.blocks() && config.census.prefix_verdicts != 0 {
+        rule = Rule::from_number(tables.stage(Stage::Prefix, case));
+    }
+    if rule.blocks() {
+        let reason = if rule.covers_all() { Reason::BlockedAll } else { Reason::BlockedPrivate };
+        return Ruling::block(reason, rule.is_operators());
+    }
+    if (rule.conceals() || suspicion::is_suspect(case, tables)) && !suspicion::is_allowed(case, tables) {
+        return Ruling::hide(Reason::HiddenMalformed);
+    }
+    pass
 }
 
 /// The verdict on the prefix that the sender is of. Prefixes are blocked whole, so that what the allowlist covers of them is spared
@@ -55,7 +133,7 @@ pub(super) fn prefix_rule<T: Tables>(case: &Case, tables: &T) -> Rule {
 
 /// A packet that asks for something.
 #[inline(always)]
-pub(super) fn ask<T: Tables>(case: &mut Case, tables: &T) -> Ruling {
+pub(super) fn ask<T: Stages>(case: &mut CaseRef<'_>, tables: &T) -> Ruling {
     let ruling = identify(case, tables);
     if ruling != Ruling::NONE {
         return ruling;
@@ -63,14 +141,24 @@ pub(super) fn ask<T: Tables>(case: &mut Case, tables: &T) -> Ruling {
     consider(case, tables)
 }
 
+/// What is dropped whoever sends it, but for whom the allowlist covers, and what only passes through.
+#[inline(always)]
+pub(super) fn refuse<T: Tables>(case: &Case, tables: &T) -> Ruling {
+    let pass = Ruling::pass(case.kind.reason());
+    let Some(reason) = case.kind.refused() else { return pass };
+    let destination = &case.parsed.destination;
+    let is_ours = tables.is_own(destination) || tables.is_protected(destination);
+    if is_ours && !suspicion::is_allowed(case, tables) { Ruling::hide(reason) } else { pass }
+}
+
 /// Finds out who sends and what is asked for; decides at once where nobody judges.
 #[inline(always)]
-fn identify<T: Tables>(case: &mut Case, tables: &T) -> Ruling {
+fn identify<T: Stages>(case: &mut CaseRef<'_>, tables: &T) -> Ruling {
     let kind = case.kind;
     let Some(config) = tables.config() else {
         return Ruling::pass(kind.reason());
     };
-    if kind == Kind::AckProbe && !tables.is_own(&case.parsed.destination) {
+    if kind == Kind::AckProbe && !tables.is_own(&case.parsed.destination) && !is_unanswered(case, config, tables) {
         return settle(case, Reason::Established, tables); // Forwarded: it is not our port that is closed.
     }
     case.looked_up = kind.may_belong();
@@ -94,15 +182,20 @@ fn identify<T: Tables>(case: &mut Case, tables: &T) -> Ruling {
     case.outcome = Outcome::Unknown;
     case.answer = Answer::None;
     locate(case, config, tables);
-    if kind == Kind::AckProbe && !is_closed(case, tables) {
+    if kind == Kind::AckProbe && case.class == PortClass::Restricted && !is_hidden_probe(case, config, tables) {
+        return settle(case, Reason::Established, tables); // The stack knows better, and egress judges what it says.
+    }
+    if kind == Kind::AckProbe && case.class != PortClass::Restricted && !is_closed(case, tables) {
         return settle(case, Reason::Established, tables); // Of a container, or a host behind this one.
     }
     if kind == Kind::Datagram
         && case.class.should_be_closed()
         && config.knows_what_left(case.now_ns)
-        && tables.sent_to(&source).is_some_and(|left_ns| case.now_ns.saturating_sub(left_ns) < SENT_NS)
+        && tables
+            .sent_to(&SentKey::new(source, case.port))
+            .is_some_and(|left_ns| case.now_ns.saturating_sub(left_ns) < SENT_NS)
     {
-        // To somebody whom we asked: it answers late, or from another port.
+        // To a port from which we asked its sender: it answers late, or from another port.
         (case.kind, case.class) = (Kind::Answer, PortClass::Unknown);
     }
     Ruling::NONE
@@ -118,22 +211,38 @@ fn locate<T: Tables>(case: &mut Case, config: &KernelConfig, tables: &T) {
     let destination = &case.parsed.destination;
     (case.is_protected, case.class) = (false, PortClass::Unknown);
     // Whose port it is matters only where something is known of it.
-    case.is_ours = (entry.own() != PortClass::Unknown || !kind.is_attempt()) && tables.is_own(destination);
+    let is_any = entry.own() != PortClass::Unknown || entry.answering() == PortClass::Restricted;
+    case.is_ours = (is_any || !kind.is_attempt()) && tables.is_own(destination);
     if case.is_ours {
         case.class = entry.own();
     } else if config.census.protected != 0 && tables.is_protected(destination) && !tables.is_own(destination) {
         (case.is_ours, case.is_protected) = (true, true);
         case.class = match kind {
             _ if config.learnt == 0 => PortClass::Unknown,
-            Kind::Echo => PortClass::Closed,
+            Kind::Echo | Kind::AckProbe => PortClass::Closed,
             _ => entry.silent(),
         };
     }
 }
 
+/// Whether an ACK to a restricted port that belongs to no connection is hidden from suspects on its way in: it may complete a decoy, or
+/// nobody judges what leaves.
+#[inline(always)]
+fn is_hidden_probe<T: Tables>(case: &Case, config: &KernelConfig, tables: &T) -> bool {
+    config.egress_since_ns == u64::MAX || tables.pass(&Flow::of(&case.parsed, Protocol::Tcp)).is_decoy()
+}
+
+/// Whether an ACK goes to an address of a protected network that never sent anything: like an echo request it asks whether there is
+/// anybody.
+#[inline(always)]
+fn is_unanswered<T: Tables>(case: &Case, config: &KernelConfig, tables: &T) -> bool {
+    let destination = &case.parsed.destination;
+    config.census.protected != 0 && config.learnt != 0 && tables.is_protected(destination)
+}
+
 /// A packet whose source and port are known.
 #[inline(always)]
-fn consider<T: Tables>(case: &mut Case, tables: &T) -> Ruling {
+fn consider<T: Stages>(case: &mut CaseRef<'_>, tables: &T) -> Ruling {
     let kind = case.kind;
     let Some(config) = tables.config() else {
         return Ruling::pass(kind.reason());
@@ -147,7 +256,7 @@ fn consider<T: Tables>(case: &mut Case, tables: &T) -> Ruling {
         }
     }
     if config.census.prefix_verdicts != 0 {
-        let rule = Rule::from_number(tables.part(Part::Prefix, case));
+        let rule = Rule::from_number(tables.stage(Stage::Prefix, case));
         let ruling = carry_out(rule, case, tables);
         if ruling != Ruling::NONE {
             return ruling;
@@ -156,22 +265,28 @@ fn consider<T: Tables>(case: &mut Case, tables: &T) -> Ruling {
     if !kind.is_attempt() && !case.is_ours {
         return Ruling::pass(kind.reason()); // Somebody else's business.
     }
-    if kind == Kind::Syn
-        && case.class.should_be_closed()
-        && suspicion::is_storm(case, tables)
-        && is_closed(case, tables)
-    {
-        return Ruling::hide(Reason::Storm);
-    }
-    let Some(record) = record(case, tables) else {
-        return Ruling::pass(Reason::SourcesFull);
-    };
-    count_attempt(case, config, record, tables)
+    Ruling::WEIGH
+}
+
+/// Whether a source without a record gets none: in a storm most that ask for what is hidden then are forged.
+#[inline(always)]
+fn is_left_out<T: Tables>(case: &Case, tables: &T) -> bool {
+    (case.class.should_be_closed() || case.kind.is_illegal())
+        && tables.state().is_some_and(|state| state.is_storm(case.now_ns))
+        && tables.backup(&case.source, |_| ()).is_none()
+        && !tables.admits(&STORM_NEWCOMERS, case.now_ns)
+}
+
+/// In a storm whatever asks for a closed or canary port is hidden, whoever sends it but known and allowed sources.
+#[inline(always)]
+fn hide_in_storm<T: Stages>(case: &CaseRef<'_>, closed: bool, tables: &T) -> Option<Ruling> {
+    let is_hidden = closed && case.kind.hidden(case.class, closed).is_some() && suspicion::is_storm(case, tables);
+    is_hidden.then(|| Ruling::hide(Reason::Storm))
 }
 
 /// What a verdict means for this packet; no decision where it leaves that to suspicion.
 #[inline(always)]
-fn carry_out<T: Tables>(rule: Rule, case: &mut Case, tables: &T) -> Ruling {
+fn carry_out<T: Stages>(rule: Rule, case: &mut CaseRef<'_>, tables: &T) -> Ruling {
     if rule.blocks() {
         if rule.covers_all() {
             return Ruling::block(Reason::BlockedAll, rule.is_operators());
@@ -184,14 +299,9 @@ fn carry_out<T: Tables>(rule: Rule, case: &mut Case, tables: &T) -> Ruling {
     Ruling::NONE
 }
 
-#[inline(always)]
-fn is_closed<T: Tables>(case: &mut Case, tables: &T) -> bool {
-    tables.part(Part::Closed, case) != 0
-}
-
 /// Whether a block of private ports covers what is asked for.
 #[inline(always)]
-fn is_private<T: Tables>(case: &mut Case, tables: &T) -> bool {
+fn is_private<T: Stages>(case: &mut CaseRef<'_>, tables: &T) -> bool {
     let closed = case.class.should_be_closed() && is_closed(case, tables);
     if !case.is_ours || case.kind.hidden(case.class, closed).is_none() {
         return false;
@@ -199,26 +309,23 @@ fn is_private<T: Tables>(case: &mut Case, tables: &T) -> bool {
     case.class != PortClass::Restricted || !suspicion::is_known(case, tables)
 }
 
-/// The record of the source. A new one begins with what was kept of a suspect.
-#[inline(always)]
-fn record<'t, T: Tables>(case: &Case, tables: &'t T) -> Option<SourceCell<'t>> {
-    tables.source(&case.source).or_else(|| new_record(case, tables))
-}
-
+/// A record for a source that has none. It begins with what was kept of a suspect.
 #[inline(always)]
 fn new_record<'t, T: Tables>(case: &Case, tables: &'t T) -> Option<SourceCell<'t>> {
     let record = tables.new_source(&case.source, case.now_ns)?;
-    if let Some(backup) = tables.backup(&case.source)
-        && backup.suspect_until_ns > case.now_ns
-    {
-        record.restore(backup);
-    }
+    // Also of one whose suspicion has ended: its score goes on to be halved from where it was.
+    let _ = tables.backup(&case.source, |backup| record.restore(backup));
     Some(record)
 }
 
 /// Counts the attempt, and goes on.
 #[inline(always)]
-fn count_attempt<T: Tables>(case: &mut Case, config: &KernelConfig, record: SourceCell<'_>, tables: &T) -> Ruling {
+fn count_attempt<T: Stages>(
+    case: &mut CaseRef<'_>,
+    config: &KernelConfig,
+    record: SourceCell<'_>,
+    tables: &T,
+) -> Ruling {
     if case.kind.is_attempt() {
         tables.count(CounterIndex::attempt(case.class, case.kind.protocol()), case.length);
         record.count_attempt(case.now_ns);
@@ -228,13 +335,21 @@ fn count_attempt<T: Tables>(case: &mut Case, config: &KernelConfig, record: Sour
     weigh(case, config, record, tables)
 }
 
-/// The rest of the way of a SYN of a source that has no record, on which there is no verdict.
+/// The rest of the way of a packet on which no verdict decided: its source is found or recorded, the attempt counted and weighed.
 #[inline(always)]
-pub(super) fn meet<T: Tables>(case: &mut Case, tables: &T) -> Ruling {
+pub(super) fn meet<T: Stages>(case: &mut CaseRef<'_>, tables: &T) -> Ruling {
     let Some(config) = tables.config() else {
         return Ruling::pass(case.kind.reason());
     };
-    match new_record(case, tables) {
+    let mut record = tables.source(&case.source);
+    if record.is_none() {
+        if is_left_out(case, tables) {
+            let closed = case.class.should_be_closed() && is_closed(case, tables);
+            return hide_in_storm(case, closed, tables).unwrap_or(Ruling::pass(case.kind.reason()));
+        }
+        record = new_record(case, tables);
+    }
+    match record {
         Some(record) => count_attempt(case, config, record, tables),
         None => Ruling::pass(Reason::SourcesFull),
     }
@@ -242,34 +357,58 @@ pub(super) fn meet<T: Tables>(case: &mut Case, tables: &T) -> Ruling {
 
 /// Whether this is a first contact, what it says of the source, and whether the source gets what it asks for.
 #[inline(always)]
-fn weigh<T: Tables>(case: &mut Case, config: &KernelConfig, record: SourceCell<'_>, tables: &T) -> Ruling {
+fn weigh<T: Stages>(case: &mut CaseRef<'_>, config: &KernelConfig, record: SourceCell<'_>, tables: &T) -> Ruling {
     record.decay(&config.score, case.now_ns);
     case.mark(config);
-    let is_first = record.mark_contact(case.bit);
+    case.is_new = record.mark_contact(case.bit);
     case.suspect |= record.is_suspect(case.now_ns);
-    answer_contact(case, config, is_first, tables)
+    answer_contact(case, config, record, tables)
 }
 
-/// The rest of the way of a SYN whose contact was just marked as a first one, of a source that is no suspect.
+/// The rest of the way of a SYN of a source that is no suspect, and whose contact was marked.
 #[inline(always)]
-pub(super) fn first<T: Tables>(case: &mut Case, tables: &T) -> Ruling {
-    let Some(config) = tables.config() else {
+pub(super) fn first<T: Stages>(case: &mut CaseRef<'_>, tables: &T) -> Ruling {
+    let (Some(config), Some(record)) = (tables.config(), tables.source(&case.source)) else {
         return Ruling::pass(case.kind.reason());
     };
-    answer_contact(case, config, true, tables)
+    answer_contact(case, config, record, tables)
 }
 
+/// What a contact is worth depends on its outcome and on whether it was worth something before, and on nothing else that the source
+/// sent: what is worth nothing leaves no mark that this looks at.
 #[inline(always)]
-fn answer_contact<T: Tables>(case: &mut Case, config: &KernelConfig, is_first: bool, tables: &T) -> Ruling {
+fn answer_contact<T: Stages>(
+    case: &mut CaseRef<'_>,
+    config: &KernelConfig,
+    record: SourceCell<'_>,
+    tables: &T,
+) -> Ruling {
     let (kind, now_ns) = (case.kind, case.now_ns);
-    let in_networks = case.class.should_be_closed() && tables.state().is_some_and(|state| state.has_networks(now_ns));
-    let closed = case.class.should_be_closed() && (is_first || case.suspect || in_networks) && is_closed(case, tables);
+    let is_candidate = case.class.should_be_closed();
+    let in_networks = is_candidate && tables.state().is_some_and(|state| state.has_networks(now_ns));
+    let in_storm = is_candidate && tables.state().is_some_and(|state| state.is_storm(now_ns));
+    case.is_unweighed = !record.has_failed(case.bit);
+    // A source whose score is that of a suspect, and whose suspicion ended, is accused by its next failure, whichever it is.
+    let may_accuse = case.is_unweighed || record.score() >= config.score.conceal_at;
+    let closed = is_candidate && (may_accuse || case.suspect || in_networks || in_storm) && is_closed(case, tables);
     let class = case.class; // Another one now, if the port turned out to be open.
-    if is_first {
-        case.outcome = kind.outcome(class, closed);
-        case.suspect = tables.part(Part::Contact, case) != 0;
+    case.outcome = kind.outcome(class, closed);
+    if case.is_new || (may_accuse && config.score.points(case.outcome) != 0) {
+        let crosses = tables.stage(Stage::Contact, case) != 0;
+        if crosses && tables.stage(Stage::Accuse, case) != 0 {
+            case.suspect = true;
+        }
     }
-    let Some(reason) = kind.hidden(class, closed) else {
+    if case.suspect && class == PortClass::Unknown && case.is_ours && !case.is_protected {
+        // A port that was open lately, or is not known yet: where it is not for customers, a suspect cannot tell it from others that are
+        // not.
+        let entry = tables.port(kind.protocol(), case.port);
+        if kind.has_port(&case.parsed) && entry.answering() == PortClass::Restricted {
+            case.class = PortClass::Restricted;
+        }
+    }
+    let class = case.class;
+    let Some(reason) = kind.hidden(class, closed).or(refused_datagram(case, config, tables)) else {
         return Ruling::pass(kind.reason());
     };
     if case.suspect {
@@ -277,7 +416,7 @@ fn answer_contact<T: Tables>(case: &mut Case, config: &KernelConfig, is_first: b
             return Ruling::pass(kind.reason());
         }
         case.hidden = reason;
-        let ruling = Ruling::from_number(tables.part(Part::Hide, case));
+        let ruling = Ruling::from_number(tables.stage(Stage::Hide, case));
         if ruling.level() != Level::Conceal as u32 || !config.challenge.is_on() {
             return ruling;
         }
@@ -287,12 +426,25 @@ fn answer_contact<T: Tables>(case: &mut Case, config: &KernelConfig, is_first: b
             _ => ruling,
         };
     }
-    // Asked anew: this packet may be the one that made a suspect of its network.
+    // Asked anew: this packet may be the one that made a suspect of its network, or a storm.
     let in_networks = closed && tables.state().is_some_and(|state| state.has_networks(now_ns));
-    if in_networks && tables.part(Part::SuspectNetwork, case) != 0 {
+    if in_networks && tables.stage(Stage::SuspectNetwork, case) != 0 {
         return Ruling::hide(Reason::HiddenNetwork);
     }
-    Ruling::pass(kind.reason())
+    hide_in_storm(case, closed, tables).unwrap_or(Ruling::pass(kind.reason()))
+}
+
+/// A suspect's datagram to a port of this host's clients that belongs to no flow and finds no socket: the stack would only refuse it, and
+/// tell such a port from those that are hidden.
+#[inline(always)]
+fn refused_datagram<T: Tables>(case: &Case, config: &KernelConfig, tables: &T) -> Option<Reason> {
+    let is_clients = case.suspect
+        && case.kind == Kind::Datagram
+        && case.class == PortClass::Unknown
+        && case.socket == Socket::None
+        && config.is_ephemeral(case.port)
+        && tables.is_own(&case.parsed.destination);
+    is_clients.then_some(Reason::HiddenClosed)
 }
 
 /// Tells userspace of a packet; what it cannot be told is counted.

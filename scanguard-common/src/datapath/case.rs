@@ -1,5 +1,9 @@
 //! A packet that is being judged.
 
+use core::marker::PhantomData;
+use core::ops::{Deref, DerefMut};
+use core::ptr::NonNull;
+
 use super::kind::Kind;
 use crate::class::PortClass;
 use crate::config::KernelConfig;
@@ -48,11 +52,69 @@ pub struct Case {
     pub reply: Reply,
     /// The bit of what is asked for in the sets of the source and of its network.
     pub(super) bit: ContactBit,
+    /// Whether it is the source's first contact with what is asked for, as far as its set tells contacts apart.
+    pub(super) is_new: bool,
+    /// Whether the contact did not add to the source's score before.
+    pub(super) is_unweighed: bool,
     /// Zero.
-    pub(super) reserved: [u8; 7],
+    pub(super) reserved: [u8; 5],
 }
 
 const _: () = assert!(size_of::<Case>() == 128, "no padding");
+
+/// The packet in hand, as the datapath's stages share it.
+///
+/// In the kernel each stage finds the case anew, in the map, while its caller still works on it. So nobody keeps a reference to the
+/// case: each access borrows it for as long as it takes, and none is alive while another stage runs, because that takes the
+/// handle itself ([`crate::tables::Stages::stage`]).
+#[derive(Debug)]
+pub struct CaseRef<'a> {
+    case: NonNull<Case>,
+    lifetime: PhantomData<&'a mut Case>,
+}
+
+impl<'a> CaseRef<'a> {
+    /// The handle of a case.
+    #[inline(always)]
+    #[must_use]
+    pub const fn new(case: &'a mut Case) -> Self {
+        Self { case: NonNull::from_mut(case), lifetime: PhantomData }
+    }
+
+    /// The handle of a case that other handles share.
+    ///
+    /// # Safety
+    /// The case is valid for 'a, and only handles access it; those that are alive at once are of stages that wait for each other.
+    #[inline(always)]
+    #[must_use]
+    pub const unsafe fn from_raw(case: NonNull<Case>) -> Self {
+        Self { case, lifetime: PhantomData }
+    }
+
+    /// The handle for a function that takes it whole.
+    #[inline(always)]
+    pub const fn reborrow(&mut self) -> CaseRef<'_> {
+        CaseRef { case: self.case, lifetime: PhantomData }
+    }
+}
+
+impl Deref for CaseRef<'_> {
+    type Target = Case;
+
+    #[inline(always)]
+    fn deref(&self) -> &Case {
+        // SAFETY: valid by construction; who else has a handle waits for this stage.
+        unsafe { self.case.as_ref() }
+    }
+}
+
+impl DerefMut for CaseRef<'_> {
+    #[inline(always)]
+    fn deref_mut(&mut self) -> &mut Case {
+        // SAFETY: as in `deref`.
+        unsafe { self.case.as_mut() }
+    }
+}
 
 impl Case {
     /// The case of a packet that was just read.
@@ -65,6 +127,7 @@ impl Case {
     #[inline(always)]
     pub(super) const fn begin(&mut self, length: u64) {
         self.length = length;
+        self.kind = Kind::Syn;
         self.reply.kind = ReplyKind::None;
     }
 

@@ -4,8 +4,9 @@
 //! the cookie. When it comes again it passes to the service, if the port is restricted, or gets a *decoy*, if it is closed. Who
 //! completes that has shown that it is really there.
 
-use super::case::Case;
+use super::case::{Case, CaseRef};
 use super::ruling::Ruling;
+use super::suspicion;
 use crate::challenge::{ChallengeKind, ChallengeResult, Cookies, PASS_NS, Pass, REFUSED_NS};
 use crate::class::{PortClass, Protocol};
 use crate::config::KernelConfig;
@@ -17,11 +18,11 @@ use crate::packet::tcp_flags;
 use crate::reason::{Mode, Reason};
 use crate::session::SessionCell;
 use crate::steer::is_beyond_browsers;
-use crate::tables::{Socket, Tables};
+use crate::tables::{Socket, Stages, Tables};
 
 /// Challenges a SYN to a hidden port, or lets it pass if its stack met the challenge. Where it may not be answered it is just hidden.
 #[inline(always)]
-pub(super) fn challenge<T: Tables>(case: &mut Case, tables: &T) -> Ruling {
+pub(super) fn challenge<T: Stages>(case: &mut CaseRef<'_>, tables: &T) -> Ruling {
     let hide = Ruling::hide(case.hidden);
     let Some(config) = tables.config() else { return hide };
     if !may_answer(case, config, tables) {
@@ -38,17 +39,10 @@ pub(super) fn challenge<T: Tables>(case: &mut Case, tables: &T) -> Ruling {
     let pass = tables.pass(&flow);
     let isn = case.reply.sequence;
     let kind = if pass.lets_pass(isn, case.now_ns) { ChallengeKind::Decoy } else { ChallengeKind::Retry };
-    if kind == ChallengeKind::Decoy {
-        if pass.isn == 0 {
-            tables.set_pass(&flow, &Pass { isn: Pass::BOUND | u64::from(isn), ..pass });
-        }
-        if case.class == PortClass::Restricted {
-            return Ruling::pass(Reason::Retried);
-        }
-        if is_innocent(case, tables) {
-            count(kind, ChallengeResult::Customer, tables);
-            return hide;
-        }
+    // What tells a decoy from a service would tell closed ports from restricted ones: both take the same limits in the same order, and
+    // both are answered once.
+    if kind == ChallengeKind::Decoy && pass.is_answered() {
+        return hide;
     }
     let Some(record) = tables.challenged(&case.source).or_else(|| tables.new_challenged(&case.source)) else {
         return hide;
@@ -60,6 +54,22 @@ pub(super) fn challenge<T: Tables>(case: &mut Case, tables: &T) -> Ruling {
     if !tables.state().is_some_and(|state| state.take_answer(case.now_ns)) {
         count(kind, ChallengeResult::Limit, tables);
         return hide;
+    }
+    if kind == ChallengeKind::Decoy {
+        let is_restricted = case.class == PortClass::Restricted;
+        let is_open = is_restricted && record.take_opening(case.port, case.now_ns);
+        let answered = if is_open { 0 } else { Pass::DECOY };
+        tables.set_pass(&flow, &Pass { isn: Pass::BOUND | u64::from(isn) | answered, ..pass });
+        if is_open {
+            return Ruling::pass(Reason::Retried);
+        }
+        if is_innocent(case, tables) {
+            count(kind, ChallengeResult::Customer, tables);
+            return hide;
+        }
+        if is_restricted && let Some(state) = tables.state() {
+            state.expect_decoys(case.now_ns);
+        }
     }
     let cookies = Cookies::at(&config.challenge, case.now_ns);
     let reply = &mut case.reply;
@@ -79,7 +89,7 @@ pub(super) fn challenge<T: Tables>(case: &mut Case, tables: &T) -> Ruling {
 
 /// Looks whether a segment with ACK to a closed port completes a decoy. It belongs to no connection of this host: that was asked before.
 #[inline(always)]
-pub(super) fn complete<T: Tables>(case: &mut Case, tables: &T) -> Ruling {
+pub(super) fn complete<T: Stages>(case: &mut CaseRef<'_>, tables: &T) -> Ruling {
     use tcp_flags::{ACK, FIN, RST, SYN};
     let hide = Ruling::hide(case.hidden);
     let Some(config) = tables.config() else { return hide };
@@ -106,7 +116,8 @@ pub(super) fn complete<T: Tables>(case: &mut Case, tables: &T) -> Ruling {
         return hide;
     }
     count(ChallengeKind::Decoy, ChallengeResult::Met, tables);
-    if record.take_proof(case.now_ns) {
+    // A restricted port stood in for a closed one: to ask for it proves nothing.
+    if case.class != PortClass::Restricted && record.take_proof(case.now_ns) {
         prove(|| case.event(EventKind::Completed), tables);
     }
     let may_reset = config.challenge.reply == 0 && record.take_reset(case.now_ns);
@@ -119,7 +130,7 @@ pub(super) fn complete<T: Tables>(case: &mut Case, tables: &T) -> Ruling {
 
 /// Looks whether a reset without ACK is a real stack's answer to a challenge. It passes on, whatever it is.
 #[inline(always)]
-pub(super) fn retry<T: Tables>(case: &mut Case, tables: &T) {
+pub(super) fn retry<T: Stages>(case: &mut CaseRef<'_>, tables: &T) {
     let Some(config) = tables.config() else { return };
     let Some(source) = config.keys.source(&case.parsed) else { return };
     let Some(record) = tables.challenged(&source) else { return };
@@ -140,6 +151,13 @@ pub(super) fn retry<T: Tables>(case: &mut Case, tables: &T) {
     }
     count(ChallengeKind::Retry, ChallengeResult::Met, tables);
     tables.set_pass(&flow, &Pass { until_ns: case.now_ns + PASS_NS, isn: 0 });
+    // Whoever met a challenge is really there: what is kept of it is kept apart from what anybody can forge.
+    if let Some(suspect) = tables.source(&source)
+        && suspect.is_suspect(case.now_ns)
+        && suspect.is_of(&source)
+    {
+        suspicion::keep(&source, suspect, true, tables);
+    }
 }
 
 /// Whether this port is one that is challenged, for whomever: of a class that is, on an address of ours where closed ports refuse, none that
@@ -167,7 +185,7 @@ fn may_answer<T: Tables>(case: &Case, config: &KernelConfig, tables: &T) -> bool
 /// that looks after a backend which is long gone, and a decoy would make it look alive. A decoy there would prove nothing against him.
 #[inline(always)]
 fn is_innocent<T: Tables>(case: &Case, tables: &T) -> bool {
-    case.class == PortClass::Closed
+    case.class != PortClass::Canary
         && !is_beyond_browsers(case.port)
         && tables.sessions(&case.source).is_some_and(SessionCell::has_worked)
 }

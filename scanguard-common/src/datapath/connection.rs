@@ -37,7 +37,7 @@ pub fn begin<T: Tables>(connection: &Connection, tables: &T) {
     let suspect = match record {
         Some(record) => record.is_suspect(now_ns),
         // Washed out, and not put back if new sources come too fast.
-        None => tables.backup(&source).is_some_and(|backup| backup.suspect_until_ns > now_ns),
+        None => tables.backup(&source, |backup| backup.suspect_until_ns > now_ns).unwrap_or(false),
     };
     let restricted = is_restricted(connection.port, tables);
     // Who came by no guarded interface has no record: then it is a translator between the two that we see. Nor has, in a flood, somebody who asked for

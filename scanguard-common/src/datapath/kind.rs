@@ -31,6 +31,8 @@ pub(super) enum Kind {
     Protocol = 8,
     /// A UDP datagram that may be a late answer to one of ours.
     Answer = 9,
+    /// The first fragment of an IPv6 packet, without its whole header chain.
+    CutChain = 10,
 }
 
 impl Kind {
@@ -65,6 +67,7 @@ impl Kind {
             Self::AckProbe => Reason::AckProbe,
             Self::TinyFragment => Reason::TinyFragment,
             Self::LongChain => Reason::LongChain,
+            Self::CutChain => Reason::Fragment,
             Self::Protocol => Reason::OtherProtocol,
         }
     }
@@ -79,7 +82,7 @@ impl Kind {
             Self::Answer => ContactKind::Answer,
             Self::Echo => ContactKind::Icmp,
             Self::TinyFragment => ContactKind::Fragment,
-            Self::LongChain => ContactKind::Chain,
+            Self::LongChain | Self::CutChain => ContactKind::Chain,
             Self::Protocol => ContactKind::Protocol,
         }
     }
@@ -90,6 +93,7 @@ impl Kind {
         match self {
             Self::Protocol => parsed.protocol as u16,
             Self::LongChain => 0,
+            Self::CutChain => 1,
             _ => parsed.destination_port,
         }
     }
@@ -98,7 +102,7 @@ impl Kind {
     #[inline(always)]
     pub(super) const fn has_port(self, parsed: &Parsed) -> bool {
         match self {
-            Self::Echo | Self::LongChain | Self::Protocol | Self::Answer => false,
+            Self::Echo | Self::LongChain | Self::CutChain | Self::Protocol | Self::Answer => false,
             // The fragment at offset 8 has no ports.
             Self::TinyFragment => parsed.destination_port != 0,
             _ => true,
@@ -125,6 +129,7 @@ impl Kind {
             Self::AckProbe | Self::Echo | Self::Answer => Outcome::Unknown,
             Self::TinyFragment => Outcome::TinyFragment,
             Self::LongChain => Outcome::LongChain,
+            Self::CutChain => Outcome::CutChain,
             Self::Protocol => Outcome::Protocol,
         }
     }
@@ -140,17 +145,37 @@ impl Kind {
         };
         match self {
             Self::Syn | Self::IllegalSyn | Self::Datagram | Self::Echo => Some(asked),
-            // To an open port it belongs to a connection of which this host has no socket.
-            Self::AckProbe if !closed => None,
+            // To an open port it belongs to a connection of which this host has no socket; but to restricted ones it is looked at
+            // only where it is to be hidden.
+            Self::AckProbe if !closed && !matches!(class, PortClass::Restricted) => None,
             Self::Illegal | Self::AckProbe | Self::TinyFragment => Some(Reason::HiddenProbe),
-            Self::LongChain | Self::Protocol | Self::Answer => None, // They have no port.
+            Self::LongChain | Self::CutChain | Self::Protocol | Self::Answer => None, // They have no port.
         }
     }
 
     /// Whether nothing of ours answers it but the stack, to say so.
     #[inline(always)]
     const fn is_malformed(self) -> bool {
-        matches!(self, Self::LongChain | Self::Protocol)
+        matches!(self, Self::LongChain | Self::CutChain | Self::Protocol)
+    }
+
+    /// Why it is dropped whoever sends it, if so: what it asks for cannot be read here, and Linux might read it.
+    #[inline(always)]
+    pub(super) const fn refused(self) -> Option<Reason> {
+        match self {
+            Self::LongChain => Some(Reason::OverlongChain),
+            Self::CutChain => Some(Reason::CutChain),
+            _ => None,
+        }
+    }
+
+    /// Whether it is evidence against its source whatever port it asks for.
+    #[inline(always)]
+    pub(super) const fn is_illegal(self) -> bool {
+        matches!(
+            self,
+            Self::IllegalSyn | Self::Illegal | Self::TinyFragment | Self::LongChain | Self::CutChain | Self::Protocol
+        )
     }
 }
 
@@ -203,4 +228,17 @@ pub(super) const fn is_common_protocol(number: u8) -> bool {
             | UDP_LITE
             | MPLS
     )
+}
+
+/// Whether an ICMP message asks for an answer: echo (8), timestamp (13), information (15) and address mask (17) requests (RFC 792, RFC 950),
+/// of `ICMPv6` echo (128) and node information (139, RFC 4620).
+#[inline(always)]
+pub(super) const fn is_query(parsed: &Parsed) -> bool {
+    matches!((parsed.version, parsed.icmp_type), (4, 8 | 13 | 15 | 17) | (6, 128 | 139))
+}
+
+/// Whether an IP protocol is spoken between the routers of a link, and needs no flow: IGMP, EIGRP, OSPF, PIM, VRRP.
+#[inline(always)]
+pub(super) const fn belongs_to_links(number: u8) -> bool {
+    matches!(number, 2 | 88 | 89 | 103 | 112)
 }

@@ -1,67 +1,237 @@
-//! The way of a frame that leaves: nothing is decided about it. It tells which ports are open, what will be an answer, and what suspects
-//! were told.
+//! The way of a frame that leaves. It tells which ports are open, what will be an answer, and what suspects were told. And it is judged
+//! itself: whatever came in, the stack's answer from a port that is hidden does not leave for whom it is hidden from.
+//!
+//! Linux answers a segment of no connection by a reset without ACK, or, if the segment had no ACK, by one with ACK and sequence number 0
+//! (`tcp_v4_send_reset`); resets of connections have ACK and the connection's number. So connections are told from probes by what leaves,
+//! without a look at sockets.
 
+use super::Action;
 use super::ask::tell;
-use super::case::Case;
+use super::case::{Case, CaseRef};
 use super::kind::Kind;
-use super::part::Part;
-use crate::challenge::REFUSED_REFRESH_NS;
+use super::stage::Stage;
+use super::suspicion;
+use crate::challenge::{Pass, REFUSED_REFRESH_NS};
 use crate::class::{PortClass, Protocol};
 use crate::contact::Outcome;
+use crate::counter::CounterIndex;
 use crate::event::{Answer, EventKind};
-use crate::flow::{FLOW_REFRESH_NS, Flow};
+use crate::flow::{FLOW_REFRESH_NS, Flow, SentKey};
 use crate::opened::{Asked, Endpoint, OPENED_REFRESH_NS, Question};
-use crate::packet::{Packet, Parsed, Plain, Shape, parse_leaving, plain_segment};
+use crate::packet::{Packet, Parsed, Plain, Shape, parse_leaving, plain_segment, tcp_flags};
+use crate::reason::{Level, Mode};
 use crate::source::KeyRules;
-use crate::tables::Tables;
+use crate::tables::{Stages, Tables};
+use crate::verdict::Rule;
 
-/// Learns from one frame that leaves. The commonest ones are told at a glance, as on the way in.
+/// Judges one frame that leaves, and learns from it. The commonest ones are told at a glance, as on the way in.
 ///
 /// The kernel part does these steps itself, because it has two ways of reading.
 #[inline(always)]
-pub fn learn_from_frame<P: Packet, T: Tables>(frame: &P, tables: &T) {
+pub fn judge_leaving<P: Packet, T: Stages>(frame: &P, tables: &T) -> Action {
     if plain_segment(frame).is_some_and(Plain::is_ack) {
-        return;
+        return Action::Pass;
     }
     let mut parsed = Parsed::default();
     let answer = parse_leaving(frame, &mut parsed);
-    leave(&mut Case::of(parsed), answer, tables);
+    leave(CaseRef::new(&mut Case::of(parsed)), answer, frame.len() as u64, tables)
 }
 
-/// Learns from an answer and from what it is an answer to, as [`parse_leaving`] read them.
+/// Judges an answer of so many bytes, and learns from it and from what it is an answer to, as [`parse_leaving`] read them.
 #[inline(always)]
-pub fn leave<T: Tables>(case: &mut Case, answer: Answer, tables: &T) {
+pub fn leave<T: Stages>(mut case: CaseRef<'_>, answer: Answer, length: u64, tables: &T) -> Action {
     case.answer = answer;
+    case.length = length;
+    if may_be_withheld(&case) && tables.withholds() {
+        let withheld = tables.stage(Stage::Withhold, &mut case);
+        if withheld != 0 && withhold_counted(withheld, length, tables) == Action::Drop {
+            return Action::Drop; // Nobody was answered.
+        }
+    }
     match answer {
+        Answer::None if case.parsed.shape as u8 == Shape::Other as u8 => {
+            note_flow(Flow::without_ports(&case.parsed), &mut case, tables);
+        }
         Answer::None => {}
         Answer::Datagram => {
-            let flow = Flow::of(&case.parsed, Protocol::Udp);
-            let now_ns = tables.now_ns();
-            if tables.flow(&flow).is_none_or(|seen_ns| now_ns.saturating_sub(seen_ns) >= FLOW_REFRESH_NS) {
-                tables.see_flow(&flow, now_ns);
-                case.now_ns = now_ns;
-                heed(case, tables);
+            if note_flow(Flow::of(&case.parsed, Protocol::Udp), &mut case, tables) {
+                heed(&mut case, tables);
             }
         }
         Answer::Open | Answer::Refused | Answer::Unreachable => {
             case.now_ns = tables.now_ns();
-            heed(case, tables);
+            heed(&mut case, tables);
         }
+    }
+    Action::Pass
+}
+
+/// Notes that something of a flow left; true when that is told, which is every [`FLOW_REFRESH_NS`].
+#[inline(always)]
+fn note_flow<T: Tables>(flow: Flow, case: &mut Case, tables: &T) -> bool {
+    let now_ns = tables.now_ns();
+    let is_due = tables.flow(&flow).is_none_or(|seen_ns| now_ns.saturating_sub(seen_ns) >= FLOW_REFRESH_NS);
+    if is_due {
+        tables.see_flow(&flow, now_ns);
+        case.now_ns = now_ns;
+    }
+    is_due
+}
+
+/// What [`withhold`] says besides a [`Level`].
+const OPERATORS: u32 = 1 << 8;
+
+/// Counts an answer that was kept from somebody, and says what becomes of it.
+#[cfg_attr(target_arch = "bpf", inline(never))]
+fn withhold_counted<T: Tables>(withheld: u32, length: u64, tables: &T) -> Action {
+    let level = if withheld & 0xff == Level::Block as u32 { Level::Block } else { Level::Conceal };
+    let mode = match tables.config() {
+        Some(_) if withheld & OPERATORS != 0 => Mode::Enforce,
+        Some(config) => config.mode_at(|| tables.now_ns()),
+        None => Mode::Observe,
+    };
+    tables.count(CounterIndex::withheld(level, mode), length);
+    if mode == Mode::Enforce { Action::Drop } else { Action::Pass }
+}
+
+/// Whether a frame is of a kind that may be withheld: a SYN-ACK, a reset of no connection, an ICMP error or answer.
+#[inline(always)]
+fn may_be_withheld(case: &Case) -> bool {
+    match case.answer {
+        Answer::Open => true,
+        Answer::Refused => is_stray_reset(&case.parsed),
+        Answer::Unreachable => true,
+        Answer::Datagram => false,
+        Answer::None => case.parsed.shape as u8 == Shape::Icmp as u8 && is_icmp_answer(&case.parsed),
     }
 }
 
+/// Whether a reset answers a segment of no connection.
 #[inline(always)]
-fn heed<T: Tables>(case: &mut Case, tables: &T) {
-    if tables.part(Part::Answer, case) != 0 {
+const fn is_stray_reset(parsed: &Parsed) -> bool {
+    parsed.tcp_flags & tcp_flags::ACK == 0 || parsed.sequence == 0
+}
+
+/// Whether an ICMP message that leaves answers something that is no flow: errors but those about packets that are too big, and replies to
+/// timestamp, information and mask requests, of `ICMPv6` to queries for node information. Destination unreachable that quotes
+/// what was asked is [`Answer::Unreachable`].
+#[inline(always)]
+const fn is_icmp_answer(parsed: &Parsed) -> bool {
+    matches!((parsed.version, parsed.icmp_type), (4, 3 | 11 | 12 | 14 | 16 | 18) | (6, 1 | 3 | 4 | 140))
+}
+
+/// Whether what leaves is kept from the one it goes to: 0, or the [`Level`] for which it is, plus [`OPERATORS`] if a person wants it so.
+#[inline(always)]
+pub(super) fn withhold<T: Stages>(case: &mut CaseRef<'_>, tables: &T) -> u32 {
+    let Some(config) = tables.config() else { return 0 };
+    // Not turned: to whom it goes is its destination.
+    if case.answer as u8 == Answer::None as u8 {
+        turn(case);
+    }
+    let is_segment =
+        case.parsed.shape as u8 == Shape::Tcp as u8 && matches!(case.answer, Answer::Open | Answer::Refused);
+    let class = if is_segment { hidden_class(case, tables) } else { PortClass::Public };
+    let is_hidden = class as u8 != PortClass::Public as u8;
+    let has_verdicts = config.census.verdicts != 0 || config.census.prefix_verdicts != 0;
+    if !is_hidden && !has_verdicts {
+        return 0;
+    }
+    let Some(source) = config.keys.source(&case.parsed) else { return 0 };
+    if tables.is_own(&case.parsed.source) {
+        return 0;
+    }
+    (case.source, case.now_ns) = (source, tables.now_ns());
+    let rule = rule(case, tables);
+    if rule.blocks() && (rule.covers_all() || (is_hidden && !may_see(class, case, tables))) {
+        let operators = if rule.is_operators() { OPERATORS } else { 0 };
+        return if suspicion::is_allowed(case, tables) { 0 } else { Level::Block as u32 | operators };
+    }
+    if !is_hidden || may_see(class, case, tables) {
+        return 0;
+    }
+    if !rule.conceals() && !suspicion::is_suspect(case, tables) {
+        return 0;
+    }
+    if takes_pass(case, tables) || suspicion::is_allowed(case, tables) { 0 } else { Level::Conceal as u32 }
+}
+
+/// The verdict on whom a frame goes to.
+#[inline(always)]
+fn rule<T: Stages>(case: &mut CaseRef<'_>, tables: &T) -> Rule {
+    let Some(config) = tables.config() else { return Rule::NONE };
+    let mut rule = Rule::NONE;
+    if config.census.verdicts != 0 {
+        rule = tables.verdict(&case.source).map_or(Rule::NONE, |verdict| verdict.rule(case.now_ns));
+    }
+    if !rule.covers_all() && config.census.prefix_verdicts != 0 {
+        let wider = Rule::from_number(tables.stage(Stage::Prefix, case));
+        if wider.blocks() || (wider.conceals() && !rule.blocks()) {
+            rule = wider;
+        }
+    }
+    rule
+}
+
+/// The class of the port that a segment leaves, as far as it is hidden; public if what leaves tells nothing that is.
+#[inline(always)]
+fn hidden_class<T: Tables>(case: &Case, tables: &T) -> PortClass {
+    let entry = tables.port(Protocol::Tcp, case.parsed.destination_port);
+    let is_syn_ack = case.answer as u8 == Answer::Open as u8;
+    let is_restricted = entry.answering() as u8 == PortClass::Restricted as u8;
+    match entry.own() {
+        PortClass::Public => PortClass::Public,
+        PortClass::Restricted => PortClass::Restricted,
+        // A port that opened a moment ago, or that is open elsewhere.
+        PortClass::Unknown | PortClass::Canary | PortClass::Closed if is_restricted => PortClass::Restricted,
+        _ if is_syn_ack => PortClass::Public,
+        // A reset with ACK refuses an attempt, and of ports of which nothing is known attempts are refused as ever.
+        PortClass::Unknown if case.parsed.tcp_flags & tcp_flags::ACK != 0 => PortClass::Public,
+        _ => PortClass::Closed,
+    }
+}
+
+/// Whether restricted ports are visible to whom a frame goes to.
+#[inline(always)]
+fn may_see<T: Tables>(class: PortClass, case: &Case, tables: &T) -> bool {
+    class as u8 == PortClass::Restricted as u8 && suspicion::is_known(case, tables)
+}
+
+/// Whether a SYN-ACK answers a SYN that passed because its sender met a challenge. One does, see [`Pass::ANSWERED`].
+#[inline(always)]
+fn takes_pass<T: Tables>(case: &Case, tables: &T) -> bool {
+    if case.answer as u8 != Answer::Open as u8 {
+        return false;
+    }
+    let flow = Flow::of(&case.parsed, Protocol::Tcp);
+    let pass = tables.pass(&flow);
+    if !pass.lets_answer(case.now_ns) {
+        return false;
+    }
+    tables.set_pass(&flow, &Pass { isn: pass.isn | Pass::ANSWERED, ..pass });
+    true
+}
+
+/// Makes a packet that leaves the one that it answers.
+#[inline(always)]
+fn turn(case: &mut Case) {
+    let Parsed { source, destination, .. } = case.parsed;
+    (case.parsed.source, case.parsed.destination) = (destination, source);
+}
+
+#[inline(always)]
+fn heed<T: Stages>(case: &mut CaseRef<'_>, tables: &T) {
+    if tables.stage(Stage::Answer, case) != 0 {
         // What could not be told when it was asked is told by the answer: the port is closed.
-        tables.part(Part::Contact, case);
+        if tables.stage(Stage::Contact, case) != 0 {
+            tables.stage(Stage::Accuse, case);
+        }
     }
 }
 
 /// What an answer tells of the port it comes from, and of the source it goes to. True when it shows that the source asked for a closed port of
 /// which that was not known: then the case is ready for being weighed.
 #[inline(always)]
-pub(super) fn answer<T: Tables>(case: &mut Case, tables: &T) -> bool {
+pub(super) fn answer<T: Tables>(case: &mut CaseRef<'_>, tables: &T) -> bool {
     let Some(config) = tables.config() else { return false };
     let Some(source) = config.keys.source(&case.parsed) else { return false };
     (case.kind, case.port) = match case.parsed.shape {
@@ -72,6 +242,7 @@ pub(super) fn answer<T: Tables>(case: &mut Case, tables: &T) -> bool {
     case.source = source;
     // In the kernel the case is that of the frame before.
     (case.suspect, case.class, case.outcome) = (false, PortClass::Unknown, Outcome::Unknown);
+    (case.is_new, case.is_unweighed) = (false, true);
     let address = case.parsed.destination;
     let is_own = tables.is_own(&address);
     case.is_protected = !is_own && config.census.protected != 0 && tables.is_protected(&address);
@@ -79,7 +250,7 @@ pub(super) fn answer<T: Tables>(case: &mut Case, tables: &T) -> bool {
     if !case.is_ours || (is_own && case.kind == Kind::Echo) {
         // Somebody behind us may ask as well, by an address that is not protected.
         if case.answer == Answer::Datagram {
-            tables.send_to(&source, case.now_ns);
+            tables.send_to(&SentKey::new(source, case.port), case.now_ns);
         }
         return false;
     }
@@ -97,6 +268,7 @@ pub(super) fn answer<T: Tables>(case: &mut Case, tables: &T) -> bool {
     if case.answer.is_open() {
         see_open(case, &endpoint, is_answered, tables);
         if is_answered && asked.points > 0 {
+            case.mark(config);
             give_back(case, &asked, tables);
         }
     }
@@ -120,7 +292,7 @@ fn see_open<T: Tables>(case: &mut Case, endpoint: &Endpoint, is_answered: bool, 
     if case.answer == Answer::Datagram && !is_answered && seen_ns.is_none() {
         // Not an answer but a question of our own, unless it is a service's.
         if !is_service {
-            tables.send_to(&case.source, case.now_ns);
+            tables.send_to(&SentKey::new(case.source, case.port), case.now_ns);
         }
         return;
     }
@@ -140,15 +312,15 @@ fn give_back<T: Tables>(case: &Case, asked: &Asked, tables: &T) {
     let Some(config) = tables.config() else { return };
     if let Some(record) = tables.source(&case.source)
         && record.is_of(&case.source)
-        && record.give_back(&config.score, asked.points, asked.time_ns)
+        && record.give_back(&config.score, case.bit, asked.points, asked.time_ns)
     {
         tables.forget(&case.source);
     }
-    if let Some(network) = KeyRules::network(&case.source)
-        && let Some(record) = tables.network(&network)
+    let network = KeyRules::network(&case.source);
+    if let Some(record) = tables.network(&network)
         && record.is_of(&network)
     {
-        record.lower(asked.points);
+        record.give_back_to_network(case.bit, asked.points);
     }
 }
 

@@ -23,9 +23,9 @@
 //! | `closed` | verifies that a port is closed |
 //! | `suspicion` | evidence, suspects, networks of suspects, and who is exempt |
 //! | `challenge` | answers to suspects, and what they prove |
-//! | `part` | parts of the way that the kernel's verifier checks by themselves |
+//! | `stage` | stages of the way that the kernel's verifier checks by themselves |
 //! | `ruling` | the decision |
-//! | `leave` | what frames that leave tell |
+//! | `leave` | what frames that leave tell, and which are kept from suspects |
 //! | `connection` | what sockets tell of connections |
 
 mod ask;
@@ -35,43 +35,44 @@ mod closed;
 pub mod connection;
 mod kind;
 mod leave;
-mod part;
 mod ruling;
 mod segment;
+mod stage;
 mod suspicion;
 mod syn;
 
-use crate::class::Protocol;
+use crate::class::{PortClass, Protocol};
+use crate::config::KernelConfig;
 use crate::counter::CounterIndex;
 use crate::flow::{FLOW_NS, Flow};
 use crate::packet::reply::{REPLY_BYTES, compose};
 use crate::packet::{Packet, Parsed, Plain, Shape, parse, plain_segment};
 use crate::reason::{Level, Mode, Reason};
-use crate::tables::Tables;
+use crate::tables::{Stages, Tables};
 
 use ask::{ask, settle};
-pub use case::Case;
+pub use case::{Case, CaseRef};
 use kind::{Kind, is_common_protocol, may_be_answer};
-pub use leave::{learn_from_frame, leave};
-pub use part::Part;
+pub use leave::{judge_leaving, leave};
 pub use ruling::Action;
 use ruling::Ruling;
 use segment::Segment;
+pub use stage::Stage;
 use syn::{Glance, glance};
 
 /// Judges one frame. The commonest ones are told at a glance, the others read first.
 ///
 /// The kernel part does these steps itself, because it has two ways of reading.
 #[inline(always)]
-pub fn process_frame<P: Packet, T: Tables>(frame: &P, tables: &T) -> Action {
-    process_with(frame, &mut Case::default(), |case| case.parsed = parse(frame), tables)
+pub fn process_frame<P: Packet, T: Stages>(frame: &P, tables: &T) -> Action {
+    process_with(frame, CaseRef::new(&mut Case::default()), |case| case.parsed = parse(frame), tables)
 }
 
 /// The same, with the answer where there is one: its bytes in `to`, which holds zeros, and its length.
 #[inline(always)]
-pub fn answer_frame<P: Packet, T: Tables>(frame: &P, tables: &T, to: &mut [u8; REPLY_BYTES]) -> (Action, usize) {
+pub fn answer_frame<P: Packet, T: Stages>(frame: &P, tables: &T, to: &mut [u8; REPLY_BYTES]) -> (Action, usize) {
     let mut case = Case::default();
-    match process_with(frame, &mut case, |case| case.parsed = parse(frame), tables) {
+    match process_with(frame, CaseRef::new(&mut case), |case| case.parsed = parse(frame), tables) {
         Action::Answer => match compose(frame, &case.parsed, &case.reply, to) {
             0 => (Action::Drop, 0),
             length => (Action::Answer, length),
@@ -82,9 +83,9 @@ pub fn answer_frame<P: Packet, T: Tables>(frame: &P, tables: &T, to: &mut [u8; R
 
 /// The same; `read` reads the frame into the case if it must be.
 #[inline(always)]
-pub fn process_with<P: Packet, T: Tables>(
+pub fn process_with<P: Packet, T: Stages>(
     frame: &P,
-    case: &mut Case,
+    case: CaseRef<'_>,
     read: impl FnOnce(&mut Case),
     tables: &T,
 ) -> Action {
@@ -99,25 +100,25 @@ pub fn process_with<P: Packet, T: Tables>(
 
 /// Judges a frame that was not passed as a plain segment of a connection; `may_ask` unless it is one.
 #[inline(always)]
-pub fn process_rest<P: Packet, T: Tables>(
+pub fn process_rest<P: Packet, T: Stages>(
     frame: &P,
     may_ask: bool,
-    case: &mut Case,
+    mut case: CaseRef<'_>,
     read: impl FnOnce(&mut Case),
     tables: &T,
 ) -> Action {
-    let part = match if may_ask { glance(frame, case, tables) } else { Glance::Long } {
+    let stage = match if may_ask { glance(frame, &mut case, tables) } else { Glance::Long } {
         Glance::Pass => return Action::Pass,
         Glance::Drop => return Action::Drop,
-        Glance::Meet => Part::Meet,
-        Glance::First => Part::First,
+        Glance::Meet => Stage::Meet,
+        Glance::First => Stage::First,
         Glance::Long => {
-            read(case);
+            read(&mut case);
             case.begin(frame.len() as u64);
-            Part::Judge
+            Stage::Judge
         }
     };
-    go_on(part, case, tables)
+    go_on(stage, &mut case, tables)
 }
 
 /// Counts and passes a plain segment of a connection, unless it must be looked at more closely.
@@ -130,10 +131,7 @@ pub fn pass_plain<T: Tables>(segment: Plain, length: u64, tables: &T) -> Option<
                 return None;
             }
             let port = segment.destination_port();
-            if segment.is_ack()
-                && !config.is_ephemeral(port)
-                && tables.port_class(Protocol::Tcp, port).should_be_closed()
-            {
+            if segment.is_ack() && !config.is_ephemeral(port) && is_looked_at(config, port, tables) {
                 return None;
             }
             if segment.is_reset()
@@ -153,18 +151,29 @@ pub fn pass_plain<T: Tables>(segment: Plain, length: u64, tables: &T) -> Option<
 /// Judges one packet, whose `parsed` was read by [`crate::packet::parse`]; `length` is that of the frame in bytes. The long way, which every
 /// packet may take.
 #[inline(always)]
-pub fn process<T: Tables>(case: &mut Case, length: u64, tables: &T) -> Action {
+pub fn process<T: Stages>(case: &mut Case, length: u64, tables: &T) -> Action {
     case.begin(length);
-    go_on(Part::Judge, case, tables)
+    go_on(Stage::Judge, &mut CaseRef::new(case), tables)
 }
 
-/// Goes on with a part that decides; counts what was decided, and says what is to be done.
+/// Goes on with a stage that decides; counts what was decided, and says what is to be done.
 #[inline(always)]
-fn go_on<T: Tables>(part: Part, case: &mut Case, tables: &T) -> Action {
-    let mut ruling = Ruling::from_number(tables.part(part, case));
-    // Here and not where it was found out, for the kernel part's stack.
-    if let Some(part) = ruling.last_word() {
-        ruling = Ruling::from_number(tables.part(part, case));
+fn go_on<T: Stages>(stage: Stage, case: &mut CaseRef<'_>, tables: &T) -> Action {
+    let mut ruling = Ruling::from_number(tables.stage(stage, case));
+    // One after the other, and not each where it was found out, for the kernel part's stack.
+    if ruling == Ruling::WEIGH {
+        ruling = Ruling::from_number(tables.stage(Stage::Meet, case));
+    }
+    if ruling.level() == Level::None as u32 && stage == Stage::Judge && case.kind.refused().is_some() {
+        ruling = Ruling::from_number(tables.stage(Stage::Refuse, case));
+    }
+    match ruling.last_word() {
+        Some(Stage::Retry) => {
+            tables.stage(Stage::Retry, case);
+            ruling = ruling.last();
+        }
+        Some(stage) => ruling = Ruling::from_number(tables.stage(stage, case)),
+        None => {}
     }
     let mode = count_ruling_apart(ruling, case.length, tables);
     if ruling.level() == Level::None as u32 || mode == Mode::Observe {
@@ -198,14 +207,13 @@ fn count_ruling<T: Tables>(ruling: Ruling, length: u64, tables: &T) -> Mode {
 }
 
 #[inline(always)]
-fn judge<T: Tables>(case: &mut Case, tables: &T) -> Ruling {
+fn judge<T: Stages>(case: &mut CaseRef<'_>, tables: &T) -> Ruling {
     let parsed = &case.parsed;
     let kind = match parsed.shape {
         Shape::Tcp => match Segment::of(parsed.tcp_flags) {
             Segment::Established if may_be_probe(parsed, tables) => Kind::AckProbe,
             Segment::Established if may_meet_challenge(parsed, tables) => {
-                tables.part(Part::Retry, case);
-                return settle(case, Reason::Established, tables);
+                return settle(case, Reason::Established, tables).to_retry();
             }
             Segment::Established => return settle(case, Reason::Established, tables),
             Segment::SynAck => return settle(case, Reason::SynAck, tables),
@@ -222,10 +230,13 @@ fn judge<T: Tables>(case: &mut Case, tables: &T) -> Ruling {
         Shape::Icmp if parsed.is_echo_request() => Kind::Echo,
         Shape::Icmp => return settle(case, Reason::IcmpMessage, tables),
         Shape::NotIp => return Ruling::pass(Reason::NotIp),
-        Shape::Malformed => return Ruling::pass(Reason::Malformed),
+        Shape::PriorityTags => return Ruling::hide(Reason::PriorityTags),
+        Shape::Malformed if parsed.version == 0 => return Ruling::pass(Reason::Malformed),
+        Shape::Malformed => return Ruling::from_number(tables.stage(Stage::Malformed, case)),
         Shape::Fragment => return settle(case, Reason::Fragment, tables),
         Shape::TinyFragment => Kind::TinyFragment,
         Shape::LongChain => Kind::LongChain,
+        Shape::CutChain => Kind::CutChain,
         Shape::Other if is_common_protocol(parsed.protocol) => return settle(case, Reason::OtherProtocol, tables),
         Shape::Other => Kind::Protocol,
     };
@@ -259,6 +270,19 @@ fn may_be_probe<T: Tables>(parsed: &Parsed, tables: &T) -> bool {
     use crate::packet::tcp_flags::{ACK, RST};
     let port = parsed.destination_port;
     parsed.tcp_flags & (ACK | RST) == ACK
-        && tables.config().is_some_and(|config| !config.is_ephemeral(port))
-        && tables.port_class(Protocol::Tcp, port).should_be_closed()
+        && tables.config().is_some_and(|config| !config.is_ephemeral(port) && is_looked_at(config, port, tables))
+}
+
+/// Whether a segment with ACK to this port is looked at: the port should be closed, or is restricted and a decoy may be completed there, or
+/// nobody judges what leaves, or the segment may go to a protected network where nobody is.
+#[inline(always)]
+fn is_looked_at<T: Tables>(config: &KernelConfig, port: u16, tables: &T) -> bool {
+    let class = tables.port_class(Protocol::Tcp, port);
+    let is_restricted = || {
+        class == PortClass::Restricted
+            && (config.egress_since_ns == u64::MAX
+                || (config.challenge.is_on()
+                    && tables.state().is_some_and(|state| state.has_decoys(|| tables.now_ns()))))
+    };
+    class.should_be_closed() || is_restricted()
 }

@@ -1,6 +1,6 @@
 //! What is to be done with a packet, and why.
 
-use super::part::Part;
+use super::stage::Stage;
 use crate::reason::{Level, Reason};
 
 /// What is to be done with a packet.
@@ -22,6 +22,7 @@ const LEVEL_SHIFT: u32 = 8;
 const OPERATOR: u32 = 1 << 16;
 const CHALLENGE: u32 = 1 << 17;
 const COMPLETE: u32 = 1 << 18;
+const RETRY: u32 = 1 << 19;
 
 impl Ruling {
     /// Nothing is held against it.
@@ -43,32 +44,49 @@ impl Ruling {
         Self(reason as u32 | (Level::Block as u32) << LEVEL_SHIFT | origin)
     }
 
-    /// The same, unless a challenge says otherwise ([`Part::Challenge`]).
+    /// The same, unless a challenge says otherwise ([`Stage::Challenge`]).
     #[inline(always)]
     pub(super) const fn to_challenge(self) -> Self {
         Self(self.0 | CHALLENGE)
     }
 
-    /// The same, unless it completes a decoy ([`Part::Complete`]).
+    /// The same, unless it completes a decoy ([`Stage::Complete`]).
     #[inline(always)]
     pub(super) const fn to_complete(self) -> Self {
         Self(self.0 | COMPLETE)
     }
 
-    /// The part that has the last word, if there is one.
+    /// The same, and it may be a real stack's answer to a challenge ([`Stage::Retry`]).
     #[inline(always)]
-    pub(super) const fn last_word(self) -> Option<Part> {
-        if self.0 & (CHALLENGE | COMPLETE) == 0 {
+    pub(super) const fn to_retry(self) -> Self {
+        Self(self.0 | RETRY)
+    }
+
+    /// The same, without a stage that has the last word.
+    #[inline(always)]
+    pub(super) const fn last(self) -> Self {
+        Self(self.0 & !(CHALLENGE | COMPLETE | RETRY))
+    }
+
+    /// The stage that has the last word, if there is one.
+    #[inline(always)]
+    pub(super) const fn last_word(self) -> Option<Stage> {
+        if self.0 & (CHALLENGE | COMPLETE | RETRY) == 0 {
             None
         } else if self.0 & CHALLENGE != 0 {
-            Some(Part::Challenge)
+            Some(Stage::Challenge)
+        } else if self.0 & COMPLETE != 0 {
+            Some(Stage::Complete)
         } else {
-            Some(Part::Complete)
+            Some(Stage::Retry)
         }
     }
 
     /// No decision yet.
     pub(super) const NONE: Self = Self(u32::MAX);
+
+    /// No verdict decided: [`Stage::Meet`] goes on.
+    pub(super) const WEIGH: Self = Self(u32::MAX - 1);
 
     /// The whole of it as a number.
     #[inline(always)]

@@ -1,10 +1,10 @@
 //! Evidence against sources and networks, and who is exempt.
 
 use super::ask::tell;
-use super::case::Case;
+use super::case::{Case, CaseRef};
 use super::kind::Kind;
-use super::part::Part;
 use super::ruling::Ruling;
+use super::stage::Stage;
 use crate::class::PortClass;
 use crate::contact::Outcome;
 use crate::counter::CounterIndex;
@@ -12,48 +12,43 @@ use crate::event::{Answer, Event, EventKind};
 use crate::opened::{Asked, Endpoint, Question};
 use crate::reason::Reason;
 use crate::record::SourceCell;
-use crate::source::KeyRules;
-use crate::tables::Tables;
+use crate::source::{KeyRules, SourceKey};
+use crate::tables::{Stages, Tables};
 
-/// Weighs a first contact: counts it, tells of it, and adds to the scores of its source and its network. Returns whether the
-/// source is a suspect then.
+/// Weighs a contact that is new, or may count against its source: counts it, tells of it, and adds to the scores of its source and its
+/// network. True when the source is to be accused: it is no suspect, failed, and its score is that of one.
 #[inline(always)]
-pub(super) fn contact<T: Tables>(case: &mut Case, tables: &T) -> bool {
-    let (outcome, now_ns, was_suspect) = (case.outcome, case.now_ns, case.suspect);
+pub(super) fn contact<T: Stages>(case: &mut CaseRef<'_>, tables: &T) -> bool {
+    let (outcome, now_ns) = (case.outcome, case.now_ns);
     let Some(config) = tables.config() else {
-        return was_suspect;
+        return false;
     };
     let Some(record) = tables.source(&case.source) else {
-        return was_suspect; // Washed out a moment ago.
+        return false; // Washed out a moment ago.
     };
-    let mut points = config.score.points(outcome);
-    if outcome == Outcome::Restricted && is_known(case, tables) {
-        points = 0;
-    }
-    case.points = points;
-    if config.has_elsewhere() && waits_for_answer(case) {
+    let worth = match outcome {
+        Outcome::Restricted if is_known(case, tables) => 0,
+        _ => config.score.points(outcome),
+    };
+    let counts = worth != 0 && case.is_unweighed && record.mark_failure(case.bit);
+    case.points = if counts { worth } else { 0 };
+    if config.has_elsewhere() && (counts || case.is_new || worth == 0) && waits_for_answer(case) {
         let endpoint = Endpoint::asked(&case.parsed, case.port, case.kind.protocol());
-        let asked = Asked::new(now_ns, points);
+        let asked = Asked::new(now_ns, case.points);
         tables.ask(&Question { source: case.source, endpoint }, &asked);
     }
-    let score = record.add_points(&config.score, points, now_ns);
-    tables.count(CounterIndex::contact(outcome), 0);
-    tell_contact(case, score, tables);
-    if points == 0 {
-        return was_suspect;
+    let score = record.add_points(&config.score, case.points, now_ns);
+    if counts || case.is_new {
+        tables.count(CounterIndex::contact(outcome), 0);
+        tell_contact(case, score, tables);
     }
-    record.count_failure();
-    if !was_suspect {
-        tables.part(Part::Network, case);
+    if counts {
+        record.count_failure();
+        if !case.suspect {
+            tables.stage(Stage::Network, case);
+        }
     }
-    if was_suspect || score < config.score.conceal_at {
-        return was_suspect;
-    }
-    // Nodes of the table are recycled: what was read may belong to somebody else by now. (ALLOW is asked here, for the kernel part's stack.)
-    if !config.is_watched(now_ns) || !record.is_of(&case.source) || is_allowed(case, tables) {
-        return false;
-    }
-    accuse(case, record, score, tables)
+    worth != 0 && !case.suspect && score >= config.score.conceal_at
 }
 
 /// Whether only the port's answer tells what became of a contact: it may be of a container, or of a host behind this one.
@@ -86,42 +81,63 @@ fn is_urgent<T: Tables>(case: &Case, score: u32, tables: &T) -> bool {
         && tables.state().is_some_and(|state| state.take_urgent(case.now_ns))
 }
 
-/// The score of a source that is not exempt reached the threshold: makes it a suspect.
-#[cfg_attr(target_arch = "bpf", inline(never))]
-fn accuse<T: Tables>(case: &Case, record: SourceCell<'_>, score: u32, tables: &T) -> bool {
+/// The score of a source reached the threshold: makes it a suspect, unless it is exempt or nobody watches. Says whether it is one.
+#[inline(always)]
+pub(super) fn accuse<T: Stages>(case: &CaseRef<'_>, tables: &T) -> bool {
     let now_ns = case.now_ns;
-    let Some(config) = tables.config() else {
+    let (Some(config), Some(record)) = (tables.config(), tables.source(&case.source)) else {
         return false;
     };
+    // Nodes of the table are recycled: what was read may belong to somebody else by now.
+    if !config.is_watched(now_ns) || !record.is_of(&case.source) || is_allowed(case, tables) {
+        return false;
+    }
+    let score = record.score();
     if record.suspect(&config.conceal, config.census.allow_generation, case.outcome as u8, now_ns) {
-        tables.back_up(&case.source, &record.backup());
+        back_up(&case.source, record, now_ns, tables);
         tell(|| Event { score, ..case.event(EventKind::Suspect) }, tables);
         if tables.state().is_some_and(|state| state.count_suspect(&config.storm, now_ns)) {
             tell(|| Event { score, ..case.event(EventKind::Storm) }, tables);
         }
     }
-    true
+    record.is_suspect(now_ns)
 }
 
-/// The same for the network of the source: its own first contacts, its own score, a higher threshold.
+/// Keeps a suspect apart from SOURCES. Who has had a session, or met a challenge, is really there and has a place of its own; the others
+/// share a limited number, so that forged suspects wash nobody out.
+#[inline(always)]
+fn back_up<T: Tables>(source: &SourceKey, record: SourceCell<'_>, now_ns: u64, tables: &T) {
+    let is_proven = tables.sessions(source).is_some();
+    let is_kept = is_proven || tables.backup(source, |_| ()).is_some();
+    if is_kept || tables.state().is_some_and(|state| state.take_backup(now_ns)) {
+        keep(source, record, is_proven, tables);
+    }
+}
+
+/// A function of its own in the kernel, for its stack.
+#[cfg_attr(target_arch = "bpf", inline(never))]
+pub(super) fn keep<T: Tables>(source: &SourceKey, record: SourceCell<'_>, is_proven: bool, tables: &T) {
+    tables.back_up(source, &record.backup(), is_proven);
+}
+
+/// The same for the network of the source: its own first failures, its own score, a higher threshold.
 #[inline(always)]
 pub(super) fn accuse_network<T: Tables>(case: &Case, tables: &T) {
     let (now_ns, points) = (case.now_ns, case.points);
     let Some(config) = tables.config() else {
         return;
     };
-    let Some(network) = KeyRules::network(&case.source) else {
-        return;
-    };
+    let network = KeyRules::network(&case.source);
     let Some(record) = tables.network(&network).or_else(|| tables.new_network(&network, now_ns)) else {
         return;
     };
     record.decay(&config.score, now_ns);
-    if !record.mark_contact(case.bit) {
-        return;
+    let counts = record.mark_failure(case.bit);
+    if counts {
+        record.count_attempt(now_ns);
+        record.count_failure();
     }
-    record.count_attempt(now_ns);
-    let score = record.add_points(&config.score, points, now_ns);
+    let score = record.add_points(&config.score, if counts { points } else { 0 }, now_ns);
     if score < config.score.prefix_at || !config.is_watched(now_ns) || !record.is_of(&network) {
         return;
     }
@@ -143,13 +159,14 @@ pub(super) fn hide<T: Tables>(case: &Case, tables: &T) -> Ruling {
         return Ruling::pass(case.kind.reason());
     };
     let Some(record) = tables.source(&case.source) else {
-        return Ruling::pass(case.kind.reason()); // Washed out a moment ago; the next packet finds it in SUSPECTS.
+        // Washed out a moment ago; the next packet finds it in SUSPECTS.
+        return if is_allowed(case, tables) { Ruling::pass(Reason::Allowed) } else { Ruling::hide(reason) };
     };
     let generation = config.census.allow_generation;
     let is_older = record.allow_generation() != generation;
     if (is_older || config.census.allowed_within != 0) && is_allowed(case, tables) {
         if config.census.allowed_within == 0 {
-            record.clear(); // Every entry covers whole sources, so this one.
+            record.absolve(); // Every entry covers whole sources, so this one.
             tables.forget(&case.source);
         }
         return Ruling::pass(Reason::Allowed);
@@ -160,18 +177,26 @@ pub(super) fn hide<T: Tables>(case: &Case, tables: &T) -> Ruling {
     // Not where a verdict of userspace conceals it, which has its own end.
     let goes_on = record.is_suspect(now_ns) && config.is_watched(now_ns) && record.is_of(&case.source);
     if goes_on && record.prolong(&config.conceal, now_ns) {
-        tables.back_up(&case.source, &record.backup());
+        back_up(&case.source, record, now_ns, tables);
     }
     Ruling::hide(reason)
+}
+
+/// Whether the source is a suspect, by its record or by what is kept of it.
+#[inline(always)]
+pub(super) fn is_suspect<T: Tables>(case: &Case, tables: &T) -> bool {
+    let now_ns = case.now_ns;
+    match tables.source(&case.source) {
+        Some(record) => record.is_suspect(now_ns) && record.is_of(&case.source),
+        None => tables.backup(&case.source, |backup| backup.suspect_until_ns > now_ns).unwrap_or(false),
+    }
 }
 
 /// Whether the source's network is a suspect, and neither the address nor the source is on the allowlist.
 #[inline(always)]
 pub(super) fn is_in_suspect_network<T: Tables>(case: &Case, tables: &T) -> bool {
-    let Some(network) = KeyRules::network(&case.source) else {
-        return false;
-    };
-    tables.network(&network).is_some_and(|record| record.is_suspect(case.now_ns)) && !is_allowed(case, tables)
+    tables.network(&KeyRules::network(&case.source)).is_some_and(|record| record.is_suspect(case.now_ns))
+        && !is_allowed(case, tables)
 }
 
 /// Whether there is a storm and this source is not one of those that it spares.

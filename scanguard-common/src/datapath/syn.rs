@@ -3,7 +3,7 @@
 //! What is decided here is what the long way ([`super::ask`]) decides, with as few looks at tables as it takes, and without the case, of
 //! which the kernel part's way through a map costs as much as several of them.
 
-use super::case::Case;
+use super::case::CaseRef;
 use super::count_ruling;
 use super::kind::Kind;
 use super::ruling::Ruling;
@@ -27,18 +27,19 @@ pub(super) enum Glance {
     Pass = 1,
     /// It is dropped.
     Drop = 2,
-    /// Its source has no record: [`super::Part::Meet`], with the case.
+    /// Its source has no record: [`super::Stage::Meet`], with the case.
     Meet = 3,
-    /// It is a first contact: [`super::Part::First`], with the case.
+    /// It is a first contact: [`super::Stage::First`], with the case.
     First = 4,
 }
 
 /// Looks at a frame, and fills the case where more is to be done than can be told at a glance.
 ///
 /// Everything is written into the case at once, which is memory: of values that are there only sometimes LLVM leaves registers unset, and the stack
-/// is short.
-#[inline(always)]
-pub(super) fn glance<P: Packet, T: Tables>(frame: &P, case: &mut Case, tables: &T) -> Glance {
+/// is short. A function of its own in the kernel: what it keeps there the long way has for itself.
+#[cfg_attr(target_arch = "bpf", inline(never))]
+#[cfg_attr(not(target_arch = "bpf"), inline(always))]
+pub(super) fn glance<P: Packet, T: Tables>(frame: &P, case: &mut CaseRef<'_>, tables: &T) -> Glance {
     let claimed = read_plain_syn(frame, &mut case.parsed);
     let (false, Some(config)) = (claimed == 0, tables.config()) else {
         return Glance::Long;
@@ -84,14 +85,19 @@ pub(super) fn glance<P: Packet, T: Tables>(frame: &P, case: &mut Case, tables: &
     }
     let record = tables.source(&case.source);
     if let Some(record) = record {
-        if record.is_suspect(case.now_ns) || record.is_due(&config.score, case.now_ns) {
+        let is_over = record.has_ended(case.now_ns);
+        if is_over || record.is_suspect(case.now_ns) || record.is_due(&config.score, case.now_ns) {
             return Glance::Long;
         }
         tables.count(CounterIndex::attempt(case.class, Protocol::Tcp), case.length);
         record.count_attempt(case.now_ns);
         case.kind = Kind::Syn;
         case.mark(config);
-        if !record.mark_contact(case.bit) {
+        case.is_new = record.mark_contact(case.bit);
+        // What may be held against the source is weighed whether or not it asked for it before, unless it was.
+        let is_settled =
+            !case.class.may_be_hidden() || (record.has_failed(case.bit) && record.score() < config.score.conceal_at);
+        if !case.is_new && is_settled {
             count_ruling(Ruling::pass(Reason::NewFlow), case.length, tables);
             return Glance::Pass;
         }
@@ -105,13 +111,13 @@ pub(super) fn glance<P: Packet, T: Tables>(frame: &P, case: &mut Case, tables: &
         count_ruling(Ruling::pass(Reason::NewFlow), case.length, tables);
         return Glance::Pass;
     }
-    case.kind = Kind::Syn;
     case.outcome = Outcome::Unknown;
     case.socket = Socket::None;
     case.looked_up = false;
     case.suspect = false;
     case.is_protected = false;
     case.answer = Answer::None;
-    case.begin(case.length);
+    let length = case.length;
+    case.begin(length);
     if record.is_some() { Glance::First } else { Glance::Meet }
 }

@@ -11,9 +11,9 @@ use crate::challenge::{ChallengeCell, ChallengeRecord, Nic, Pass};
 use crate::class::{PORT_ENTRIES, PortClass, PortEntry, Protocol, port_index};
 use crate::config::KernelConfig;
 use crate::counter::{COUNTER_ENTRIES, Counter, CounterIndex};
-use crate::datapath::Case;
+use crate::datapath::CaseRef;
 use crate::event::Event;
-use crate::flow::Flow;
+use crate::flow::{Flow, SentKey};
 use crate::newcomers::{NewcomerRules, Newcomers};
 use crate::opened::{Asked, Endpoint, Question};
 use crate::packet::Parsed;
@@ -22,7 +22,7 @@ use crate::record::{Backup, SourceCell, SourceRecord};
 use crate::session::{LiveSession, SessionCell, SessionRecord};
 use crate::source::{KeyRules, SourceKey};
 use crate::storm::{State, StateCell};
-use crate::tables::{Socket, Tables};
+use crate::tables::{Socket, Stages, Tables};
 use crate::verdict::{Known, Verdict};
 
 /// Records by key.
@@ -64,7 +64,7 @@ pub struct MemoryTables {
     opened: RefCell<HashMap<Endpoint, u64>>,
     asked: RefCell<HashMap<Question, Asked>>,
     flows: RefCell<HashMap<Flow, u64>>,
-    sent: RefCell<HashMap<SourceKey, u64>>,
+    sent: RefCell<HashMap<SentKey, u64>>,
     sessions: RefCell<HashMap<SourceKey, Box<UnsafeCell<SessionRecord>>>>,
     live: RefCell<HashMap<u64, LiveSession>>,
     verdicts: HashMap<SourceKey, Verdict>,
@@ -75,7 +75,8 @@ pub struct MemoryTables {
     allowed: Vec<(Address, u8, u64)>,
     sources: Records,
     networks: Records,
-    suspects: RefCell<HashMap<SourceKey, Box<Backup>>>,
+    suspects: RefCell<HashMap<SourceKey, Backup>>,
+    proven: RefCell<HashMap<SourceKey, Backup>>,
     state: UnsafeCell<State>,
     newcomers: Cell<Newcomers>,
     challenged: RefCell<HashMap<SourceKey, Box<UnsafeCell<ChallengeRecord>>>>,
@@ -129,6 +130,7 @@ impl MemoryTables {
             sources,
             networks,
             suspects,
+            proven,
             state,
             newcomers,
             challenged,
@@ -154,6 +156,7 @@ impl MemoryTables {
         sources.records.get_mut().clear();
         networks.records.get_mut().clear();
         suspects.get_mut().clear();
+        proven.get_mut().clear();
         *state.get_mut() = State::default();
         newcomers.set(Newcomers::default());
         challenged.get_mut().clear();
@@ -229,13 +232,11 @@ impl MemoryTables {
             let (_, source_bits) = crate::address::prefix(address, length);
             allowed.iter().any(|(prefix, bits, _)| *bits <= source_bits && keys.overlaps(source, prefix, *bits))
         };
-        let freed: Vec<SourceKey> =
-            self.suspects.borrow().keys().filter(|source| covers_whole(source)).copied().collect();
-        for source in freed {
-            self.suspects.borrow_mut().remove(&source);
+        let kept: Vec<(SourceKey, Backup)> = self.suspects();
+        for source in kept.into_iter().map(|(source, _)| source).filter(covers_whole) {
+            Tables::forget(self, &source);
             if let Some(record) = self.sources.records.borrow_mut().get_mut(&source) {
-                let record = record.get_mut();
-                (record.score, record.suspect_until_ns, record.evidence_ns) = (0, 0, 0);
+                record.get_mut().absolve();
             }
         }
         self.prefix_verdicts.retain(|(blocked, length, _)| {
@@ -278,7 +279,9 @@ impl MemoryTables {
     /// All suspects that are kept.
     #[must_use]
     pub fn suspects(&self) -> Vec<(SourceKey, Backup)> {
-        self.suspects.borrow().iter().map(|(source, backup)| (*source, **backup)).collect()
+        let mut all = self.suspects.borrow().clone();
+        all.extend(self.proven.borrow().iter());
+        all.into_iter().collect()
     }
 
     /// All ports that the datapath saw open.
@@ -299,10 +302,10 @@ impl MemoryTables {
         self.flows.borrow().iter().map(|(flow, left_ns)| (*flow, *left_ns)).collect()
     }
 
-    /// All sources to which datagrams of ours left, and when last.
+    /// All sources to which datagrams of ours left, from which ports, and when last.
     #[must_use]
-    pub fn all_sent(&self) -> Vec<(SourceKey, u64)> {
-        self.sent.borrow().iter().map(|(source, left_ns)| (*source, *left_ns)).collect()
+    pub fn all_sent(&self) -> Vec<(SentKey, u64)> {
+        self.sent.borrow().iter().map(|(sent, left_ns)| (*sent, *left_ns)).collect()
     }
 
     /// What is counted of all sessions.
@@ -358,6 +361,7 @@ impl MemoryTables {
         trim_by(self.flows.get_mut(), most, |left_ns| *left_ns);
         trim_by(self.sent.get_mut(), most, |left_ns| *left_ns);
         trim_by(self.suspects.get_mut(), most, |backup| backup.suspect_until_ns);
+        trim_by(self.proven.get_mut(), most, |backup| backup.suspect_until_ns);
     }
 
     /// Forgets a source as an LRU table does under a flood. What SUSPECTS keeps stays.
@@ -495,12 +499,12 @@ impl Tables for MemoryTables {
         self.flows.borrow_mut().insert(*flow, now_ns);
     }
 
-    fn sent_to(&self, source: &SourceKey) -> Option<u64> {
-        self.sent.borrow().get(source).copied()
+    fn sent_to(&self, sent: &SentKey) -> Option<u64> {
+        self.sent.borrow().get(sent).copied()
     }
 
-    fn send_to(&self, source: &SourceKey, now_ns: u64) {
-        self.sent.borrow_mut().insert(*source, now_ns);
+    fn send_to(&self, sent: &SentKey, now_ns: u64) {
+        self.sent.borrow_mut().insert(*sent, now_ns);
     }
 
     fn sessions(&self, source: &SourceKey) -> Option<SessionCell<'_>> {
@@ -542,18 +546,19 @@ impl Tables for MemoryTables {
         longest(&self.allowed, address).is_some_and(|expires_ns| *expires_ns > now_ns)
     }
 
-    fn back_up(&self, source: &SourceKey, backup: &Backup) {
-        self.suspects.borrow_mut().insert(*source, Box::new(*backup));
+    fn back_up(&self, source: &SourceKey, backup: &Backup, proven: bool) {
+        let table = if proven { &self.proven } else { &self.suspects };
+        table.borrow_mut().insert(*source, *backup);
     }
 
-    fn backup(&self, source: &SourceKey) -> Option<&Backup> {
-        let backup: *const Backup = &raw const **self.suspects.borrow().get(source)?;
-        // SAFETY: the datapath reads it before anything replaces or removes it.
-        Some(unsafe { &*backup })
+    fn backup<R>(&self, source: &SourceKey, read: impl FnOnce(&Backup) -> R) -> Option<R> {
+        let backup = self.proven.borrow().get(source).or(self.suspects.borrow().get(source)).copied()?;
+        Some(read(&backup))
     }
 
     fn forget(&self, source: &SourceKey) {
         self.suspects.borrow_mut().remove(source);
+        self.proven.borrow_mut().remove(source);
     }
 
     fn network(&self, network: &SourceKey) -> Option<SourceCell<'_>> {
@@ -566,11 +571,6 @@ impl Tables for MemoryTables {
 
     fn state(&self) -> Option<StateCell<'_>> {
         Some(StateCell::new(&self.state))
-    }
-
-    fn examine(&self, case: &mut Case) -> bool {
-        let frame = self.frame.borrow();
-        self.nic.is_some_and(|nic| examine(&Frame(&frame), &case.parsed, &nic, &mut case.reply))
     }
 
     fn challenged(&self, source: &SourceKey) -> Option<ChallengeCell<'_>> {
@@ -614,6 +614,14 @@ impl Tables for MemoryTables {
     fn emit_urgently(&self, event: impl FnOnce() -> Event) -> bool {
         self.urgent.set(self.urgent.get() + 1);
         self.emit(event)
+    }
+}
+
+impl Stages for MemoryTables {
+    fn examine(&self, case: &mut CaseRef<'_>) -> bool {
+        let frame = self.frame.borrow();
+        let case = &mut **case;
+        self.nic.is_some_and(|nic| examine(&Frame(&frame), &case.parsed, &nic, &mut case.reply))
     }
 }
 

@@ -160,7 +160,7 @@ fn write_syn(tcp: Header<'_, TCP>, version: u8, parsed: &mut Parsed) {
         tcp_flags: tcp.u8::<13>(),
         icmp_type: 0,
         vlan_tags: 0,
-        reserved: 0,
+        sequence: tcp.word32::<4>(),
     };
 }
 

@@ -56,13 +56,22 @@ struct Chain {
     shape: Shape,
 }
 
+impl Chain {
+    /// What a chain is that ends before the transport header.
+    #[inline(always)]
+    const fn cut_short(&self) -> Shape {
+        if self.first_fragment { Shape::CutChain } else { Shape::Malformed }
+    }
+}
+
 /// Steps over the extension headers. A function of its own in the kernel, where its loop is unrolled and would not fit on
 /// the stack beside the rest.
 #[cfg_attr(target_arch = "bpf", inline(never))]
 fn walk<P: Packet>(packet: &P, chain: &mut Chain) {
     for _ in 0..MAX_EXTENSION_HEADERS {
-        let Some(extension) = packet.view::<4>(chain.start).map(Header) else {
-            chain.shape = Shape::Malformed;
+        let extension = packet.view::<4>(chain.start).map(Header);
+        let (Some(extension), true) = (extension, chain.start + 4 <= chain.end) else {
+            chain.shape = chain.cut_short();
             return;
         };
         let this = chain.next;
@@ -79,10 +88,11 @@ fn walk<P: Packet>(packet: &P, chain: &mut Chain) {
                 chain.shape = transport::later_fragment(chain.next, field & !7);
                 return;
             }
-            chain.first_fragment = field & 1 != 0;
+            // Also of a whole packet within: Linux puts the outer fragments together first.
+            chain.first_fragment |= field & 1 != 0;
         }
         if chain.start > chain.end {
-            chain.shape = Shape::Malformed;
+            chain.shape = chain.cut_short();
             return;
         }
         if !is_extension(chain.next) {

@@ -35,7 +35,13 @@ pub fn parse_leaving<P: Packet>(packet: &P, parsed: &mut Parsed) -> Answer {
         }
         Shape::Icmp if matches!((parsed.version, parsed.icmp_type), (4, 3) | (6, 1)) => {
             let at = parsed.transport_offset as usize + ICMP_HEADER;
-            if at <= FURTHEST && quoted(packet, at, parsed) { Answer::Unreachable } else { Answer::None }
+            // Nothing is changed but by a packet that is quoted whole: to whom the error goes matters, too.
+            let mut asked = *parsed;
+            if at <= FURTHEST && quoted(packet, at, &mut asked) {
+                *parsed = asked;
+                return Answer::Unreachable;
+            }
+            Answer::None
         }
         _ => Answer::None,
     }

@@ -82,6 +82,11 @@ pub enum Shape {
     LongChain = 7,
     /// Another IP protocol.
     Other = 8,
+    /// The first fragment of an IPv6 packet, without its whole header chain: what it asks for hides in another one (RFC 7112).
+    CutChain = 9,
+    /// More than [`MAX_VLAN_TAGS`] tags, with a priority tag (VLAN 0) among the first of them: Linux takes priority tags off one by
+    /// one, however many there are (`__netif_receive_skb_core`).
+    PriorityTags = 10,
 }
 
 /// A frame, read.
@@ -111,21 +116,21 @@ pub struct Parsed {
     pub icmp_type: u8,
     /// VLAN tags in the frame, 0 to [`MAX_VLAN_TAGS`].
     pub vlan_tags: u8,
-    /// Zero. Where a struct has padding, LLVM copies registers that were never set, which the BPF verifier refuses.
-    pub reserved: u32,
+    /// TCP sequence number, as it lies in the header.
+    pub sequence: u32,
 }
 
 const _: () = assert!(size_of::<Parsed>() == 48, "no padding");
 
 /// Words of [`Parsed::words`].
-pub const PARSED_WORDS: usize = 6;
+pub const PARSED_WORDS: usize = 7;
 
 impl Parsed {
     /// All of it packed, for comparing what two readers made of a frame.
     #[must_use]
     pub const fn words(&self) -> [u64; PARSED_WORDS] {
         let Self { source, destination, source_port, destination_port, transport_offset, .. } = *self;
-        let Self { shape, protocol, version, tcp_flags, icmp_type, vlan_tags, .. } = *self;
+        let Self { shape, protocol, version, tcp_flags, icmp_type, vlan_tags, sequence, .. } = *self;
         let numbers = [source_port as u64, destination_port as u64, transport_offset as u64];
         let bytes = [shape as u8, protocol, version, tcp_flags, icmp_type, vlan_tags, 0, 0];
         [
@@ -135,6 +140,7 @@ impl Parsed {
             destination.words()[1],
             numbers[0] | numbers[1] << 16 | numbers[2] << 32,
             u64::from_le_bytes(bytes),
+            sequence as u64,
         ]
     }
 

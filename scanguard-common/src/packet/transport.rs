@@ -46,11 +46,27 @@ fn tiny<P: Packet>(packet: &P, payload: &Payload, parsed: &mut Parsed) -> Shape 
     Shape::TinyFragment
 }
 
+/// Whether a first fragment over IPv6 ends before its transport header does. Linux refuses what it can see to be so (RFC 8200, section
+/// 4.5; `ipv6frag_thdr_truncated`).
+#[inline(always)]
+const fn is_cut(payload: &Payload, parsed: &Parsed) -> bool {
+    let needed = match parsed.protocol {
+        TCP => TCP_HEADER,
+        UDP => UDP_HEADER,
+        ICMP6 => ICMP_HEADER,
+        _ => 1,
+    };
+    parsed.version == 6 && payload.first_fragment && payload.end - payload.start < needed
+}
+
 /// The transport header of this payload.
 #[inline(always)]
 pub(super) fn parse<P: Packet>(packet: &P, payload: &Payload, parsed: &mut Parsed) -> Shape {
     let Payload { start, end, first_fragment } = *payload;
     let room = end - start;
+    if is_cut(payload, parsed) {
+        return Shape::CutChain;
+    }
     match parsed.protocol {
         TCP => {
             let needed = if first_fragment { TCP_WITH_FLAGS } else { TCP_HEADER };
@@ -67,6 +83,7 @@ pub(super) fn parse<P: Packet>(packet: &P, payload: &Payload, parsed: &mut Parse
             parsed.source_port = header.be16::<0>();
             parsed.destination_port = header.be16::<2>();
             parsed.tcp_flags = header.u8::<13>();
+            parsed.sequence = header.word32::<4>();
             Shape::Tcp
         }
         UDP => {

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use scanguard_common::address::{Address, prefix};
 use scanguard_common::class::{PortClass, PortEntry, Protocol};
 use scanguard_common::config::KernelConfig;
-use scanguard_common::datapath::{Action, learn_from_frame, process_frame};
+use scanguard_common::datapath::{Action, judge_leaving, process_frame};
 use scanguard_common::event::{Answer, Event, EventKind};
 use scanguard_common::flow::{FLOW_NS, SENT_NS};
 use scanguard_common::host::{Frame, MemoryTables};
@@ -121,7 +121,7 @@ fn asks(tables: &MemoryTables, from: Ip, to: Ip, port: u16) -> bool {
 }
 
 fn leaves(tables: &MemoryTables, frame: &[u8]) {
-    learn_from_frame(&Frame(frame), tables);
+    judge_leaving(&Frame(frame), tables);
 }
 
 fn answers(tables: &MemoryTables, from: Ip, port: u16, to: Ip, what: &Tcp) {
@@ -196,16 +196,25 @@ fn a_flow_that_goes_on_stays_one() {
 }
 
 #[test]
-fn datagrams_of_whom_we_asked_are_no_evidence_whatever_port_they_come_from() {
+fn late_answers_to_the_port_from_which_we_asked_are_no_evidence_whatever_port_they_come_from() {
     let tables = host();
-    leaves(&tables, &udp(HOST, 40_001, PEER, 69));
+    leaves(&tables, &udp(HOST, 2_000, PEER, 69));
     for port in 1..=20 {
-        assert!(arrives(&tables, &udp(PEER, 5000 + port, HOST, 2000 + port)));
+        assert!(arrives(&tables, &udp(PEER, 5000 + port, HOST, 2_000)));
     }
     assert_eq!(score(&tables, PEER), 0);
     later(&tables, START_NS + SENT_NS);
-    assert!(arrives(&tables, &udp(PEER, 6000, HOST, 3000)));
+    assert!(arrives(&tables, &udp(PEER, 6000, HOST, 2_000)));
     assert_eq!(score(&tables, PEER), step(), "five minutes later it is a question like any other");
+}
+
+#[test]
+fn a_service_that_answers_from_a_fresh_port_frees_its_client_to_scan_no_other_port() {
+    // TFTP answers from a port of its own (RFC 1350): the client may send there, and nowhere else.
+    let tables = host();
+    leaves(&tables, &udp(HOST, 40_001, PEER, 5_000));
+    let answered = (1..=20).filter(|port| arrives(&tables, &udp(PEER, 5000 + port, HOST, 2000 + port))).count();
+    assert_eq!(answered, 3, "the fourth closed port is hidden");
 }
 
 #[test]

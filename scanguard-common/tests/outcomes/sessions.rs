@@ -158,7 +158,7 @@ fn who_got_no_record_in_a_rush_earns_what_he_works() {
     // A suspect whose record was washed out, and is not made anew for what asks for public ports, is one all the same.
     let suspect = [203, 0, 113, 9];
     let backup = Backup { suspect_until_ns: u64::MAX, ..Backup::new_zeroed() };
-    tables.back_up(&key(suspect), &backup);
+    tables.back_up(&key(suspect), &backup, false);
     for (cookie, from) in (10..).zip((1..=9).map(|number| [198, 51, 101, number])) {
         works(&tables, cookie, from, 443, [1, 1]);
     }

@@ -13,8 +13,8 @@ use scanguard_common::verdict::Origin;
 use crate::cases;
 use crate::frames::What;
 use crate::world::{
-    Act, Decision, HOUR_NS, MINUTE_NS, PORTS, SECOND_NS, SENDERS, World, acts, datagram, gap, history, history_with,
-    senders, syn,
+    Act, DAY_NS, Decision, HOUR_NS, MINUTE_NS, PORTS, SECOND_NS, SENDERS, World, acts, datagram, gap, history,
+    history_with, senders, syn,
 };
 
 const RULES: ConcealRules = ConcealRules::new();
@@ -56,7 +56,8 @@ proptest! {
                 prop_assert!(record.suspect_until_ns <= record.evidence_ns + RULES.longest_ns, "{name} {record:?}");
             }
             for (name, record) in world.networks() {
-                prop_assert!(record.suspect_until_ns <= record.evidence_ns + RULES.duration_ns, "{name} {record:?}");
+                prop_assert!(record.suspect_until_ns <= world.now_ns + RULES.duration_ns, "{name} {record:?}");
+                prop_assert!(record.suspect_until_ns <= record.evidence_ns + RULES.longest_ns, "{name} {record:?}");
             }
         }
         world.wait(RULES.duration_ns);
@@ -64,7 +65,7 @@ proptest! {
     }
 
     #[test]
-    fn who_was_a_suspect_gets_what_it_asked_before_once_that_has_ended(
+    fn a_suspect_of_before_is_one_at_its_next_failure_until_its_score_has_halved(
         count in 4..10_usize,
         from in select(SENDERS.to_vec()),
         gaps in prop::collection::vec(0..50 * MINUTE_NS, 0..5),
@@ -79,12 +80,15 @@ proptest! {
         prop_assert!(world.is_suspect(from));
         world.wait(1);
         prop_assert!(!world.is_suspect(from));
-        for port in &PORTS.closed[..count] {
-            prop_assert!(world.opens(from, *port));
-        }
         for what in harmless() {
             prop_assert_eq!(world.ask(from, what), Action::Pass);
         }
+        prop_assert!(!world.is_suspect(from));
+        // Whether it asks again or for something new: the score is still that of a suspect.
+        let again = PORTS.closed[if count % 2 == 0 { 0 } else { count }];
+        prop_assert!(!world.opens(from, again) && world.is_suspect(from));
+        world.wait(DAY_NS);
+        prop_assert!(world.opens(from, PORTS.closed[0]), "what it asked a day ago is forgiven");
     }
 
     // The promise "24 h at most without new evidence": what was asked for already is nothing new.

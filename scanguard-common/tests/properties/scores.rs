@@ -76,6 +76,8 @@ fn nine_closed_ports_are_answered_to_a_network_that_hops_and_the_tenth_is_hidden
     }
     assert!(world.opens(v4(203, 0, 114, 1), PORTS.closed[0]), "the network next door");
     world.wait(HOUR_NS);
+    assert!(!world.opens(v4(203, 0, 113, 103), PORTS.closed[0]), "its score is still that of a suspect");
+    world.wait(RULES.half_life_ns);
     assert!(world.opens(v4(203, 0, 113, 103), PORTS.closed[0]), "it ends");
 }
 

@@ -229,7 +229,7 @@ proptest! {
             let action = world.act(&step.act);
             let Act::Send(packet) = step.act else { continue };
             let is_restricted = asked(packet.what).is_some_and(|(port, _)| PORTS.class(port) == PortClass::Restricted);
-            let is_spared = world.key(packet.from) == key && is_restricted;
+            let is_spared = world.key(packet.from) == key && is_restricted && !is_refused(packet.from, packet.what);
             prop_assert!(!is_spared || action == Some(Action::Pass), "{:?}", step);
         }
         world.decide(known, Decision::BlockPrivate, Origin::Controller, DAY_NS);
@@ -259,6 +259,9 @@ proptest! {
             world.wait(gap_ns);
             let Some((what, protocol)) = aimed(what) else { continue };
             let packet = Packet::new(from, what);
+            if is_refused(from, what) {
+                continue;
+            }
             let seen_ns = world.seen_open(&packet, PORTS.listening, protocol);
             let lately = seen_ns.is_some_and(|seen_ns| world.now_ns - seen_ns < world.config.opened_ns);
             if !lately {
@@ -274,6 +277,11 @@ proptest! {
             }
         }
     }
+}
+
+/// Whether a packet is dropped whoever sends it: over IPv6 a first fragment must hold its whole header chain.
+fn is_refused(from: IpAddr, what: What) -> bool {
+    from.is_ipv6() && matches!(what, What::Tiny { .. })
 }
 
 fn is_illegal(flags: u8) -> bool {

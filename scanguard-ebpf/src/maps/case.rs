@@ -1,8 +1,10 @@
 //! CASE: the packet that is being judged, see [`Case`] for why it lies in a map.
 
+use core::ptr::NonNull;
+
 use aya_ebpf::btf_maps::PerCpuArray;
 use aya_ebpf::macros::btf_map;
-use scanguard_common::datapath::Case;
+use scanguard_common::datapath::{Case, CaseRef};
 
 #[btf_map]
 static CASE: PerCpuArray<Case, 2> = PerCpuArray::new();
@@ -19,7 +21,9 @@ pub(crate) enum Way {
 
 /// This CPU's case. All its bytes are those of a case: zeros at first, which is one, and what the last packet left.
 #[inline(always)]
-pub(crate) fn get(way: Way) -> Option<&'static mut Case> {
-    // SAFETY: the entry is this CPU's own, programs of one hook do not interrupt each other on a CPU, and each asks once.
-    CASE.get_ptr_mut(way as u32).map(|case| unsafe { &mut *case })
+pub(crate) fn get(way: Way) -> Option<CaseRef<'static>> {
+    let case = NonNull::new(CASE.get_ptr_mut(way as u32)?)?;
+    // SAFETY: the entry is this CPU's own and stays where it is. Programs of one hook do not interrupt each other on a CPU, and the
+    // stages of one program wait for each other: who calls one keeps no reference, only a handle.
+    Some(unsafe { CaseRef::from_raw(case) })
 }

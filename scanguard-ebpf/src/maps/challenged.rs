@@ -51,6 +51,8 @@ pub(crate) fn new(source: &SourceKey) -> Option<ChallengeCell<'static>> {
         proofs_ns: 0,
         until_ns: 0,
         wrong: 0,
+        opened_to_ns: 0,
+        opened_to: [0; 2],
     };
     // When another CPU was faster this fails, and its record is found afterwards.
     let _ = CHALLENGED.insert(source, record, u64::from(BPF_NOEXIST));

@@ -1,15 +1,14 @@
-//! UFLOWS and SENT: datagrams that left, by flow and by source.
+//! UFLOWS and SENT: datagrams that left, by flow, and by source and port.
 
 use aya_ebpf::btf_maps::LruHashMap;
 use aya_ebpf::macros::btf_map;
-use scanguard_common::flow::Flow;
-use scanguard_common::source::SourceKey;
+use scanguard_common::flow::{Flow, SentKey};
 
 #[btf_map]
 static UFLOWS: LruHashMap<Flow, u64, 131_072> = LruHashMap::new();
 
 #[btf_map]
-static SENT: LruHashMap<SourceKey, u64, 65_536> = LruHashMap::new();
+static SENT: LruHashMap<SentKey, u64, 65_536> = LruHashMap::new();
 
 /// When a datagram last left that one of this flow answers.
 #[inline(always)]
@@ -25,15 +24,15 @@ pub(crate) fn leave(flow: &Flow, now_ns: u64) {
     let _ = UFLOWS.insert(flow, now_ns, 0);
 }
 
-/// When a datagram of ours last left for a source.
+/// When a datagram of ours last left for a source from a port.
 #[inline(always)]
-pub(crate) fn sent(source: &SourceKey) -> Option<u64> {
+pub(crate) fn sent(sent: &SentKey) -> Option<u64> {
     // SAFETY: one word, read whole.
-    unsafe { SENT.get(source) }.copied()
+    unsafe { SENT.get(sent) }.copied()
 }
 
-/// A datagram of ours left for a source.
+/// A datagram of ours left for a source from a port.
 #[inline(always)]
-pub(crate) fn send(source: &SourceKey, now_ns: u64) {
-    let _ = SENT.insert(source, now_ns, 0);
+pub(crate) fn send(sent: &SentKey, now_ns: u64) {
+    let _ = SENT.insert(sent, now_ns, 0);
 }

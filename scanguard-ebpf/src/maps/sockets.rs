@@ -13,7 +13,8 @@ use scanguard_common::tables::Socket;
 
 use crate::clock::is_virtual;
 
-/// Sockets of a test or a replay, by the flow they receive, as numbers of [`Socket`].
+/// Sockets of a test or a replay, by the flow they receive, as numbers of [`Socket`]. On a host userspace makes it with
+/// one entry.
 #[btf_map]
 static VIRTUAL_SOCKETS: HashMap<Flow, u32, 65_536> = HashMap::new();
 

@@ -1,4 +1,4 @@
-//! SUSPECTS: what is kept of suspects, where a flood of other sources cannot wash them out.
+//! SUSPECTS and PROVEN_SUSPECTS: what is kept of suspects, where a flood of other sources cannot wash it out.
 
 use aya_ebpf::btf_maps::LruHashMap;
 use aya_ebpf::macros::btf_map;
@@ -6,27 +6,33 @@ use scanguard_common::record::Backup;
 use scanguard_common::source::SourceKey;
 
 const SUSPECTS_KEPT: usize = 65_536;
+const PROVEN_KEPT: usize = 16_384;
 
 #[btf_map]
 static SUSPECTS: LruHashMap<SourceKey, Backup, SUSPECTS_KEPT> = LruHashMap::new();
 
+/// Suspects that are really at their addresses: forged ones do not get in.
+#[btf_map]
+static PROVEN_SUSPECTS: LruHashMap<SourceKey, Backup, PROVEN_KEPT> = LruHashMap::new();
+
 /// Keeps a suspect.
 #[inline(always)]
-pub(crate) fn keep(source: &SourceKey, backup: &Backup) {
+pub(crate) fn keep(source: &SourceKey, backup: &Backup, proven: bool) {
     // LRU tables take every entry, but for a moment when another CPU holds all free nodes; the next packet tries again.
-    let _ = SUSPECTS.insert(source, backup, 0);
+    let _ = if proven { PROVEN_SUSPECTS.insert(source, backup, 0) } else { SUSPECTS.insert(source, backup, 0) };
 }
 
 /// What is kept of a source.
 #[inline(always)]
 pub(crate) fn get(source: &SourceKey) -> Option<&'static Backup> {
-    // SAFETY: the node stays valid for the run of the program; recycled, it is another suspect's, which costs that source's
+    // SAFETY: the nodes stay valid for the run of the program; recycled, one is another suspect's, which costs that source's
     // next packet a look at ALLOW and nothing else.
-    unsafe { SUSPECTS.get(source) }
+    unsafe { PROVEN_SUSPECTS.get(source).or_else(|| SUSPECTS.get(source)) }
 }
 
 /// Forgets a suspect.
 #[inline(always)]
 pub(crate) fn forget(source: &SourceKey) {
     let _ = SUSPECTS.remove(source);
+    let _ = PROVEN_SUSPECTS.remove(source);
 }

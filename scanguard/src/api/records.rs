@@ -84,7 +84,7 @@ impl Default for HistoryQuery {
     }
 }
 
-/// When blocks began, changed and ended, the latest last.
+/// When blocks began, changed and ended, and when blocks that waited for a person did so no more; the latest last.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct BlockHistory {
@@ -102,7 +102,7 @@ pub struct BlockEvent {
     pub time: String,
     /// Who was blocked: an address or a prefix.
     pub source: String,
-    /// `begin`, `change` or `end`.
+    /// `begin`, `change` or `end`; `pending_end` where a block that waited for a person waits no more.
     pub event: String,
     /// `private` or `all`.
     pub scope: String,

@@ -309,7 +309,7 @@ impl Decider {
     /// Whether an event may have its source blocked from public ports, or a person asked for that.
     fn may_block(&self, desk: &Desk, event: Event) -> bool {
         match event {
-            Event::Completed { .. } | Event::Proven { .. } | Event::Signal { proof: true, .. } => true,
+            Event::Completed { .. } | Event::Signal { proof: true, .. } => true,
             Event::Eligible { source } => self.policy.is_proven(&source),
             Event::Suspect { source } => desk.feed_of(&source) == Some(AutoLevel::BlockAll),
             _ => false,

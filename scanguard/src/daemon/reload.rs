@@ -2,7 +2,7 @@
 
 use std::time::SystemTime;
 
-use tracing::{error, info};
+use tracing::info;
 
 use super::Options;
 use crate::api::{Change, Reloaded, SCHEMA_VERSION};
@@ -36,12 +36,7 @@ pub(super) fn put_in_force(read: Read, config: &mut Config, desk: &mut Desk) -> 
     let Read { loaded: file::Loaded { config: wanted, file }, feeds } = read;
     let changes = changes(config, &wanted);
     let new = in_force(config, wanted);
-    if let Err(error) = desk.apply(config, &new) {
-        if let Err(again) = desk.apply(&new, config) {
-            error!(%again, "the configuration before could not be put back whole");
-        }
-        return Err(OperatorError::Failed(error.context("nothing was changed")));
-    }
+    desk.apply(config, &new).map_err(|error| OperatorError::Failed(error.context("nothing was changed")))?;
     desk.set_feeds(feeds);
     *config = new;
     let file = file.map(|file| file.display().to_string());

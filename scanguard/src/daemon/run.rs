@@ -398,8 +398,8 @@ impl Daemon {
     fn lease(&mut self, logged_in: &[logins::Login]) {
         let leases: Vec<_> =
             logged_in.iter().map(|login| (self.desk.lease_prefix(login.address), login.user.clone())).collect();
-        let until = SystemTime::now() + self.config.safety.lease;
-        if let Err(error) = block_in_place(|| self.desk.lease(&leases, until)) {
+        let (now, lasts) = (SystemTime::now(), self.config.safety.lease);
+        if let Err(error) = block_in_place(|| self.desk.lease(&leases, now, lasts)) {
             warn!(%error, "those who are logged in could not be put on the allowlist");
         }
     }

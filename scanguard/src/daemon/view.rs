@@ -50,7 +50,7 @@ pub(super) struct View {
     /// The way to the desk; none without a daemon.
     pub(super) jobs: Option<Jobs>,
     pub(super) memory: Memory,
-    /// None without a daemon.
+    /// Incidents. Without a daemon it hears of none, and reads those in the file of state.
     pub(super) recorder: Recorder,
     /// How many signals are heard.
     pub(super) quota: Quota,

@@ -120,7 +120,6 @@ fn hanging_together(failed: &[Failed]) -> Vec<Crowd> {
 
 fn is_many(sources: &[&Failed]) -> bool {
     let weight: u32 = sources.iter().map(|source| if source.suspect { SUSPECTS_WEIGH } else { 1 }).sum();
-    let networks: HashSet<SourceKey> =
-        sources.iter().map(|source| KeyRules::network(&source.source).unwrap_or(source.source)).collect();
+    let networks: HashSet<SourceKey> = sources.iter().map(|source| KeyRules::network(&source.source)).collect();
     weight >= FEWEST_SOURCES && networks.len() >= FEWEST_NETWORKS
 }

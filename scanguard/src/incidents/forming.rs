@@ -33,8 +33,7 @@ impl Incidents {
 
     /// The incident of a network, or the campaign, that a source which failed belongs to.
     pub(super) fn wider(&self, source: &SourceKey, at: Moment) -> Option<u64> {
-        let network =
-            KeyRules::network(source).and_then(|network| self.networks.get(&network)).map(|slot| self.place(*slot));
+        let network = self.networks.get(&KeyRules::network(source)).map(|slot| self.place(*slot));
         network.filter(|slot| self.is_open(*slot)).or_else(|| {
             if self.campaigns.is_empty() {
                 return None;
@@ -100,7 +99,7 @@ impl Incidents {
 
     /// Makes one incident of the suspects of a network, if there are enough.
     fn meet_neighbours(&mut self, source: &SourceKey, at: Moment) {
-        let Some(network) = KeyRules::network(source) else { return };
+        let network = KeyRules::network(source);
         let neighbours = self.open.values().filter(|incident| is_of(incident, &network)).count();
         if neighbours >= NEIGHBOURS {
             self.network(network, Cause::Neighbours, at);
@@ -211,7 +210,7 @@ impl Incidents {
         let is_in_none = |slot: Option<u64>| slot.is_none_or(|slot| !self.open.contains_key(&self.place(slot)));
         let late = self.actors.iter().filter(|(_, actor)| is_in_none(actor.slot) && !actor.marks.is_empty());
         let late = late.filter_map(|(source, actor)| {
-            let slot = self.place(*self.networks.get(&KeyRules::network(source)?)?);
+            let slot = self.place(*self.networks.get(&KeyRules::network(source))?);
             Some((*source, self.open.contains_key(&slot).then_some(slot)?, actor.marks.last()?.at))
         });
         let late: Vec<_> = late.collect();
@@ -252,5 +251,5 @@ impl Incidents {
 /// Whether it is an incident of a source of this network.
 fn is_of(incident: &Incident, network: &SourceKey) -> bool {
     let subject = incident.subject.filter(|_| incident.cause == Cause::Suspect && incident.closed.is_none());
-    subject.and_then(|source| KeyRules::network(&source)) == Some(*network)
+    subject.is_some_and(|source| KeyRules::network(&source) == *network)
 }

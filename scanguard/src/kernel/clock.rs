@@ -21,22 +21,94 @@ pub fn monotonic_ns() -> u64 {
 /// Wall-clock time of a moment of the kernel's clock. Exact as long as the wall clock was not stepped since.
 #[must_use]
 pub fn monotonic_to_system(ns: u64) -> SystemTime {
-    let (now, now_ns) = (SystemTime::now(), nanoseconds(ClockId::CLOCK_MONOTONIC));
-    let moment = match now_ns.checked_sub(ns) {
-        Some(age) => now.checked_sub(Duration::from_nanos(age)),
-        None => now.checked_add(Duration::from_nanos(ns - now_ns)),
-    };
-    moment.unwrap_or(SystemTime::UNIX_EPOCH)
+    WallClock::now().time(ns)
 }
 
 /// The moment of the kernel's clock that a wall-clock time is; one before the kernel started is 0.
 #[must_use]
 pub fn system_to_monotonic(time: SystemTime) -> u64 {
-    let (now, now_ns) = (SystemTime::now(), nanoseconds(ClockId::CLOCK_MONOTONIC));
-    let span_ns = |span: Duration| u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
-    match time.duration_since(now) {
-        Ok(ahead) => now_ns.saturating_add(span_ns(ahead)),
-        Err(behind) => now_ns.saturating_sub(span_ns(behind.duration())),
+    WallClock::now().ns(time)
+}
+
+/// Steps of the wall clock up to this are none: it is slewed all the time, and the two clocks are read one after the
+/// other.
+const SLEWED: Duration = Duration::from_secs(2);
+
+/// How the wall clock is set: a moment on it and on the kernel's clock, `CLOCK_MONOTONIC`, which nobody sets. Kept, it
+/// tells when the wall clock was set anew, so that what is to end after a while ends after that while.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct WallClock {
+    wall: SystemTime,
+    ns: u64,
+}
+
+/// By how much the wall clock was set anew.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum ClockStep {
+    /// It shows later times than it would have.
+    Ahead(Duration),
+    /// It shows earlier times.
+    Back(Duration),
+}
+
+impl WallClock {
+    /// As it is set now.
+    #[must_use]
+    pub fn now() -> Self {
+        Self { wall: SystemTime::now(), ns: monotonic_ns() }
+    }
+
+    /// As it is set where it shows `wall` at a moment of the kernel's clock.
+    #[must_use]
+    pub const fn at(wall: SystemTime, ns: u64) -> Self {
+        Self { wall, ns }
+    }
+
+    /// What it shows at a moment of the kernel's clock.
+    #[must_use]
+    pub fn time(&self, ns: u64) -> SystemTime {
+        let moment = match self.ns.checked_sub(ns) {
+            Some(age) => self.wall.checked_sub(Duration::from_nanos(age)),
+            None => self.wall.checked_add(Duration::from_nanos(ns - self.ns)),
+        };
+        moment.unwrap_or(SystemTime::UNIX_EPOCH)
+    }
+
+    /// The moment of the kernel's clock at which it shows a time; 0 for a time before the kernel started.
+    #[must_use]
+    pub fn ns(&self, time: SystemTime) -> u64 {
+        let span_ns = |span: Duration| u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
+        match time.duration_since(self.wall) {
+            Ok(ahead) => self.ns.saturating_add(span_ns(ahead)),
+            Err(behind) => self.ns.saturating_sub(span_ns(behind.duration())),
+        }
+    }
+
+    /// Takes over how it is set now, if that is more than [`SLEWED`] away from how it was set.
+    pub fn follow(&mut self, now: Self) -> Option<ClockStep> {
+        let expected = self.time(now.ns);
+        let step = match now.wall.duration_since(expected) {
+            Ok(ahead) => ClockStep::Ahead(ahead),
+            Err(behind) => ClockStep::Back(behind.duration()),
+        };
+        let (ClockStep::Ahead(by) | ClockStep::Back(by)) = step;
+        if by <= SLEWED {
+            return None;
+        }
+        *self = now;
+        Some(step)
+    }
+}
+
+impl ClockStep {
+    /// A time that is as far from now as `time` was before the step.
+    #[must_use]
+    pub fn shifted(self, time: SystemTime) -> SystemTime {
+        match self {
+            // A time that no clock shows never comes; it stays one.
+            Self::Ahead(by) => time.checked_add(by).unwrap_or(time),
+            Self::Back(by) => time.checked_sub(by).unwrap_or(SystemTime::UNIX_EPOCH),
+        }
     }
 }
 
@@ -54,5 +126,38 @@ mod tests {
         let wall = monotonic_to_system(monotonic_coarse_ns());
         let away = SystemTime::now().duration_since(wall).unwrap_or_default();
         assert!(away < Duration::from_secs(1), "{away:?}");
+    }
+
+    const HOUR: Duration = Duration::from_secs(3600);
+    const HOUR_NS: u64 = 3_600_000_000_000;
+
+    #[test]
+    fn a_wall_clock_that_is_set_leaves_what_was_left() {
+        let noon = SystemTime::UNIX_EPOCH + 500_000 * HOUR;
+        let set = WallClock::at(noon, 100 * HOUR_NS);
+        let ends = noon + 2 * HOUR;
+        assert_eq!((set.ns(ends), set.time(102 * HOUR_NS)), (102 * HOUR_NS, ends));
+        // An hour later it is 18:00, or 9:00, or what it should be.
+        for (wall, step) in [
+            (noon + 6 * HOUR, Some(ClockStep::Ahead(5 * HOUR))),
+            (noon - 3 * HOUR, Some(ClockStep::Back(4 * HOUR))),
+            (noon + HOUR + SLEWED, None),
+            (noon + HOUR - SLEWED, None),
+        ] {
+            let mut clock = set;
+            assert_eq!(clock.follow(WallClock::at(wall, 101 * HOUR_NS)), step);
+            let ends = step.map_or(ends, |step| step.shifted(ends));
+            assert_eq!(clock.ns(ends), 102 * HOUR_NS, "{step:?}");
+        }
+    }
+
+    #[test]
+    fn times_beyond_every_clock_stay_in_it() {
+        let clock = WallClock::at(SystemTime::UNIX_EPOCH + HOUR, HOUR_NS / 2);
+        assert_eq!(clock.ns(SystemTime::UNIX_EPOCH), 0, "before the kernel started");
+        assert!(clock.ns(SystemTime::UNIX_EPOCH + Duration::from_secs(1 << 60)) == u64::MAX);
+        let far = ClockStep::Ahead(Duration::MAX).shifted(SystemTime::UNIX_EPOCH + HOUR);
+        assert_eq!(far, SystemTime::UNIX_EPOCH + HOUR);
+        assert_eq!(ClockStep::Back(Duration::MAX).shifted(far), SystemTime::UNIX_EPOCH);
     }
 }

@@ -94,10 +94,25 @@ impl Datapath {
         let mut loader = EbpfLoader::new();
         if virtual_world == 1 {
             // The model that it is compared with never forgets.
-            for map in ["PREFIXES", "SUSPECTS", "OPENED", "ASKED", "UFLOWS", "SENT", "SESSIONS", "CHALLENGED", "PASSES"]
-            {
+            const UNFORGETTING: [&str; 10] = [
+                "PREFIXES",
+                "SUSPECTS",
+                "PROVEN_SUSPECTS",
+                "OPENED",
+                "ASKED",
+                "UFLOWS",
+                "SENT",
+                "SESSIONS",
+                "CHALLENGED",
+                "PASSES",
+            ];
+            for map in UNFORGETTING {
                 loader.map_max_entries(map, *max_sources);
             }
+        } else {
+            // Nothing is written into it outside tests and replay, and a hash map has all its entries allocated when it
+            // is made: 65,536 would take megabytes.
+            loader.map_max_entries("VIRTUAL_SOCKETS", 1);
         }
         let is_taken_over = pins.as_ref().is_some_and(Pins::hold_state);
         if let Some(pins) = &pins {

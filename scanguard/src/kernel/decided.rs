@@ -306,6 +306,16 @@ impl Decided {
         self.settle(prefix, Some(prefix))
     }
 
+    /// When an entry of the allowlist ends by itself, if there is one for exactly this prefix.
+    pub(super) fn own_end(&self, prefix: &Prefix) -> Option<u64> {
+        self.allowed.get(prefix).map(|ends| ends.own)
+    }
+
+    /// Whether an end makes an entry of the allowlist that is in force last longer, or as long, and nothing else.
+    pub(super) fn is_prolonged(&self, prefix: &Prefix, own: u64, now_ns: u64) -> bool {
+        self.allowed.get(prefix).is_some_and(|ends| ends.effective > now_ns && own >= ends.own)
+    }
+
     /// Takes an entry away; returns the entries within it whose end in the kernel is another one now, or nothing when there was none.
     pub(super) fn disallow(&mut self, prefix: Prefix) -> Option<Vec<(Prefix, u64)>> {
         let ends = self.allowed.remove(&prefix)?;

@@ -5,7 +5,7 @@
 //! care, because the datapath asks ALLOW before it acts on suspicion that is older than the latest change of ALLOW.
 
 use std::cell::UnsafeCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aya::maps::lpm_trie::Key;
 use ipnetwork::IpNetwork;
@@ -14,6 +14,7 @@ use scanguard_common::contact::Outcome;
 use scanguard_common::record::{Backup, SourceCell, SourceRecord};
 use scanguard_common::source::SourceKey;
 use scanguard_common::verdict::{Allowance, Census, Known, Verdict};
+use tracing::warn;
 
 use super::decided::{Decided, source_prefix};
 use super::error::KernelError;
@@ -182,7 +183,7 @@ impl Tables {
     /// this returns, verdicts on what it covers lifted.
     ///
     /// # Errors
-    /// When a map cannot be written, as when it is full.
+    /// When there are more than the map takes, or it cannot be written: then the list is as it was.
     pub fn set_allowed(&mut self, entries: &[(IpNetwork, u64)]) -> Result<Freed, KernelError> {
         let mut wanted: BTreeMap<Prefix, u64> = BTreeMap::new();
         for (network, end) in entries {
@@ -190,59 +191,144 @@ impl Tables {
             let latest = wanted.entry((*network).into()).or_default();
             *latest = (*latest).max(*end);
         }
+        let limit = self.most_allowed();
+        if wanted.len() > limit {
+            return Err(KernelError::AllowlistFull { count: wanted.len(), limit });
+        }
         let present = self.decided.allowed.iter().map(|(prefix, _)| *prefix);
         let gone: Vec<Prefix> = present.filter(|prefix| !wanted.contains_key(prefix)).collect();
+        // New entries come before others go, so that nobody on both lists is off for a moment; where there is no room
+        // for that, they come after.
+        let fits = wanted.len() + gone.len() <= limit;
+        let (first, last) = if fits { (&[][..], &gone[..]) } else { (&gone[..], &[][..]) };
+        let ends: Vec<(Prefix, u64)> =
+            first.iter().filter_map(|prefix| Some((*prefix, self.decided.own_end(prefix)?))).collect();
         let wanted: Vec<_> = wanted.into_iter().collect();
-        let written = self.write_allowed(&wanted).and_then(|()| self.erase_allowed(&gone));
+        let mut written = self.erase_allowed(first).and_then(|()| self.write_allowed(&wanted));
+        if written.is_err() {
+            for (prefix, own) in ends {
+                self.restore_allowance(prefix, Some(own));
+            }
+        } else {
+            written = self.erase_allowed(last);
+        }
         self.finish_allow()?;
         written?;
-        self.free(&wanted)
+        let mut freed = Freed::default();
+        let prefixes: Vec<Prefix> = wanted.iter().map(|(prefix, _)| *prefix).collect();
+        self.free(&prefixes, &mut freed)?;
+        Ok(freed)
     }
 
     /// Adds entries to the allowlist, or gives those that are there another end. In force when this returns, verdicts on what they
     /// cover lifted.
     ///
     /// # Errors
-    /// When a map cannot be written, as when it is full. Entries before the one that failed are in force then.
+    /// When there are more than the map takes, or one cannot be written: then the list is as it was. When a verdict
+    /// cannot be lifted.
     pub fn allow(&mut self, entries: &[(Prefix, u64)]) -> Result<Freed, KernelError> {
-        let written = self.write_allowed(entries);
-        self.finish_allow()?;
-        written?;
-        self.free(entries)
+        let fresh = self.admit(entries)?;
+        let mut freed = Freed::default();
+        self.free(&fresh, &mut freed)?;
+        Ok(freed)
+    }
+
+    /// The first half of [`Self::allow`]: the entries are in force when this returns. Returns those of which
+    /// [`Self::free`] is to lift verdicts and suspicion. An entry that was in force and lasts longer now is not among
+    /// them: nothing that it covers has either.
+    ///
+    /// # Errors
+    /// When there are more than the map takes, or one cannot be written: then the list is as it was.
+    pub fn admit(&mut self, entries: &[(Prefix, u64)]) -> Result<Vec<Prefix>, KernelError> {
+        let now_ns = super::clock::monotonic_coarse_ns();
+        let is_fresh = |(prefix, end): &&(Prefix, u64)| !self.decided.is_prolonged(prefix, *end, now_ns);
+        let fresh: Vec<Prefix> = entries.iter().filter(is_fresh).map(|(prefix, _)| *prefix).collect();
+        self.write_allowed(entries)?;
+        if !fresh.is_empty() {
+            self.finish_allow()?;
+        }
+        Ok(fresh)
     }
 
     /// Takes entries from the allowlist.
     ///
     /// # Errors
-    /// When a map cannot be written.
+    /// When the map cannot be written. Entries before the one that failed are gone then: see [`Self::is_listed`].
     pub fn disallow(&mut self, prefixes: &[Prefix]) -> Result<(), KernelError> {
         let erased = self.erase_allowed(prefixes);
         self.finish_allow()?;
         erased
     }
 
+    /// Whether the allowlist has an entry for exactly this prefix, whether or not its time is over.
+    #[must_use]
+    pub fn is_listed(&self, prefix: &Prefix) -> bool {
+        self.decided.own_end(prefix).is_some()
+    }
+
+    /// Entries that the allowlist takes: one less than the map, because before Linux 6.13 a longest-prefix match that
+    /// is full refuses another value for an entry that it has ("bpf: Handle in-place update for full LPM trie
+    /// correctly").
+    #[must_use]
+    pub fn most_allowed(&self) -> usize {
+        usize::try_from(self.readings.allow_capacity()).unwrap_or(usize::MAX).saturating_sub(1)
+    }
+
+    /// Writes all of these entries, or none.
     fn write_allowed(&mut self, entries: &[(Prefix, u64)]) -> Result<(), KernelError> {
+        let new: BTreeSet<Prefix> =
+            entries.iter().map(|(prefix, _)| *prefix).filter(|prefix| !self.is_listed(prefix)).collect();
+        let (count, limit) = (self.decided.allowed.len() + new.len(), self.most_allowed());
+        if !new.is_empty() && count > limit {
+            return Err(KernelError::AllowlistFull { count, limit });
+        }
+        let mut before = Vec::with_capacity(entries.len());
         for (prefix, end) in entries {
-            for (changed, effective) in self.decided.allow(*prefix, *end) {
-                let value: AllowanceBytes = to_bytes(&Allowance { expires_ns: effective });
-                if let Err(error) = self.written.allow.insert(&lpm_key(changed), value, 0) {
-                    let _ = self.decided.disallow(*prefix);
-                    return Err(map_error("ALLOW")(error));
+            before.push((*prefix, self.decided.own_end(prefix)));
+            if let Err(error) = self.write_allowance(*prefix, *end) {
+                for (prefix, own) in before.into_iter().rev() {
+                    self.restore_allowance(prefix, own);
                 }
+                return Err(error);
             }
         }
         Ok(())
     }
 
+    fn write_allowance(&mut self, prefix: Prefix, own: u64) -> Result<(), KernelError> {
+        for (changed, effective) in self.decided.allow(prefix, own) {
+            let value: AllowanceBytes = to_bytes(&Allowance { expires_ns: effective });
+            self.written.allow.insert(&lpm_key(changed), value, 0).map_err(map_error("ALLOW"))?;
+        }
+        Ok(())
+    }
+
+    /// Gives an entry the end that it had, or takes it away where there was none.
+    fn restore_allowance(&mut self, prefix: Prefix, own: Option<u64>) {
+        let restored = match own {
+            Some(own) => self.write_allowance(prefix, own),
+            None => self.erase_allowance(prefix),
+        };
+        if let Err(error) = restored {
+            warn!(%error, "cannot put an allowlist entry back: the next comparison with the kernel's tables does");
+        }
+    }
+
     fn erase_allowed(&mut self, prefixes: &[Prefix]) -> Result<(), KernelError> {
-        for prefix in prefixes {
-            let Some(changed) = self.decided.disallow(*prefix) else { continue };
-            // First those within it, which it may have outlasted.
-            for (changed, effective) in changed {
-                let value: AllowanceBytes = to_bytes(&Allowance { expires_ns: effective });
-                self.written.allow.insert(&lpm_key(changed), value, 0).map_err(map_error("ALLOW"))?;
-            }
-            deleted("ALLOW", self.written.allow.remove(&lpm_key(*prefix)))?;
+        prefixes.iter().try_for_each(|prefix| self.erase_allowance(*prefix))
+    }
+
+    fn erase_allowance(&mut self, prefix: Prefix) -> Result<(), KernelError> {
+        let Some(own) = self.decided.own_end(&prefix) else { return Ok(()) };
+        let changed = self.decided.disallow(prefix).unwrap_or_default();
+        if let Err(error) = deleted("ALLOW", self.written.allow.remove(&lpm_key(prefix))) {
+            let _ = self.decided.allow(prefix, own); // It is there still.
+            return Err(error);
+        }
+        // Those within it, which it may have outlasted.
+        for (changed, effective) in changed {
+            let value: AllowanceBytes = to_bytes(&Allowance { expires_ns: effective });
+            self.written.allow.insert(&lpm_key(changed), value, 0).map_err(map_error("ALLOW"))?;
         }
         Ok(())
     }
@@ -260,19 +346,26 @@ impl Tables {
         self.write_config()
     }
 
-    /// Lifts verdicts and suspicion from what is on the allowlist now.
-    fn free(&mut self, entries: &[(Prefix, u64)]) -> Result<Freed, KernelError> {
+    /// Lifts verdicts on what these entries of the allowlist cover, and suspicion from all that is on it, and adds what
+    /// was lifted to `freed`. Reads all suspects; without entries it does nothing.
+    ///
+    /// # Errors
+    /// When a map cannot be read or written. What was lifted before is in `freed`.
+    pub fn free(&mut self, entries: &[Prefix], freed: &mut Freed) -> Result<(), KernelError> {
+        if entries.is_empty() {
+            return Ok(());
+        }
         let keys = self.config.keys;
-        let mut freed = Freed::default();
-        for (prefix, _) in entries {
-            freed.sources.extend(self.decided.verdicts_meeting(&keys, *prefix));
-            freed.prefixes.extend(self.decided.prefix_verdicts_within(*prefix));
-        }
-        for source in &freed.sources {
-            self.remove_verdict(*source)?;
-        }
-        for prefix in &freed.prefixes {
-            self.remove_prefix_verdict(*prefix)?;
+        for entry in entries {
+            for source in self.decided.verdicts_meeting(&keys, *entry) {
+                self.remove_verdict(source)?;
+                freed.sources.push(source);
+            }
+            let prefixes: Vec<Prefix> = self.decided.prefix_verdicts_within(*entry).collect();
+            for prefix in prefixes {
+                self.remove_prefix_verdict(prefix)?;
+                freed.prefixes.push(prefix);
+            }
         }
         for (source, _) in self.readings.suspects()? {
             let prefix = source_prefix(&keys, &source);
@@ -280,11 +373,10 @@ impl Tables {
                 freed.suspects.push(source);
             }
         }
-        Ok(freed)
+        Ok(())
     }
 
-    /// Ends suspicion of a source and forgets its score; what it asked for stays in its record, so that it counts once. False when it
-    /// was no suspect. Attempts that other CPUs count at the same moment may be lost from its record.
+    /// Ends suspicion of a source and forgets its score and what it asked for. False when it was no suspect. Attempts that other CPUs count at the same moment may be lost from its record.
     ///
     /// # Errors
     /// When a map cannot be written.
@@ -294,7 +386,8 @@ impl Tables {
             && (record.suspect_until_ns > 0 || record.score > 0)
         {
             was = record.is_suspect(super::clock::monotonic_coarse_ns());
-            let cleared = SourceRecord { score: 0, suspect_until_ns: 0, evidence_ns: 0, ..record };
+            let mut cleared = record;
+            cleared.absolve();
             let bytes: RecordBytes = to_bytes(&cleared);
             // Only where it still is: a source that was washed out meanwhile needs nothing.
             match self.written.sources.insert(source.0.bytes(), bytes, EXISTING) {
@@ -304,6 +397,7 @@ impl Tables {
             }
         }
         deleted("SUSPECTS", self.written.suspects.remove(&source.0.bytes()))?;
+        deleted("PROVEN_SUSPECTS", self.written.proven_suspects.remove(&source.0.bytes()))?;
         Ok(was)
     }
 
@@ -340,13 +434,16 @@ impl Tables {
         }
     }
 
-    /// What SUSPECTS keeps of a source that was washed out of SOURCES.
+    /// What is kept of a suspect that was washed out of SOURCES.
     fn kept_suspect(&self, source: &SourceKey) -> Result<Option<Backup>, KernelError> {
-        match self.written.suspects.get(&source.0.bytes(), 0) {
-            Ok(bytes) => Ok(Some(from_bytes(&bytes))),
-            Err(error) if is_missing(&error) => Ok(None),
-            Err(error) => Err(map_error("SUSPECTS")(error)),
+        for (name, map) in [("PROVEN_SUSPECTS", &self.written.proven_suspects), ("SUSPECTS", &self.written.suspects)] {
+            match map.get(&source.0.bytes(), 0) {
+                Ok(bytes) => return Ok(Some(from_bytes(&bytes))),
+                Err(error) if is_missing(&error) => {}
+                Err(error) => return Err(map_error(name)(error)),
+            }
         }
+        Ok(None)
     }
 
     pub(super) fn write_record(&mut self, record: &SourceRecord) -> Result<(), KernelError> {

@@ -138,6 +138,17 @@ pub enum KernelError {
         /// How many there is room for.
         limit: usize,
     },
+    /// More entries than the allowlist takes.
+    #[error(
+        "the allowlist would have {count} entries, more than the {limit} there is room for. Take out entries that are \
+         not needed (`scanguard allow list` shows all), or name a shorter prefix instead of many"
+    )]
+    AllowlistFull {
+        /// How many there would be.
+        count: usize,
+        /// How many there is room for.
+        limit: usize,
+    },
     /// The egress program did not get on an interface.
     #[error("cannot see what leaves by {interface}: {reason}")]
     Egress {

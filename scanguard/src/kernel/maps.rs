@@ -14,7 +14,7 @@ use scanguard_common::challenge::{ChallengeRecord, Nic, Pass};
 use scanguard_common::config::KernelConfig;
 use scanguard_common::counter::Counter;
 use scanguard_common::event::Event;
-use scanguard_common::flow::Flow;
+use scanguard_common::flow::{Flow, SentKey};
 use scanguard_common::opened::{Asked, Endpoint, Question};
 use scanguard_common::record::{Backup, SourceRecord};
 use scanguard_common::session::{LiveSession, SessionRecord};
@@ -31,6 +31,7 @@ pub(super) type RecordBytes = [u8; size_of::<SourceRecord>()];
 pub(super) type CounterBytes = [u8; size_of::<Counter>()];
 pub(super) type EventBytes = [u8; size_of::<Event>()];
 pub(super) type FlowBytes = [u8; size_of::<Flow>()];
+pub(super) type SentBytes = [u8; size_of::<SentKey>()];
 pub(super) type VerdictBytes = [u8; size_of::<Verdict>()];
 pub(super) type KnownBytes = [u8; size_of::<Known>()];
 pub(super) type AllowanceBytes = [u8; size_of::<Allowance>()];
@@ -70,7 +71,7 @@ pub(super) mod whole {
     /// An entry of UFLOWS.
     pub(in super::super) type Flow = (super::Flow, u64);
     /// An entry of SENT.
-    pub(in super::super) type Sent = (SourceKey, u64);
+    pub(in super::super) type Sent = (super::SentKey, u64);
     /// An entry of SESSIONS.
     pub(in super::super) type Sessions = (SourceKey, super::SessionRecord);
     /// An entry of LIVE.
@@ -118,6 +119,7 @@ pub(super) struct Written {
     pub(super) allow: LpmTrie<MapData, AddressBytes, AllowanceBytes>,
     pub(super) sources: HashMap<MapData, AddressBytes, RecordBytes>,
     pub(super) suspects: HashMap<MapData, AddressBytes, BackupBytes>,
+    pub(super) proven_suspects: HashMap<MapData, AddressBytes, BackupBytes>,
     pub(super) refused: HashMap<MapData, AddressBytes, u64>,
     pub(super) sessions: HashMap<MapData, AddressBytes, SessionBytes>,
     pub(super) nics: HashMap<MapData, u32, NicBytes>,
@@ -129,6 +131,7 @@ pub(super) struct Counted {
     pub(super) sources_map: Whole,
     pub(super) prefixes_map: Whole,
     pub(super) suspects_map: Whole,
+    pub(super) proven_suspects_map: Whole,
     pub(super) opened_map: Whole,
     pub(super) verdicts_map: Whole,
     pub(super) sieve_map: Whole,
@@ -179,12 +182,13 @@ impl Maps for Ebpf {
 pub(super) fn take(maps: &mut impl Maps) -> Result<(Written, Counted), KernelError> {
     let (sources, sources_map) = whole_map(maps, "SOURCES")?;
     let (suspects, suspects_map) = whole_map(maps, "SUSPECTS")?;
+    let (proven_suspects, proven_suspects_map) = whole_map(maps, "PROVEN_SUSPECTS")?;
     let (networks, prefixes_map) = whole_map(maps, "PREFIXES")?;
     let (opened, opened_map) = whole_map(maps, "OPENED")?;
     // These are only read whole.
     let (_, asked_map) = whole_map::<QuestionBytes, AskedBytes>(maps, "ASKED")?;
     let (_, flows_map) = whole_map::<FlowBytes, u64>(maps, "UFLOWS")?;
-    let (_, sent_map) = whole_map::<AddressBytes, u64>(maps, "SENT")?;
+    let (_, sent_map) = whole_map::<SentBytes, u64>(maps, "SENT")?;
     let (sessions, sessions_map) = whole_map(maps, "SESSIONS")?;
     let (_, live_map) = whole_map::<u64, LiveBytes>(maps, "LIVE")?;
     let (_, challenged_map) = whole_map::<AddressBytes, ChallengeBytes>(maps, "CHALLENGED")?;
@@ -214,6 +218,7 @@ pub(super) fn take(maps: &mut impl Maps) -> Result<(Written, Counted), KernelErr
         allow,
         sources,
         suspects,
+        proven_suspects,
         refused,
         sessions,
         nics,
@@ -222,6 +227,7 @@ pub(super) fn take(maps: &mut impl Maps) -> Result<(Written, Counted), KernelErr
         sources_map,
         prefixes_map,
         suspects_map,
+        proven_suspects_map,
         opened_map,
         verdicts_map,
         sieve_map,

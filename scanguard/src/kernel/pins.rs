@@ -1,10 +1,10 @@
 //! What stays in the kernel without a process: pinned maps and links, below `v<layout>` of a folder of the BPF file system.
 //!
 //! ```text
-//! /sys/fs/bpf/scanguard/v5/maps/CONFIG …     every map that holds state
-//! /sys/fs/bpf/scanguard/v5/links/7           the XDP program on the interface with index 7
-//! /sys/fs/bpf/scanguard/v5/links/7-egress    the egress program there
-//! /sys/fs/bpf/scanguard/v5/links/sessions    the sessions program on its control group
+//! /sys/fs/bpf/scanguard/v<layout>/maps/CONFIG …     every map that holds state
+//! /sys/fs/bpf/scanguard/v<layout>/links/7           the XDP program on the interface with index 7
+//! /sys/fs/bpf/scanguard/v<layout>/links/7-egress    the egress program there
+//! /sys/fs/bpf/scanguard/v<layout>/links/sessions    the sessions program on its control group
 //! ```
 //!
 //! The kernel opens a pinned map without a word about what its bytes mean, and a map of another layout under this program is a crash. So
@@ -29,8 +29,8 @@ use super::egress;
 use super::error::KernelError;
 use super::maps::{
     AddressBytes, AllowanceBytes, AskedBytes, BackupBytes, ChallengeBytes, ConfigBytes, CounterBytes, EndpointBytes,
-    FlowBytes, KnownBytes, LiveBytes, Maps, NicBytes, PassBytes, QuestionBytes, RecordBytes, SessionBytes, StateBytes,
-    VerdictBytes, map_error,
+    FlowBytes, KnownBytes, LiveBytes, Maps, NicBytes, PassBytes, QuestionBytes, RecordBytes, SentBytes, SessionBytes,
+    StateBytes, VerdictBytes, map_error,
 };
 
 /// Where pins are unless an option says otherwise.
@@ -75,7 +75,7 @@ const INDEX: usize = size_of::<u32>();
 const ADDRESS: usize = size_of::<AddressBytes>();
 
 /// All of them. Scratch memory is not kept.
-pub(super) const KEPT: [Kept; 26] = [
+pub(super) const KEPT: [Kept; 27] = [
     kept("CONFIG", MapType::Array, INDEX, size_of::<ConfigBytes>(), Capacity::Exactly(1)),
     kept("STATE", MapType::Array, INDEX, size_of::<StateBytes>(), Capacity::Exactly(1)),
     kept("PORTS", MapType::Array, INDEX, 1, Capacity::Exactly(PORT_ENTRIES)),
@@ -89,10 +89,11 @@ pub(super) const KEPT: [Kept; 26] = [
     kept("SOURCES", MapType::LruHash, ADDRESS, size_of::<RecordBytes>(), Capacity::Configured),
     kept("PREFIXES", MapType::LruHash, ADDRESS, size_of::<RecordBytes>(), Capacity::Any),
     kept("SUSPECTS", MapType::LruHash, ADDRESS, size_of::<BackupBytes>(), Capacity::Any),
+    kept("PROVEN_SUSPECTS", MapType::LruHash, ADDRESS, size_of::<BackupBytes>(), Capacity::Any),
     kept("OPENED", MapType::LruHash, size_of::<EndpointBytes>(), size_of::<u64>(), Capacity::Any),
     kept("ASKED", MapType::LruHash, size_of::<QuestionBytes>(), size_of::<AskedBytes>(), Capacity::Any),
     kept("UFLOWS", MapType::LruHash, size_of::<FlowBytes>(), size_of::<u64>(), Capacity::Any),
-    kept("SENT", MapType::LruHash, ADDRESS, size_of::<u64>(), Capacity::Any),
+    kept("SENT", MapType::LruHash, size_of::<SentBytes>(), size_of::<u64>(), Capacity::Any),
     kept("SESSIONS", MapType::LruHash, ADDRESS, size_of::<SessionBytes>(), Capacity::Any),
     kept("LIVE", MapType::LruHash, size_of::<u64>(), size_of::<LiveBytes>(), Capacity::Any),
     kept("PROTECTED", MapType::LpmTrie, LPM_KEY, size_of::<u32>(), Capacity::Any),

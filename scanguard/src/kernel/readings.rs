@@ -138,13 +138,19 @@ impl Readings {
         Ok(entries.into_iter().map(|(_, record)| record).collect())
     }
 
-    /// All suspects that are kept, whether or not their time is over.
+    /// All suspects that are kept, whether or not their time is over, each once.
     ///
     /// # Errors
-    /// When the map cannot be read.
+    /// When a map cannot be read.
     pub fn suspects(&self) -> Result<Vec<whole::Suspect>, KernelError> {
+        let counted = &self.shared.counted;
         // SAFETY: as for SOURCES.
-        unsafe { read(&self.shared.counted.suspects_map) }
+        let mut suspects: Vec<whole::Suspect> = unsafe { read(&counted.proven_suspects_map) }?;
+        let proven: HashSet<SourceKey> = suspects.iter().map(|(source, _)| *source).collect();
+        // SAFETY: as for SOURCES.
+        let others: Vec<whole::Suspect> = unsafe { read(&counted.suspects_map) }?;
+        suspects.extend(others.into_iter().filter(|(source, _)| !proven.contains(source)));
+        Ok(suspects)
     }
 
     /// All verdicts on sources that the kernel holds.
@@ -233,7 +239,7 @@ impl Readings {
         unsafe { read(&self.shared.counted.flows_map) }
     }
 
-    /// All sources to which datagrams of this host left, and when last.
+    /// All sources to which datagrams of this host left, from which ports, and when last.
     ///
     /// # Errors
     /// When the map cannot be read.
@@ -332,6 +338,11 @@ impl Readings {
             Err(MapError::KeyNotFound) => Ok(None),
             Err(error) => Err(map_error("PREFIXES")(error)),
         }
+    }
+
+    /// Entries that ALLOW can hold.
+    pub(super) fn allow_capacity(&self) -> u64 {
+        self.shared.counted.allow_map.size.capacity
     }
 
     /// How full the tables are that can fill up, where SOURCES was read to hold `sources` records.

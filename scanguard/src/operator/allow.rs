@@ -1,22 +1,26 @@
 //! The allowlist.
 
-use std::time::SystemTime;
+use std::collections::BTreeMap;
+use std::time::{Duration, SystemTime};
 
+use anyhow::Context as _;
 use tracing::info;
 
-use super::desk::{Allowed, ByOperator, Desk, after, end_ns};
+use super::desk::{Allowed, ByOperator, Desk, after};
 use super::error::OperatorError;
-use super::kept::{at, shown};
+use super::kept::shown;
 use crate::api::{
     AllowAdd, AllowAdded, AllowEntry, AllowList, AllowRemove, AllowRemoved, AllowTest, MOST_ENTRIES, NewAllow,
     SCHEMA_VERSION, timestamp,
 };
-use crate::kernel::Freed;
+use crate::kernel::{Freed, KernelError};
 use crate::prefix;
 use crate::prefix_map::Prefix;
 
 /// Names that an answer lists at most.
 const MOST_NAMES: usize = 100;
+/// Entries that operators leave to those who log in: whoever is at work is not to be locked out because a list is long.
+const KEPT_FREE: usize = 256;
 /// Longest name or comment, in characters.
 const LONGEST_TEXT: usize = 200;
 
@@ -24,7 +28,7 @@ impl Desk {
     /// Adds to the allowlist. When this returns it is in force, and verdicts on and suspicion of what it covers are lifted.
     ///
     /// # Errors
-    /// When an entry is wrong: then nothing is added. When the kernel takes no more: those before are added.
+    /// When an entry is wrong, or they find no room: then nothing is added.
     pub fn allow_add(&mut self, wanted: &AllowAdd, now: SystemTime) -> Result<AllowAdded, OperatorError> {
         if wanted.entries.len() > MOST_ENTRIES {
             let count = wanted.entries.len();
@@ -41,9 +45,9 @@ impl Desk {
             entries.push((network.into(), entry));
         }
         let (mut added, mut updated) = (0, 0);
-        let mut prefixes = Vec::with_capacity(entries.len());
+        let mut changed: BTreeMap<Prefix, Allowed> = BTreeMap::new();
         for (prefix, mut entry) in entries {
-            let present = at(&mut self.allow, prefix);
+            let present = changed.entry(prefix).or_insert_with(|| self.allow.get(&prefix).cloned().unwrap_or_default());
             match &present.operator {
                 Some(earlier) => {
                     updated += 1;
@@ -52,22 +56,75 @@ impl Desk {
                 None => added += 1,
             }
             present.operator = Some(entry);
-            prefixes.push(prefix);
         }
-        let freed = self.put_in_force(&prefixes)?;
+        self.check_room(&changed)?;
+        let prefixes: Vec<Prefix> = changed.keys().copied().collect();
+        let (freed, lifted) = self.put_in_force(changed)?;
         self.keep_allow(&prefixes);
         let unblocked = self.forget_freed(&freed);
+        lifted.context(
+            "the entries are on the allowlist, but not all blocks of what they cover could be lifted: \
+             `scanguard unban` lifts them",
+        )?;
         let keys = self.keys();
         let cleared = freed.suspects.iter().take(MOST_NAMES).map(|source| keys.display(*source).to_string());
         info!(added, updated, unblocked = unblocked.len(), cleared = freed.suspects.len(), "the allowlist has grown");
         Ok(AllowAdded { schema_version: SCHEMA_VERSION, added, updated, unblocked, cleared: cleared.collect() })
     }
 
-    /// Writes entries of the list into the kernel.
-    fn put_in_force(&mut self, prefixes: &[Prefix]) -> Result<Freed, OperatorError> {
+    /// Whether these entries of an operator's find room, and leave some to those who log in.
+    fn check_room(&self, changed: &BTreeMap<Prefix, Allowed>) -> Result<(), OperatorError> {
+        let (present, limit) = (self.allow.len(), self.tables.most_allowed().saturating_sub(KEPT_FREE));
+        let new = changed.keys().filter(|prefix| self.allow.get(prefix).is_none()).count();
+        if new == 0 || present + new <= limit {
+            return Ok(());
+        }
+        let message = format!(
+            "the allowlist has {present} entries and takes {limit}: {new} more find no room, and nothing was added. \
+             Take out entries that are not needed (`scanguard allow list` shows all, `scanguard allow remove` takes \
+             them out), or add a shorter prefix instead of many"
+        );
+        Err(OperatorError::Refused { rule: "allowlist_full".to_owned(), message })
+    }
+
+    /// Puts entries of the list in force: all of them, or none where the kernel takes no more. What they ended, and
+    /// whether all of that could be lifted; they are in force in any case.
+    fn put_in_force(
+        &mut self,
+        changed: BTreeMap<Prefix, Allowed>,
+    ) -> Result<(Freed, Result<(), KernelError>), OperatorError> {
         let ends: Vec<(Prefix, u64)> =
-            prefixes.iter().filter_map(|prefix| Some((*prefix, self.allow.get(prefix)?.ends_ns()))).collect();
-        Ok(self.tables.allow(&ends)?)
+            changed.iter().map(|(prefix, entry)| (*prefix, entry.ends_ns(&self.clock))).collect();
+        let fresh = self.tables.admit(&ends)?;
+        for (prefix, entry) in changed {
+            self.allow.insert(prefix, entry);
+        }
+        let mut freed = Freed::default();
+        let lifted = self.tables.free(&fresh, &mut freed);
+        Ok((freed, lifted))
+    }
+
+    /// Puts entries of the list in force that lost a reason, and takes out those that have none left. What could not be
+    /// written stays as it was.
+    fn shrink(&mut self, changed: BTreeMap<Prefix, Allowed>) -> Result<(), OperatorError> {
+        let (gone, shorter): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            changed.into_iter().partition(|(_, entry)| entry.is_over());
+        if !shorter.is_empty() {
+            let (freed, lifted) = self.put_in_force(shorter)?;
+            self.forget_freed(&freed);
+            lifted?;
+        }
+        if gone.is_empty() {
+            return Ok(());
+        }
+        let gone: Vec<Prefix> = gone.into_keys().collect();
+        let erased = self.tables.disallow(&gone);
+        for prefix in &gone {
+            if !self.tables.is_listed(prefix) {
+                self.allow.remove(prefix);
+            }
+        }
+        Ok(erased?)
     }
 
     /// Takes note of blocks that an entry of the allowlist ended; returns their names.
@@ -86,7 +143,8 @@ impl Desk {
     /// Takes entries from the operator's allowlist; the rest of it stays.
     ///
     /// # Errors
-    /// When a prefix is wrong, or is not the operator's to remove: then nothing is removed.
+    /// When a prefix is wrong, or is not the operator's to remove: then nothing is removed. When the kernel part cannot
+    /// be written: then the message says how many were removed.
     pub fn allow_remove(&mut self, wanted: &AllowRemove) -> Result<AllowRemoved, OperatorError> {
         let mut removed = Vec::new();
         let mut answer = AllowRemoved { schema_version: SCHEMA_VERSION, ..AllowRemoved::default() };
@@ -111,23 +169,20 @@ impl Desk {
                 _ => answer.missing.push(text.clone()),
             }
         }
-        let mut gone = Vec::new();
-        let mut shorter = Vec::new();
-        for prefix in &removed {
-            let Some(entry) = self.allow.get_mut(prefix) else { continue };
-            entry.operator = None;
-            if entry.is_over() {
-                self.allow.remove(prefix);
-                gone.push(*prefix);
-            } else {
-                shorter.push(*prefix);
-            }
-        }
-        self.tables.disallow(&gone)?;
-        self.put_in_force(&shorter)?;
-        let names: Vec<String> = removed.iter().map(shown).collect();
+        let without_operator =
+            |prefix: &Prefix| Some((*prefix, Allowed { operator: None, ..self.allow.get(prefix)?.clone() }));
+        let changed = removed.iter().filter_map(without_operator).collect();
+        let shrunk = self.shrink(changed);
+        let is_gone = |prefix: &&Prefix| self.allow.get(prefix).is_none_or(|entry| entry.operator.is_none());
+        let names: Vec<String> = removed.iter().filter(is_gone).map(shown).collect();
         let forgotten = names.clone();
         self.keep(move |store| store.remove_allow(&forgotten));
+        if let Err(error) = shrunk {
+            let (done, all) = (names.len(), removed.len());
+            return Err(OperatorError::Failed(
+                anyhow::Error::new(error).context(format!("{done} of {all} entries were removed")),
+            ));
+        }
         for prefix in &removed {
             if let Some((covering, _)) = self.allow.covering(*prefix).next() {
                 answer.still_covered.push((shown(prefix), shown(covering)));
@@ -161,71 +216,70 @@ impl Desk {
         reasons(covering, entry).into_iter().next()
     }
 
-    /// Puts those who are logged in on the list until then, and takes off those who are not any more and whose time is over.
+    /// Puts those who are logged in on the list for so long from now on. Each on its own: where there is no room for
+    /// one, the others stay.
     ///
     /// # Errors
-    /// When the kernel takes no more.
-    pub fn lease(&mut self, prefixes: &[(Prefix, Option<String>)], until: SystemTime) -> Result<(), OperatorError> {
-        let mut changed = Vec::with_capacity(prefixes.len());
+    /// When the kernel takes no more, for one of them.
+    pub fn lease(
+        &mut self,
+        prefixes: &[(Prefix, Option<String>)],
+        now: SystemTime,
+        lasts: Duration,
+    ) -> Result<(), OperatorError> {
+        self.follow_clock(now);
+        let until = now + lasts;
+        let mut outcome = Ok(());
         for (prefix, user) in prefixes {
-            let entry = at(&mut self.allow, *prefix);
-            if entry.lease.is_none() {
-                info!(
-                    prefix = shown(prefix),
-                    user, "somebody is logged in from there: it is on the allowlist meanwhile"
-                );
-            }
+            let mut entry = self.allow.get(prefix).cloned().unwrap_or_default();
+            let is_new = entry.lease.is_none();
             entry.lease = Some((until, user.clone()));
-            changed.push(*prefix);
+            match self.put_in_force(BTreeMap::from([(*prefix, entry)])) {
+                Ok((freed, lifted)) => {
+                    if is_new {
+                        info!(
+                            prefix = shown(prefix),
+                            user, "somebody is logged in from there: it is on the allowlist meanwhile"
+                        );
+                    }
+                    self.forget_freed(&freed);
+                    outcome = outcome.and(lifted.map_err(OperatorError::from));
+                }
+                Err(error) => outcome = outcome.and(Err(error)),
+            }
         }
-        if !changed.is_empty() {
-            let freed = self.put_in_force(&changed)?;
-            self.forget_freed(&freed);
-        }
-        Ok(())
+        outcome
     }
 
     /// Takes off the list what is over; the kernel part has not honoured it since.
     pub(super) fn expire_allow(&mut self, now: SystemTime) -> Result<(), OperatorError> {
         let is_over = |expires: Option<SystemTime>| expires.is_some_and(|expires| expires <= now);
+        let mut changed = BTreeMap::new();
         let mut ended = Vec::new();
-        let due: Vec<Prefix> = self
-            .allow
-            .iter()
-            .filter(|(_, entry)| {
-                entry.operator.as_ref().is_some_and(|entry| is_over(entry.expires))
-                    || entry.lease.as_ref().is_some_and(|(until, _)| is_over(Some(*until)))
-            })
-            .map(|(prefix, _)| *prefix)
-            .collect();
-        let (mut gone, mut shorter) = (Vec::new(), Vec::new());
-        for prefix in due {
-            let Some(entry) = self.allow.get_mut(&prefix) else { continue };
-            if entry.operator.as_ref().is_some_and(|entry| is_over(entry.expires)) {
-                entry.operator = None;
-                ended.push(shown(&prefix));
+        for (prefix, entry) in self.allow.iter() {
+            let operator = entry.operator.as_ref().filter(|entry| !is_over(entry.expires));
+            let lease = entry.lease.as_ref().filter(|(until, _)| !is_over(Some(*until)));
+            if operator.is_none() && entry.operator.is_some() {
+                ended.push(*prefix);
+            } else if lease.is_some() == entry.lease.is_some() {
+                continue; // As a rule.
             }
-            if entry.lease.as_ref().is_some_and(|(until, _)| is_over(Some(*until))) {
-                entry.lease = None;
-            }
-            if entry.is_over() {
-                self.allow.remove(&prefix);
-                gone.push(prefix);
-            } else {
-                shorter.push(prefix);
-            }
+            changed.insert(
+                *prefix,
+                Allowed { configured: entry.configured, operator: operator.cloned(), lease: lease.cloned() },
+            );
         }
-        if !gone.is_empty() {
-            self.tables.disallow(&gone)?;
+        if changed.is_empty() {
+            return Ok(());
         }
-        if !shorter.is_empty() {
-            self.put_in_force(&shorter)?;
-        }
+        let shrunk = self.shrink(changed);
+        ended.retain(|prefix| self.allow.get(prefix).is_none_or(|entry| entry.operator.is_none()));
         if !ended.is_empty() {
+            let ended: Vec<String> = ended.iter().map(shown).collect();
             info!(entries = ended.join(" "), "entries of the allowlist have ended");
             self.keep(move |store| store.remove_allow(&ended));
         }
-        Ok(())
+        shrunk
     }
 }
 
@@ -233,9 +287,11 @@ impl Desk {
 fn reasons(prefix: &Prefix, entry: &Allowed) -> Vec<AllowEntry> {
     let Allowed { configured, operator, lease } = entry;
     let made = |source: &str| AllowEntry { prefix: shown(prefix), source: source.into(), ..AllowEntry::default() };
-    let mut entries: Vec<(u64, AllowEntry)> = Vec::new();
+    // None ends never, and so last.
+    let mut entries: Vec<((bool, Option<SystemTime>), AllowEntry)> = Vec::new();
+    let ends = |expires: Option<SystemTime>| (expires.is_none(), expires);
     if *configured {
-        entries.push((u64::MAX, made("configuration")));
+        entries.push((ends(None), made("configuration")));
     }
     if let Some(ByOperator { name, comment, since, expires }) = operator {
         let entry = AllowEntry {
@@ -245,11 +301,11 @@ fn reasons(prefix: &Prefix, entry: &Allowed) -> Vec<AllowEntry> {
             since: Some(timestamp(*since)),
             ..made("operator")
         };
-        entries.push((end_ns(*expires), entry));
+        entries.push((ends(*expires), entry));
     }
     if let Some((until, user)) = lease {
         let entry = AllowEntry { name: user.clone(), expires: Some(timestamp(*until)), ..made("lease") };
-        entries.push((end_ns(Some(*until)), entry));
+        entries.push((ends(Some(*until)), entry));
     }
     entries.sort_by_key(|(ends, _)| std::cmp::Reverse(*ends));
     entries.into_iter().map(|(_, entry)| entry).collect()

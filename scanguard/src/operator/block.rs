@@ -101,6 +101,7 @@ impl Desk {
     /// When the kernel takes no more.
     pub fn block_by_policy(&mut self, wanted: NewBlock, now: SystemTime) -> Result<Option<u64>, OperatorError> {
         let NewBlock { source, scope, until, reason } = wanted;
+        self.follow_clock(now);
         let prefix = self.prefix_of(&source);
         let by_operator = |block: &Block| block.origin == Origin::Operator;
         if self.allow.meets(prefix) || self.blocks.covering(prefix).any(|(_, block)| by_operator(block)) {
@@ -139,8 +140,10 @@ impl Desk {
 
     /// Writes a block into the kernel; false where the allowlist forbids it.
     fn tell_block(&mut self, prefix: Prefix, block: &Block) -> Result<bool, OperatorError> {
-        let verdict =
-            Verdict { hard: u8::from(block.hard), ..Verdict::block(block.scope, block.origin, end_ns(block.expires)) };
+        let verdict = Verdict {
+            hard: u8::from(block.hard),
+            ..Verdict::block(block.scope, block.origin, end_ns(&self.clock, block.expires))
+        };
         let told = match self.as_source(prefix) {
             Some(source) => self.tables.set_verdict(source, &verdict)?,
             None => self.tables.set_prefix_verdict(prefix, &verdict)?,

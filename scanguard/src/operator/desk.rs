@@ -4,12 +4,14 @@ use std::collections::{HashMap, HashSet};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result};
+use ipnetwork::IpNetwork;
 use scanguard_common::address::MAPPED_BITS;
 use scanguard_common::challenge::{ChallengeRules, KEY_SLOTS, SLOT_NS};
 use scanguard_common::config::KernelConfig;
 use scanguard_common::reason::Mode;
 use scanguard_common::source::{KeyRules, SourceKey};
 use scanguard_common::verdict::{Origin, Scope};
+use tracing::error;
 
 use super::kept::{self, Loaded};
 use super::live::LiveSources;
@@ -17,7 +19,8 @@ use super::mode::ModeNow;
 use super::pending::Questions;
 use crate::config::Config;
 use crate::feeds::Feeds;
-use crate::kernel::{NEVER_NS, Tables, clock};
+use crate::kernel::clock::WallClock;
+use crate::kernel::{Freed, KernelError, NEVER_NS, Tables, clock};
 use crate::known::People;
 use crate::prefix_map::{Prefix, PrefixMap};
 use crate::store::{Archive, KeptDecoy, KeptRecurrence};
@@ -44,6 +47,8 @@ pub struct Desk {
     pub(super) feeds: Feeds,
     /// Whose sessions go on.
     pub(super) live: LiveSources,
+    /// How the wall clock is set, by which all ends here are told.
+    pub(super) clock: WallClock,
     /// The turn of the keys of challenges in which one was replaced last.
     key_turn: Option<u64>,
 }
@@ -71,10 +76,10 @@ pub(super) struct ByOperator {
 
 impl Allowed {
     /// When the last reason ends, on the kernel part's clock.
-    pub(super) fn ends_ns(&self) -> u64 {
+    pub(super) fn ends_ns(&self, clock: &WallClock) -> u64 {
         let configured = self.configured.then_some(NEVER_NS);
-        let operator = self.operator.as_ref().map(|entry| end_ns(entry.expires));
-        let lease = self.lease.as_ref().map(|(until, _)| end_ns(Some(*until)));
+        let operator = self.operator.as_ref().map(|entry| end_ns(clock, entry.expires));
+        let lease = self.lease.as_ref().map(|(until, _)| end_ns(clock, Some(*until)));
         configured.into_iter().chain(operator).chain(lease).max().unwrap_or(0)
     }
 
@@ -97,8 +102,8 @@ pub(super) struct Block {
 }
 
 /// An end on the kernel part's clock.
-pub(super) fn end_ns(expires: Option<SystemTime>) -> u64 {
-    expires.map_or(NEVER_NS, clock::system_to_monotonic)
+pub(super) fn end_ns(clock: &WallClock, expires: Option<SystemTime>) -> u64 {
+    expires.map_or(NEVER_NS, |expires| clock.ns(expires))
 }
 
 impl Desk {
@@ -109,6 +114,7 @@ impl Desk {
     /// When the kernel part cannot be written.
     pub fn start(mut tables: Tables, config: &Config, archive: Archive, now: SystemTime) -> Result<Self> {
         let mut desk = {
+            let wall_clock = WallClock::at(now, clock::monotonic_ns());
             let Loaded { allow, blocks, mode, over } = kept::load(&archive, config, now);
             kept::clear_up(&archive, over);
             // Settings that the earlier daemon or this one's watches keep true are not touched.
@@ -121,7 +127,7 @@ impl Desk {
             tables.set_config(&KernelConfig {
                 heartbeat_ns: clock::monotonic_coarse_ns(),
                 mode: mode.mode as u32,
-                enforce_until_ns: end_ns(mode.reverts),
+                enforce_until_ns: end_ns(&wall_clock, mode.reverts),
                 challenge: ChallengeRules { keys, ..config.kernel_config(contact_key).challenge },
                 ..config.kernel_config(contact_key).with_watched(&before)
             })?;
@@ -143,6 +149,7 @@ impl Desk {
                 questions,
                 feeds: Feeds::default(),
                 live: LiveSources::default(),
+                clock: wall_clock,
                 key_turn: None,
             }
         };
@@ -176,6 +183,7 @@ impl Desk {
             questions,
             feeds: Feeds::default(),
             live: LiveSources::default(),
+            clock: WallClock::at(now, clock::monotonic_ns()),
             key_turn: None,
         };
         desk.adopt_unknown_allowances(now);
@@ -203,32 +211,67 @@ impl Desk {
     /// Takes over a configuration whose like was in force before: allowlist, mode where it changed, and the settings of the datapath.
     ///
     /// # Errors
-    /// When the kernel part cannot be written.
+    /// When the kernel part does not take it: then everything is as it was, the mode that an operator set and its end
+    /// too.
     pub fn apply(&mut self, old: &Config, config: &Config) -> Result<()> {
+        let mut allow = self.allow.clone();
         for network in &old.allow {
-            if let Some(entry) = self.allow.get_mut(&(*network).into()) {
+            if let Some(entry) = allow.get_mut(&(*network).into()) {
                 entry.configured = false;
             }
         }
-        kept::add_configured(&mut self.allow, config);
-        let over: Vec<Prefix> =
-            self.allow.iter().filter(|(_, entry)| entry.is_over()).map(|(prefix, _)| *prefix).collect();
+        kept::add_configured(&mut allow, config);
+        let over: Vec<Prefix> = allow.iter().filter(|(_, entry)| entry.is_over()).map(|(prefix, _)| *prefix).collect();
         for prefix in over {
-            self.allow.remove(&prefix);
+            allow.remove(&prefix);
         }
-        if old.mode != config.mode {
-            self.mode = ModeNow { mode: config.mode, configured: config.mode, reverts: None };
-            self.keep_mode();
-        }
+        let is_new_mode = old.mode != config.mode;
+        let mode =
+            if is_new_mode { ModeNow { mode: config.mode, configured: config.mode, reverts: None } } else { self.mode };
         let before = *self.tables.config();
-        self.tables.set_config(&KernelConfig {
+        let settings = KernelConfig {
             heartbeat_ns: before.heartbeat_ns,
-            mode: self.mode.mode as u32,
-            enforce_until_ns: end_ns(self.mode.reverts),
+            mode: mode.mode as u32,
+            enforce_until_ns: end_ns(&self.clock, mode.reverts),
             ..config.kernel_config(before.contact_key).with_watched(&before)
-        })?;
-        self.tables.set_protected(&config.ports.protect)?;
-        self.enforce_allow()
+        };
+        match self.tell_settings(&settings, &config.ports.protect, &allow) {
+            Ok(freed) => {
+                self.allow = allow;
+                if is_new_mode {
+                    self.mode = mode;
+                    self.keep_mode();
+                }
+                self.forget_freed(&freed);
+                Ok(())
+            }
+            Err(error) => {
+                let allow = std::mem::take(&mut self.allow);
+                if let Err(again) = self.tell_settings(&before, &old.ports.protect, &allow) {
+                    error!(%again, "the settings of before could not be put back whole");
+                }
+                self.allow = allow;
+                Err(error)
+            }
+        }
+    }
+
+    /// Writes settings, protected networks and an allowlist into the kernel.
+    fn tell_settings(
+        &mut self,
+        settings: &KernelConfig,
+        protect: &[IpNetwork],
+        allow: &PrefixMap<Allowed>,
+    ) -> Result<Freed> {
+        self.tables.set_config(settings)?;
+        self.tables.set_protected(protect)?;
+        self.tell_allow(allow).context("cannot put the allowlist in force")
+    }
+
+    fn tell_allow(&mut self, allow: &PrefixMap<Allowed>) -> Result<Freed, KernelError> {
+        let entries: Vec<_> =
+            allow.iter().map(|(prefix, entry)| ((*prefix).into(), entry.ends_ns(&self.clock))).collect();
+        self.tables.set_allowed(&entries)
     }
 
     /// The rules by which addresses become sources.
@@ -258,14 +301,14 @@ impl Desk {
 
     /// Writes the whole allowlist into the kernel.
     fn enforce_allow(&mut self) -> Result<()> {
-        let entries: Vec<_> = self.allow.iter().map(|(prefix, entry)| ((*prefix).into(), entry.ends_ns())).collect();
-        let freed = self.tables.set_allowed(&entries).context("cannot put the allowlist in force")?;
-        self.forget_freed(&freed);
+        let allow = std::mem::take(&mut self.allow);
+        let told = self.tell_allow(&allow);
+        self.allow = allow;
+        self.forget_freed(&told.context("cannot put the allowlist in force")?);
         Ok(())
     }
 }
 
-/// A secret key.
 impl Desk {
     /// Replaces the key of challenges whose turn is over, once nothing that was made with it is good any more. Each is in use for
     /// [`KEY_SLOTS`] slots.
@@ -284,6 +327,7 @@ impl Desk {
     }
 }
 
+/// A secret key.
 fn random_key() -> Result<[u64; 2]> {
     let word = || getrandom::u64().context("cannot get randomness from the kernel");
     Ok([word()?, word()?])

@@ -205,6 +205,11 @@ impl Desk {
             return;
         }
         self.kept_epoch = epoch;
+        self.write_all();
+    }
+
+    /// Writes everything.
+    pub(super) fn write_all(&mut self) {
         let decisions = Decisions {
             allow: self.allow.iter().filter_map(|(prefix, entry)| kept_allow(prefix, entry)).collect(),
             blocks: self.blocks.iter().map(|(prefix, block)| kept_block(prefix, block)).collect(),
@@ -296,7 +301,7 @@ impl Desk {
                 continue;
             }
             let comment = Some("found in the kernel: the file of state was lost".to_owned());
-            let expires = (ends_ns != NEVER_NS).then(|| clock::monotonic_to_system(ends_ns));
+            let expires = (ends_ns != NEVER_NS).then(|| self.clock.time(ends_ns));
             at(&mut self.allow, prefix).operator = Some(ByOperator { name: None, comment, since: now, expires });
             adopted.push(prefix);
         }
@@ -323,7 +328,7 @@ impl Desk {
                 origin: if verdict.origin == Origin::Operator as u8 { Origin::Operator } else { Origin::Controller },
                 reason: None,
                 since: now,
-                expires: (!never).then(|| clock::monotonic_to_system(verdict.expires_ns)),
+                expires: (!never).then(|| self.clock.time(verdict.expires_ns)),
             };
             self.blocks.insert(prefix, block);
             self.keep_block(prefix);

@@ -95,7 +95,7 @@ impl Desk {
 
     fn change_mode(&mut self, mode: Mode, reverts: Option<SystemTime>) -> Result<(), OperatorError> {
         let config = *self.tables.config();
-        let enforce_until_ns = if mode == Mode::Enforce { end_ns(reverts) } else { NEVER_NS };
+        let enforce_until_ns = if mode == Mode::Enforce { end_ns(&self.clock, reverts) } else { NEVER_NS };
         self.tables.set_config(&KernelConfig { mode: mode as u32, enforce_until_ns, ..config })?;
         self.mode = ModeNow { mode, reverts, ..self.mode };
         self.keep_mode();

@@ -1,25 +1,28 @@
 //! Blocks that the policy does not make without a person: questions that wait for him, and what he answered.
 //!
-//! A question that nobody answers ends by itself, in the source's favour. So does one about a source that comes onto the allowlist.
+//! A question that nobody answers ends by itself, in the source's favour. So does one about a source that comes onto
+//! the allowlist, and one about a source that an operator blocks from as many ports as it was about, by itself or with
+//! a prefix. Each end is in the log and in the history of blocks.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, SystemTime};
 
 use scanguard_common::source::SourceKey;
 use scanguard_common::verdict::{Origin, Scope};
 use tracing::{error, info};
 
-use super::desk::Desk;
+use super::desk::{Block, Desk};
 use super::error::OperatorError;
-use super::kept::{milliseconds, moment};
+use super::kept::{milliseconds, moment, origin_label, shown};
 use super::why::Remembered;
 use crate::api::{
     BlockAdd, MOST_WHYS, PendingApprove, PendingApproved, PendingDenied, PendingDeny, PendingEntry, PendingList,
     SCHEMA_VERSION, timestamp,
 };
+use crate::kernel::clock::ClockStep;
 use crate::policy::{BlockReason, Doubt};
 use crate::safety::Facts;
-use crate::store::{Archive, KeptDecoy, KeptDenial, KeptQuestion};
+use crate::store::{Archive, Entry, KeptDecoy, KeptDenial, KeptQuestion, LifeEvent};
 
 /// Questions at once; of more of them those that would end first are dropped.
 const MOST_QUESTIONS: usize = 1000;
@@ -45,6 +48,37 @@ pub struct Question {
     pub since: SystemTime,
     /// Until when.
     pub expires: SystemTime,
+}
+
+/// Why a question ends.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+enum End {
+    /// An operator said yes.
+    Approved,
+    /// An operator said no.
+    Denied,
+    /// The source is on the allowlist.
+    Allowed,
+    /// An operator blocked it, or a prefix around it.
+    Blocked,
+    /// Nobody said anything.
+    Unanswered,
+    /// There were too many questions.
+    Crowded,
+}
+
+impl End {
+    /// What people are told.
+    const fn sentence(self) -> &'static str {
+        match self {
+            Self::Approved => "an operator approved the block",
+            Self::Denied => "an operator denied the block",
+            Self::Allowed => "the allowlist covers the source",
+            Self::Blocked => "an operator's block covers the source",
+            Self::Unanswered => "nobody said in time whether to block it",
+            Self::Crowded => "too many blocks wait: of those that do, it would have ended first",
+        }
+    }
 }
 
 /// What waits, and what was denied.
@@ -94,8 +128,7 @@ impl Desk {
             let first =
                 self.questions.open.iter().min_by_key(|(source, question)| (question.expires, source.0.bytes()));
             if let Some(first) = first.map(|(source, _)| *source) {
-                self.questions.open.remove(&first);
-                self.keep(move |store| store.remove_questions(&[first]));
+                self.close(&[first], End::Crowded);
             }
         }
         let kept = kept_question(source, &question);
@@ -193,7 +226,7 @@ impl Desk {
             logged_in_from: logged_in_from.clone(),
         };
         let added = self.block_add(&block, facts, now)?;
-        self.close(&[source]);
+        self.close(&[source], End::Approved);
         Ok(PendingApproved { schema_version: SCHEMA_VERSION, entry: added.entry })
     }
 
@@ -212,7 +245,7 @@ impl Desk {
                 answer.missing.push(text.clone());
                 continue;
             }
-            self.close(&[source]);
+            self.close(&[source], End::Denied);
             self.questions.denied.insert(source, until);
             let denial = KeptDenial { source, until: milliseconds(until) };
             self.keep(move |store| store.save_denial(&denial, milliseconds(now)));
@@ -224,34 +257,66 @@ impl Desk {
         Ok(answer)
     }
 
-    /// Ends questions whose time is over, and those that are settled: by the allowlist, or by a block of an operator.
+    /// Ends questions whose time is over, and those that are settled: by the allowlist, or by an operator's block of as
+    /// many ports as they are about. One of fewer ports is no answer.
     pub(super) fn expire_questions(&mut self, now: SystemTime) {
         self.questions.denied.retain(|_, until| *until > now);
-        let is_settled = |source: &SourceKey| {
+        let end = |(source, question): (&SourceKey, &Question)| {
             let prefix = self.prefix_of(source);
-            let by_operator = self.blocks.covering(prefix).any(|(_, block)| block.origin == Origin::Operator);
-            by_operator || self.allow.meets(prefix)
+            let answers = |block: &Block| block.origin == Origin::Operator && block.scope as u8 >= question.scope as u8;
+            if self.allow.meets(prefix) {
+                Some(End::Allowed)
+            } else if self.blocks.covering(prefix).any(|(_, block)| answers(block)) {
+                Some(End::Blocked)
+            } else {
+                (question.expires <= now).then_some(End::Unanswered)
+            }
         };
-        let open = &self.questions.open;
-        let settled: Vec<SourceKey> = open.keys().filter(|source| is_settled(source)).copied().collect();
-        let over = open.iter().filter(|(_, question)| question.expires <= now).map(|(source, _)| *source);
-        let over: Vec<SourceKey> = over.filter(|source| !settled.contains(source)).collect();
-        if !over.is_empty() {
-            let names: Vec<String> = over.iter().map(|source| self.named(*source)).collect();
-            info!(sources = names.join(" "), "nobody said whether to block them: they are not");
+        let mut ended: BTreeMap<End, Vec<SourceKey>> = BTreeMap::new();
+        for question in &self.questions.open {
+            if let Some(end) = end(question) {
+                ended.entry(end).or_default().push(*question.0);
+            }
         }
-        self.close(&[settled, over].concat());
+        for (end, sources) in ended {
+            self.close(&sources, end);
+        }
     }
 
-    fn close(&mut self, sources: &[SourceKey]) {
+    /// Ends questions, and says so.
+    fn close(&mut self, sources: &[SourceKey], end: End) {
+        for source in sources {
+            let Some(question) = self.questions.open.remove(source) else { continue };
+            self.archive.append(Entry::Life(LifeEvent {
+                at: milliseconds(SystemTime::now()),
+                prefix: shown(&self.prefix_of(source)),
+                event: "pending_end".to_owned(),
+                scope: question.scope.label().to_owned(),
+                origin: origin_label(Origin::Controller).to_owned(),
+                hard: false,
+                reason: Some(question.reason.label().to_owned()),
+                expires: Some(milliseconds(question.expires)),
+                why: end.sentence().to_owned(),
+            }));
+            info!(
+                source = self.named(*source),
+                scope = question.scope.label(),
+                why = end.sentence(),
+                "a pending block is settled"
+            );
+        }
         if sources.is_empty() {
             return;
         }
-        for source in sources {
-            self.questions.open.remove(source);
-        }
         let sources = sources.to_vec();
         self.keep(move |store| store.remove_questions(&sources));
+    }
+
+    /// The wall clock was set: what was left of each question is left of it.
+    pub(super) fn shift_questions(&mut self, step: ClockStep) {
+        let Questions { open, denied } = &mut self.questions;
+        let times = open.values_mut().map(|question| &mut question.expires).chain(denied.values_mut());
+        times.for_each(|time| *time = step.shifted(*time));
     }
 
     /// Questions and denials as they are kept.

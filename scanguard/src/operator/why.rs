@@ -86,10 +86,8 @@ impl Desk {
         let (keys, rules) = (self.keys(), self.tables.config().score);
         let now_ns = clock::monotonic_coarse_ns();
         let record = readings.source(&source)?;
-        let network = match KeyRules::network(&source) {
-            Some(network) => readings.network(&network)?.filter(|record| record.is_suspect(now_ns)).map(|_| network),
-            None => None,
-        };
+        let network = KeyRules::network(&source);
+        let network = readings.network(&network)?.filter(|record| record.is_suspect(now_ns)).map(|_| network);
         let allow = self.covering(asked);
         let verdict = self.verdict_on(asked, record.as_ref(), allow.is_some(), now_ns);
         let score = record.as_ref().map_or(0, |record| record.score_at(&rules, now_ns));

@@ -105,7 +105,7 @@ impl Budget {
 
 /// The network that a source is counted as.
 fn network(source: &SourceKey) -> SourceKey {
-    KeyRules::network(source).unwrap_or(*source)
+    KeyRules::network(source)
 }
 
 const fn is_new(begun: Moment, now: Moment) -> bool {

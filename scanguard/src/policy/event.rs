@@ -28,11 +28,6 @@ pub enum Event {
         /// The port, of TCP.
         port: u16,
     },
-    /// A source proved that it is real, and scans.
-    Proven {
-        /// The source.
-        source: SourceKey,
-    },
     /// A log tool, or whoever may change anything here, says that a source did harm. It is as good as what is known of the source: see
     /// [`super::Facts::backed`].
     Signal {
@@ -40,11 +35,6 @@ pub enum Event {
         source: SourceKey,
         /// Whether the deed itself is proof, as a guessed password is; else it is suspicion, which the score has already.
         proof: bool,
-    },
-    /// A block ended in the kernel.
-    Expired {
-        /// The source.
-        source: SourceKey,
     },
     /// A block was taken back.
     Lifted {
@@ -65,9 +55,7 @@ impl Event {
             Self::Suspect { source }
             | Self::Eligible { source }
             | Self::Completed { source, .. }
-            | Self::Proven { source }
             | Self::Signal { source, .. }
-            | Self::Expired { source }
             | Self::Lifted { source, .. } => Some(source),
             Self::Tick => None,
         }

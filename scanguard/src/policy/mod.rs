@@ -58,7 +58,6 @@ pub struct Policy {
     finished: Aged<Finished>,
     budget: Budget,
     proofs: Proofs,
-    tally: Tally,
 }
 
 /// A block in force.
@@ -85,23 +84,6 @@ struct Finished {
     times: u32,
 }
 
-/// How often something was heard, since the start.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
-pub struct Tally {
-    /// [`Event::Suspect`].
-    pub suspects: u64,
-    /// [`Event::Eligible`].
-    pub eligible: u64,
-    /// [`Event::Completed`].
-    pub completed: u64,
-    /// Proof, by [`Event::Proven`] or by enough of [`Event::Completed`].
-    pub proven: u64,
-    /// Proof of harm.
-    pub harmful: u64,
-    /// [`Event::Signal`].
-    pub signals: u64,
-}
-
 impl Policy {
     /// Says what is to be done now that something happened. The facts are those about the source of the event.
     ///
@@ -111,50 +93,30 @@ impl Policy {
         let mut actions = self.settle(settings, now);
         match event {
             Event::Suspect { source } => {
-                self.tally.suspects += 1;
                 actions.extend(self.judge_listed(settings, facts, source, now));
             }
-            Event::Eligible { source } => {
-                self.tally.eligible += 1;
-                match self.proofs.proof(&source, now) {
-                    Some(ports) => self.prove(settings, facts, source, &ports, now, &mut actions),
-                    None => {
-                        actions.extend(self.judge(settings, facts, source, Scope::Private, BlockReason::Score, now))
-                    }
-                }
-            }
+            Event::Eligible { source } => match self.proofs.proof(&source, now) {
+                Some(ports) => self.prove(settings, facts, source, &ports, now, &mut actions),
+                None => actions.extend(self.judge(settings, facts, source, Scope::Private, BlockReason::Score, now)),
+            },
             Event::Completed { source, port } => {
-                self.tally.completed += 1;
                 self.proofs.complete(source, port, now);
                 match self.proofs.proof(&source, now) {
                     Some(ports) => {
-                        self.tally.proven += 1;
                         self.prove(settings, facts, source, &ports, now, &mut actions);
                     }
                     None => actions.extend(self.judge_listed(settings, facts, source, now)),
                 }
             }
-            Event::Proven { source } => {
-                self.tally.proven += 1;
-                actions.extend(self.judge(settings, facts, source, Scope::Private, BlockReason::Proven, now));
-            }
             Event::Signal { source, proof } => {
-                self.tally.signals += 1;
                 if proof {
                     self.heed(settings, facts, source, now, &mut actions);
                 }
             }
-            Event::Expired { source } => actions.extend(self.expire(source, now)),
             Event::Lifted { source, by } => actions.extend(self.lift(source, by)),
             Event::Tick => {}
         }
         actions
-    }
-
-    /// How often something was heard.
-    #[must_use]
-    pub const fn tally(&self) -> Tally {
-        self.tally
     }
 
     /// Whether a source is under an automatic block, as of the last step.
@@ -202,7 +164,6 @@ impl Policy {
         actions: &mut Vec<Action>,
     ) {
         if harm::is_proven(facts, ports) {
-            self.tally.harmful += 1;
             self.prove_harm(settings, facts, source, [BlockReason::Proven, BlockReason::Harm], now, actions);
         } else {
             actions.extend(self.judge(settings, facts, source, Scope::Private, BlockReason::Proven, now));
@@ -319,12 +280,6 @@ impl Policy {
             recurrence,
             people: harm::people(facts),
         })
-    }
-
-    /// Ends a block that ended in the kernel, whatever the clock says.
-    fn expire(&mut self, source: SourceKey, now: Moment) -> Option<Action> {
-        let (_, running) = self.running.remove(&source)?;
-        Some(self.finish(source, running, now))
     }
 
     fn finish(&mut self, source: SourceKey, running: Running, ended: Moment) -> Action {

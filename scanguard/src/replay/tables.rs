@@ -7,7 +7,7 @@ use scanguard_common::class::{PortEntry, Protocol};
 use scanguard_common::config::KernelConfig;
 use scanguard_common::counter::CounterIndex;
 use scanguard_common::event::Event;
-use scanguard_common::flow::Flow;
+use scanguard_common::flow::{Flow, SentKey};
 use scanguard_common::host::MemoryTables;
 use scanguard_common::opened::{Asked, Endpoint, Question};
 use scanguard_common::packet::{Parsed, Shape};
@@ -15,7 +15,7 @@ use scanguard_common::record::{Backup, SourceCell};
 use scanguard_common::session::{LiveSession, SessionCell};
 use scanguard_common::source::SourceKey;
 use scanguard_common::storm::StateCell;
-use scanguard_common::tables::{Socket, Tables};
+use scanguard_common::tables::{Socket, Stages, Tables};
 use scanguard_common::verdict::{Known, Verdict};
 
 use super::witness::Witness;
@@ -63,6 +63,8 @@ impl ReplayTables {
         if endpoint.protocol == Protocol::Tcp as u8 { self.witness.open_since(endpoint) } else { None }
     }
 }
+
+impl Stages for ReplayTables {}
 
 impl Tables for ReplayTables {
     fn config(&self) -> Option<&KernelConfig> {
@@ -133,6 +135,10 @@ impl Tables for ReplayTables {
         self.memory.take_asked(question)
     }
 
+    fn withholds(&self) -> bool {
+        false
+    }
+
     fn flow(&self, flow: &Flow) -> Option<u64> {
         self.memory.flow(flow)
     }
@@ -141,12 +147,12 @@ impl Tables for ReplayTables {
         self.memory.see_flow(flow, now_ns);
     }
 
-    fn sent_to(&self, source: &SourceKey) -> Option<u64> {
-        self.memory.sent_to(source)
+    fn sent_to(&self, sent: &SentKey) -> Option<u64> {
+        self.memory.sent_to(sent)
     }
 
-    fn send_to(&self, source: &SourceKey, now_ns: u64) {
-        self.memory.send_to(source, now_ns);
+    fn send_to(&self, sent: &SentKey, now_ns: u64) {
+        self.memory.send_to(sent, now_ns);
     }
 
     fn sessions(&self, source: &SourceKey) -> Option<SessionCell<'_>> {
@@ -181,16 +187,16 @@ impl Tables for ReplayTables {
         self.memory.allowed(address, now_ns)
     }
 
-    fn back_up(&self, source: &SourceKey, backup: &Backup) {
-        self.memory.back_up(source, backup);
+    fn back_up(&self, source: &SourceKey, backup: &Backup, proven: bool) {
+        self.memory.back_up(source, backup, proven);
     }
 
-    fn backup(&self, source: &SourceKey) -> Option<&Backup> {
-        self.memory.backup(source)
+    fn backup<R>(&self, source: &SourceKey, read: impl FnOnce(&Backup) -> R) -> Option<R> {
+        self.memory.backup(source, read)
     }
 
     fn forget(&self, source: &SourceKey) {
-        self.memory.forget(source);
+        Tables::forget(&self.memory, source);
     }
 
     fn network(&self, network: &SourceKey) -> Option<SourceCell<'_>> {

@@ -8,7 +8,7 @@ use scanguard_common::class::Protocol;
 use scanguard_common::config::KernelConfig;
 use scanguard_common::contact::Outcome;
 use scanguard_common::counter::Counter;
-use scanguard_common::datapath::{Case, connection, leave, process_with};
+use scanguard_common::datapath::{Case, CaseRef, connection, leave, process_with};
 use scanguard_common::event::{Answer, Event, EventKind};
 use scanguard_common::host::Frame;
 use scanguard_common::newcomers::NewcomerRules;
@@ -331,7 +331,7 @@ impl<'k> World<'k> {
         }
         self.judged += 1;
         let read = |case: &mut Case| case.parsed = *parsed;
-        let action = process_with(&Frame(frame), &mut Case::default(), read, &self.tables);
+        let action = process_with(&Frame(frame), CaseRef::new(&mut Case::default()), read, &self.tables);
         let (level, reason) = counted(self.tables.counted.get());
         let events = self.take_events();
         if let Some(kernel) = &mut self.kernel {
@@ -358,7 +358,7 @@ impl<'k> World<'k> {
         }
         let mut parsed = Parsed::default();
         let answer = parse_leaving(&Frame(frame), &mut parsed);
-        if answer == Answer::None {
+        if answer == Answer::None && parsed.shape != Shape::Other {
             return Ok(());
         }
         self.left += 1;
@@ -368,7 +368,7 @@ impl<'k> World<'k> {
         {
             return Ok(());
         }
-        leave(&mut Case::of(parsed), answer, &self.tables);
+        leave(CaseRef::new(&mut Case::of(parsed)), answer, frame.len() as u64, &self.tables);
         let events = self.take_events();
         if let Some(kernel) = &mut self.kernel {
             kernel.compare_events(&events)?;

@@ -44,14 +44,13 @@ fn a_blocked_source_that_goes_on_changes_nothing() {
 }
 
 #[test]
-fn suspects_are_counted_and_forgeable_evidence_blocks_nobody() {
+fn forgeable_evidence_blocks_nobody() {
     let (mut policy, settings, scanner) = (Policy::default(), Blocks::default(), source("203.0.113.9"));
     assert_eq!(policy.step(&settings, &STRANGER, Event::Suspect { source: scanner }, START), []);
     let actions = policy.step(&settings, &STRANGER, Event::Eligible { source: scanner }, START);
     assert_eq!(actions, [Action::Deferred { source: scanner, why: Deferral::Unproven }]);
     assert_eq!(actions[0].labels(), ("defer", "unproven"));
-    let tally = policy.tally();
-    assert_eq!((tally.suspects, tally.eligible, tally.proven), (1, 1, 0));
+    assert_eq!((policy.running().count(), policy.is_proven(&scanner)), (0, false));
 }
 
 #[test]
@@ -90,23 +89,14 @@ fn a_block_taken_back_counts_as_none() {
 }
 
 #[test]
-fn a_block_that_ended_in_the_kernel_has_ended() {
-    let (mut policy, settings, scanner) = (Policy::default(), Blocks::default(), source("203.0.113.9"));
-    prove(&mut policy, &settings, scanner, START);
-    let early = START.after(MINUTE);
-    let ended = Action::Ended { source: scanner, why: Ending::Expired };
-    assert_eq!(policy.step(&settings, &STRANGER, Event::Expired { source: scanner }, early), [ended]);
-    assert_eq!(minutes(prove(&mut policy, &settings, scanner, early)), 40);
-}
-
-#[test]
 fn settings_of_the_moment_hold() {
     let (mut policy, scanner) = (Policy::default(), source("203.0.113.9"));
     let conceal = Blocks { max_auto_level: AutoLevel::Conceal, unproven: true, ..Blocks::default() };
     let deferred = Some(Action::Deferred { source: scanner, why: Deferral::MaxAutoLevel });
     assert_eq!(prove(&mut policy, &conceal, scanner, START), deferred);
     let unproven = Blocks { unproven: true, ..Blocks::default() };
-    let actions = policy.step(&unproven, &STRANGER, Event::Eligible { source: scanner }, START);
+    let other = source("203.0.113.10"); // Nothing proves that it is there.
+    let actions = policy.step(&unproven, &STRANGER, Event::Eligible { source: other }, START);
     assert!(matches!(actions[..], [Action::Block { reason: BlockReason::Score, .. }]), "{actions:?}");
     let customer = Facts { is_customer: true, ..STRANGER };
     let actions = Policy::default().step(&unproven, &customer, Event::Eligible { source: scanner }, START);

@@ -47,8 +47,9 @@ fn the_arithmetic_of_a_block_is_told() {
     for (times, expected) in rows {
         let mut policy = Policy::default();
         let now = blocked(&mut policy, &settings, scanner, times).after(MINUTE);
-        let explanation = text(&policy.explain(&settings, &STRANGER, &scanner, now));
-        assert_eq!(explanation, format!("{} {expected}", BlockReason::Proven.sentence()), "{times}");
+        let mut explanation = policy.explain(&settings, &STRANGER, &scanner, now);
+        explanation.arithmetic.truncate(3); // What follows is about the decoys.
+        assert_eq!(text(&explanation), format!("{} {expected}", BlockReason::Proven.sentence()), "{times}");
     }
 }
 

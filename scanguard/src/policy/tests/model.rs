@@ -42,16 +42,9 @@ impl Model {
                 self.harmed(settings, facts, source, [BlockReason::Signal, BlockReason::Signal], now)
             }
             Event::Signal { source, proof: true } => vec![Action::Deferred { source, why: Deferral::Unproven }],
-            Event::Expired { source } => {
-                self.end(source, now, false);
-                Vec::new()
-            }
             Event::Lifted { source, .. } => {
-                self.end(source, now, true);
+                self.lift(source, now);
                 Vec::new()
-            }
-            Event::Proven { source } => {
-                self.block(settings, facts, source, (Scope::Private, BlockReason::Proven), now).into_iter().collect()
             }
             Event::Eligible { source } => match self.ports(source, now) {
                 ports if ports.len() >= PORTS => self.prove(settings, facts, source, &ports, now),
@@ -180,10 +173,10 @@ impl Model {
         Some(Action::Block { source, scope, lasts, until: Clock(ends), reason, recurrence, people })
     }
 
-    fn end(&mut self, source: SourceKey, now: u64, lifted: bool) {
+    fn lift(&mut self, source: SourceKey, now: u64) {
         for block in self.blocks.iter_mut().filter(|block| block.source == source && block.ends > now) {
             block.ends = now;
-            block.lifted = lifted;
+            block.lifted = true;
         }
     }
 
@@ -244,7 +237,7 @@ fn doubt(settings: &Blocks, facts: &Facts) -> Option<Doubt> {
 }
 
 fn network(source: SourceKey) -> SourceKey {
-    KeyRules::network(&source).unwrap_or(source)
+    KeyRules::network(&source)
 }
 
 fn length(settings: &Blocks, earlier: u32) -> Duration {

@@ -10,7 +10,7 @@ use super::model::Model;
 use super::*;
 use crate::policy::harm::is_beyond_browsers;
 use crate::policy::proof::{PORTS as PROOF_PORTS, WITHIN_MS};
-use crate::policy::{Deferral, Doubt, level};
+use crate::policy::{Deferral, Doubt, Ending, level};
 
 /// Plays a story and gives each event with its time and what came of it, ends left out.
 fn play(settings: &Blocks, story: &[(u64, Event)]) -> Vec<(Clock, Event, Vec<Action>)> {
@@ -30,7 +30,7 @@ fn play(settings: &Blocks, story: &[(u64, Event)]) -> Vec<(Clock, Event, Vec<Act
 fn crowd(sources: impl Iterator<Item = SourceKey>) -> (usize, usize) {
     let mut networks: HashMap<SourceKey, usize> = HashMap::new();
     for source in sources {
-        *networks.entry(KeyRules::network(&source).unwrap_or(source)).or_default() += 1;
+        *networks.entry(KeyRules::network(&source)).or_default() += 1;
     }
     (networks.values().copied().max().unwrap_or(0), networks.len())
 }
@@ -90,7 +90,7 @@ proptest! {
                     // Each reason has its events, and its grounds.
                     let facts = facts_of(&source);
                     let is_founded = match (reason, event) {
-                        (BlockReason::Proven, Event::Proven { .. } | Event::Completed { .. } | Event::Eligible { .. }) => true,
+                        (BlockReason::Proven, Event::Completed { .. } | Event::Eligible { .. }) => true,
                         (BlockReason::Harm, Event::Completed { .. } | Event::Eligible { .. }) => scope == Scope::All,
                         (BlockReason::Score, Event::Eligible { .. }) => settings.unproven,
                         (BlockReason::Signal, Event::Signal { proof, .. }) => proof && facts.backed,
@@ -108,7 +108,7 @@ proptest! {
     #[test]
     fn what_others_say_takes_nothing_from_who_is_not_there(settings in any_settings(), story in any_story()) {
         // Whoever can make a log tool write a line, or forges packets of a listed address, has neither a session nor a decoy there.
-        let story: Vec<_> = story.into_iter().filter(|(_, event)| !matches!(event, Event::Completed { .. } | Event::Proven { .. })).collect();
+        let story: Vec<_> = story.into_iter().filter(|(_, event)| !matches!(event, Event::Completed { .. })).collect();
         let mut policy = Policy::default();
         let mut now = START;
         for (pause, event) in story {
@@ -172,7 +172,7 @@ proptest! {
         let mut standing: HashMap<SourceKey, Clock> = HashMap::new();
         for (now, event, actions) in play(&settings, &story) {
             standing.retain(|_, until| *until > now);
-            if let Event::Expired { source } | Event::Lifted { source, .. } = event {
+            if let Event::Lifted { source, .. } = event {
                 standing.remove(&source);
             }
             for action in actions {
@@ -275,15 +275,20 @@ proptest! {
 }
 
 #[test]
-fn stories_meet_every_block_question_and_deferral_that_small_settings_can() {
+fn stories_meet_every_block_question_deferral_and_end_that_small_settings_can() {
     use proptest::strategy::ValueTree as _;
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     let (mut met, mut asked, mut blocked) = (HashSet::new(), HashSet::new(), HashSet::new());
-    let mut asked_for = HashSet::new();
+    let (mut asked_for, mut ended) = (HashSet::new(), HashSet::new());
     for _ in 0..300 {
         let settings = any_settings().new_tree(&mut runner).expect("settings").current();
         let story = any_story().new_tree(&mut runner).expect("a story").current();
-        for action in play(&settings, &story).into_iter().flat_map(|(_, _, actions)| actions) {
+        let (mut policy, mut now, mut actions) = (Policy::default(), START, Vec::new());
+        for (pause, event) in story {
+            now = Clock(now.0 + pause);
+            actions.extend(policy.step(&settings, &facts(&event), event, now));
+        }
+        for action in actions {
             match action {
                 Action::Deferred { why, .. } => {
                     met.insert(why);
@@ -295,10 +300,13 @@ fn stories_meet_every_block_question_and_deferral_that_small_settings_can() {
                 Action::Block { scope, reason, .. } => {
                     blocked.insert((scope as u8, reason));
                 }
-                Action::Ended { .. } => {}
+                Action::Ended { why, .. } => {
+                    ended.insert(why);
+                }
             }
         }
     }
+    assert_eq!(ended, HashSet::from(Ending::ALL));
     let missing: Vec<Deferral> = Deferral::ALL.into_iter().filter(|why| !met.contains(why)).collect();
     assert_eq!(missing, [Deferral::Full]);
     // Each doubt about all ports, and one about private ones alone: that of a customer.

@@ -11,9 +11,9 @@ fn restarted(policy: &Policy, settings: &Blocks, now: Clock) -> Policy {
     Policy::restore(settings, history, running, policy.decoys().collect::<Vec<_>>(), now)
 }
 
-/// Blocks taken back are missing in the budget after a restart, as [`Policy::restore`] says; so are those that ended early.
+/// Blocks taken back are missing in the budget after a restart, as [`Policy::restore`] says.
 fn is_kept(event: &Event) -> bool {
-    !matches!(event, Event::Lifted { .. } | Event::Expired { .. })
+    !matches!(event, Event::Lifted { .. })
 }
 
 proptest! {

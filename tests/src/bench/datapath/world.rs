@@ -168,7 +168,7 @@ impl World {
                 let record = SourceRecord { attempts: 1, ..SourceRecord::new(SourceKey(address.into()), now_ns) };
                 self.kernel.set_virtual_record(&record)?;
                 // A network of which it is the only source.
-                let network = KeyRules::network(&record.source).context("a network")?;
+                let network = KeyRules::network(&record.source);
                 self.kernel.set_virtual_network(&SourceRecord::new(network, now_ns))?;
             }
         }

@@ -1,4 +1,4 @@
-//! The parts of the datapath as global functions: the verifier checks each once and by itself.
+//! The stages of the datapath as global functions: the verifier checks each once and by itself.
 //!
 //! Such a function takes the context and numbers, and must stand whatever its callers left in the maps. The case they are
 //! about is this CPU's.
@@ -6,7 +6,7 @@
 use aya_ebpf::bindings::{__sk_buff, xdp_md};
 use aya_ebpf::programs::{SockOpsContext, TcContext, XdpContext};
 use scanguard_common::class::Protocol;
-use scanguard_common::datapath::{Case, Part};
+use scanguard_common::datapath::Stage;
 use scanguard_common::packet::Parsed;
 use scanguard_common::packet::reply::examine;
 use scanguard_common::tables::Socket;
@@ -23,31 +23,32 @@ impl Hook for XdpContext {
     }
 
     #[inline(always)]
-    fn part(&self, part: Part) -> u32 {
+    fn stage(&self, stage: Stage) -> u32 {
         let context = self.ctx;
-        match part {
-            Part::Judge => scanguard_judge(context),
-            Part::Meet => scanguard_meet(context),
-            Part::First => scanguard_first(context),
-            Part::Closed => scanguard_closed(context),
-            Part::Contact => scanguard_contact(context),
-            Part::Network => scanguard_network(context),
-            Part::Hide => scanguard_hide(context),
-            Part::SuspectNetwork => scanguard_suspect_network(context),
-            Part::Prefix => scanguard_prefix(context),
-            Part::Answer => 0, // Nothing arrives that leaves.
-            Part::Challenge => scanguard_challenge(context),
-            Part::Complete => scanguard_complete(context),
-            Part::Retry => scanguard_retry(context),
+        match stage {
+            Stage::Judge => scanguard_judge(context),
+            Stage::Meet => scanguard_meet(context),
+            Stage::First => scanguard_first(context),
+            Stage::Closed => scanguard_closed(context),
+            Stage::Contact => scanguard_contact(context),
+            Stage::Accuse => scanguard_accuse(context),
+            Stage::Settle => scanguard_settle(context),
+            Stage::Refuse => scanguard_refuse(context),
+            Stage::Malformed => scanguard_malformed(context),
+            Stage::Network => scanguard_network(context),
+            Stage::Hide => scanguard_hide(context),
+            Stage::SuspectNetwork => scanguard_suspect_network(context),
+            Stage::Prefix => scanguard_prefix(context),
+            Stage::Answer | Stage::Withhold => 0, // Of frames that leave.
+            Stage::Challenge => scanguard_challenge(context),
+            Stage::Complete => scanguard_complete(context),
+            Stage::Retry => scanguard_retry(context),
         }
     }
 
     #[inline(always)]
-    fn examine(&self, case: &mut Case) -> bool {
-        shared(case);
-        let answerable = scanguard_examine(self.ctx) != 0;
-        shared(case);
-        answerable
+    fn examine(&self) -> bool {
+        scanguard_examine(self.ctx) != 0
     }
 }
 
@@ -58,17 +59,20 @@ impl Hook for TcContext {
     }
 
     #[inline(always)]
-    fn examine(&self, _case: &mut Case) -> bool {
+    fn examine(&self) -> bool {
         false // Nothing is answered here.
     }
 
     #[inline(always)]
-    fn part(&self, part: Part) -> u32 {
+    fn stage(&self, stage: Stage) -> u32 {
         let context = self.skb.skb;
-        match part {
-            Part::Answer => scanguard_answer(context),
-            Part::Contact => scanguard_answer_contact(context),
-            Part::Network => scanguard_answer_network(context),
+        match stage {
+            Stage::Withhold => scanguard_withhold(context),
+            Stage::Prefix => scanguard_withhold_prefix(context),
+            Stage::Answer => scanguard_answer(context),
+            Stage::Contact => scanguard_answer_contact(context),
+            Stage::Accuse => scanguard_answer_accuse(context),
+            Stage::Network => scanguard_answer_network(context),
             _ => 0, // Nothing is judged that leaves.
         }
     }
@@ -81,27 +85,27 @@ impl Hook for SockOpsContext {
     }
 
     #[inline(always)]
-    fn examine(&self, _case: &mut Case) -> bool {
+    fn examine(&self) -> bool {
         false // Nothing is answered here.
     }
 
     #[inline(always)]
-    fn part(&self, _part: Part) -> u32 {
+    fn stage(&self, _stage: Stage) -> u32 {
         0 // There is no packet.
     }
 }
 
-macro_rules! parts {
-    ($way:ident, $context:ident, $raw:ty, $($name:ident = $part:ident),+ $(,)?) => {
+macro_rules! stages {
+    ($way:ident, $context:ident, $raw:ty, $($name:ident = $stage:ident),+ $(,)?) => {
         $(
-            #[doc = concat!("[`Part::", stringify!($part), "`].")]
+            #[doc = concat!("[`Stage::", stringify!($stage), "`].")]
             #[unsafe(no_mangle)]
             #[inline(never)]
             pub(crate) extern "C" fn $name(context: *mut $raw) -> u32 {
                 needed(context);
                 let context = $context::new(context);
                 // An array has all its entries: only the verifier needs telling.
-                case::get(Way::$way).map_or(0, |case| Part::$part.run(case, &KernelTables::new(&context)))
+                case::get(Way::$way).map_or(0, |mut case| Stage::$stage.run(&mut case, &KernelTables::new(&context)))
             }
         )+
     };
@@ -120,25 +124,17 @@ fn needed<C>(context: *mut C) {
     let _ = context;
 }
 
-/// Says to LLVM that somebody else may have written to the case, or is about to read it.
-#[inline(always)]
-pub(crate) fn shared(case: &mut Case) {
-    #[cfg(target_arch = "bpf")]
-    // SAFETY: a move of a register to itself; without `nomem`, so that memory counts as changed.
-    unsafe {
-        core::arch::asm!("{0} = {0}", inout(reg) core::ptr::from_mut(case) => _, options(nostack, preserves_flags))
-    };
-    #[cfg(not(target_arch = "bpf"))]
-    let _ = case;
-}
-
-parts! {
+stages! {
     In, XdpContext, xdp_md,
     scanguard_judge = Judge,
     scanguard_meet = Meet,
     scanguard_first = First,
     scanguard_closed = Closed,
     scanguard_contact = Contact,
+    scanguard_accuse = Accuse,
+    scanguard_settle = Settle,
+    scanguard_refuse = Refuse,
+    scanguard_malformed = Malformed,
     scanguard_network = Network,
     scanguard_hide = Hide,
     scanguard_suspect_network = SuspectNetwork,
@@ -154,15 +150,19 @@ parts! {
 pub(crate) extern "C" fn scanguard_examine(context: *mut xdp_md) -> u32 {
     needed(context);
     let context = XdpContext::new(context);
-    let (Some(nic), Some(case)) = (challenged::nic(context.ingress_ifindex() as u32), case::get(Way::In)) else {
+    let (Some(nic), Some(mut case)) = (challenged::nic(context.ingress_ifindex() as u32), case::get(Way::In)) else {
         return 0;
     };
+    let case = &mut *case;
     examine(&NearFrame::new(&context), &case.parsed, nic, &mut case.reply).into()
 }
 
-parts! {
+stages! {
     Out, TcContext, __sk_buff,
+    scanguard_withhold = Withhold,
+    scanguard_withhold_prefix = Prefix,
     scanguard_answer = Answer,
     scanguard_answer_contact = Contact,
+    scanguard_answer_accuse = Accuse,
     scanguard_answer_network = Network,
 }
