@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 use scanguard::config::Config;
 use scanguard_common::class::{PortClass, PortEntry, Protocol};
 use scanguard_common::config::KernelConfig;
-use scanguard_common::datapath::{Action, learn_from_frame, process_frame};
+use scanguard_common::datapath::{Action, judge_leaving, process_frame};
 use scanguard_common::flow::Flow;
 use scanguard_common::host::{Frame, MemoryTables};
 use scanguard_common::tables::Socket;
@@ -124,8 +124,7 @@ impl World {
     }
 
     fn leaves(&self, answer: &[u8]) -> bool {
-        learn_from_frame(&Frame(answer), &self.tables);
-        true
+        judge_leaving(&Frame(answer), &self.tables) == Action::Pass
     }
 
     fn datagrams(&mut self, count: u16) {
