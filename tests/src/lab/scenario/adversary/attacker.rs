@@ -180,7 +180,7 @@ impl<'a> Attacker<'a> {
     }
 
     /// A port to send from, another one each time.
-    pub(super) fn from_port(&mut self) -> u16 {
+    pub(super) fn own_port(&mut self) -> u16 {
         self.next_port = if self.next_port >= 60_000 { 10_000 } else { self.next_port + 1 };
         self.next_port
     }
@@ -192,7 +192,7 @@ impl<'a> Attacker<'a> {
 
     /// Hands out what is answered until somebody who is always answered is, and then until all is silent.
     pub(super) fn settle(&mut self, hear: &mut dyn FnMut(Answer)) -> Result<()> {
-        let port = self.from_port();
+        let port = self.own_port();
         let packet =
             craft::packet(SENTINEL, EDGE.into(), TCP, craft::tcp(port, 80, 1, 0, SYN, &craft::MSS_OPTION, &[]));
         let limit = Instant::now() + patiently(LIMIT);
@@ -271,7 +271,7 @@ impl<'a> Attacker<'a> {
         let mut asked = HashMap::new();
         let mut heard: Vec<Answer> = Vec::new();
         for port in ports {
-            let from_port = self.from_port();
+            let from_port = self.own_port();
             asked.insert(from_port, port);
             learnt.asked.insert(port);
             if is_closed(port) {
@@ -286,8 +286,9 @@ impl<'a> Attacker<'a> {
         for answer in heard.into_iter().filter(|answer| answer.to == from) {
             let port = match answer.asker {
                 Some(from_port) => asked.get(&from_port).copied(),
-                // ICMP has no ports; what else is asked for has one number.
-                None => (asked.len() == 1).then(|| asked.values().next().copied()).flatten(),
+                // An error that quotes too little; replies to pings are no answer to a question about a port.
+                None if matches!(answer.says, Says::Error { .. }) && asked.len() == 1 => asked.values().next().copied(),
+                None => None,
             };
             if let Some(port) = port {
                 learnt.said.entry(port).or_default().insert(answer.says);

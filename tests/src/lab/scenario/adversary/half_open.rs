@@ -70,7 +70,7 @@ fn scan(attacker: &mut Attacker<'_>, options: &[u8]) -> Result<Found> {
     let mut looks: BTreeMap<u16, BTreeSet<String>> = BTreeMap::new();
     let mut begun: BTreeMap<u16, u16> = BTreeMap::new();
     for port in &ports {
-        let from_port = attacker.from_port();
+        let from_port = attacker.own_port();
         begun.insert(from_port, *port);
         let said = one(attacker, from, from_port, *port, options)?;
         looks.insert(*port, said);

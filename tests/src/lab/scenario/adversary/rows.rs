@@ -39,9 +39,29 @@ pub(super) const WORLDS: &[World] = &[
             },
             Attack { name: "neutral datagrams first, IPv6", note: "the same over IPv6", run: datagrams6 },
             Attack {
+                name: "neutral datagrams between",
+                note: "five neutral datagrams after each port of the scan",
+                run: |a, _| between(a, &[0]),
+            },
+            Attack {
+                name: "pings between",
+                note: "five pings after each port of the scan",
+                run: |a, _| between(a, &[1]),
+            },
+            Attack {
+                name: "SYNs to a public port between",
+                note: "five SYNs to a public port after each port of the scan",
+                run: |a, _| between(a, &[2]),
+            },
+            Attack {
+                name: "tunnel packets between",
+                note: "five tunnel packets after each port of the scan",
+                run: |a, _| between(a, &[3]),
+            },
+            Attack {
                 name: "neutral packets between",
-                note: "20 neutral packets of every kind after each port of the scan",
-                run: between,
+                note: "five of each of these after each port of the scan",
+                run: |a, _| between(a, &[0, 1, 2, 3]),
             },
             Attack {
                 name: "public ports first",
@@ -369,26 +389,22 @@ fn echo(from: IpAddr, number: u16) -> Vec<u8> {
     }
 }
 
-fn between(a: &mut Attacker<'_>, _: &Setup) -> Result<Found> {
+/// Packets that are worth nothing, of these kinds, after each port.
+fn between(a: &mut Attacker<'_>, kinds: &[u8]) -> Result<Found> {
     let from = fresh4();
     let mut learnt = Learnt::default();
     for (position, port) in mixed().into_iter().enumerate() {
         learnt.join(a.sweep(from, [port], &probes::syn)?);
-        for number in 0..5_u16 {
-            let number = position as u16 * 5 + number;
-            let neutral = [
-                craft::packet(from, EDGE.into(), UDP, craft::udp(5_000, 33_000 + number, b"nothing")),
-                echo(from, number),
-                craft::packet(
-                    from,
-                    EDGE.into(),
-                    TCP,
-                    craft::tcp(2_000 + number, 80, 1, 0, SYN, &craft::MSS_OPTION, &[]),
-                ),
-                // GRE, which is in ordinary use.
-                craft::ip4(from, EDGE.into(), 47, &Header4::default(), &[0, 0, 8, 0, number as u8]),
-            ];
-            for packet in neutral {
+        for number in (0..5_u16).map(|number| position as u16 * 5 + number) {
+            for kind in kinds {
+                let syn = || craft::tcp(2_000 + number, 80, 1, 0, SYN, &craft::MSS_OPTION, &[]);
+                let packet = match kind {
+                    0 => craft::packet(from, EDGE.into(), UDP, craft::udp(5_000, 33_000 + number, b"nothing")),
+                    1 => echo(from, number),
+                    2 => craft::packet(from, EDGE.into(), TCP, syn()),
+                    // GRE, which is in ordinary use.
+                    _ => craft::ip4(from, EDGE.into(), 47, &Header4::default(), &[0, 0, 8, 0, number as u8]),
+                };
                 let frame = a.tap.framed(&packet);
                 a.send(&frame)?;
             }
@@ -775,9 +791,9 @@ fn reassembly(a: &mut Attacker<'_>, from: IpAddr) -> Result<Found> {
     let (mac, peer) = (a.tap.mac, a.tap.peer);
     let (mut restricted, mut closed) = (0, 0);
     for port in few_restricted().into_iter().zip(CLOSED.skip(100)).flat_map(|(open, closed)| [open, closed]) {
-        let number = a.from_port();
+        let number = a.own_port();
         let hidden = Probe { from, to, from_port: number, port, mac, peer };
-        let asking = Probe { from_port: a.from_port(), port: PUBLIC[0], ..hidden };
+        let asking = Probe { from_port: a.own_port(), port: PUBLIC[0], ..hidden };
         let frames = [probes::first_fragment(&hidden), probes::syn_with_number(&asking, number)].concat();
         let heard = a.answers_to(from, &frames)?;
         let opened = heard.iter().any(|answer| answer.says == Says::SynAck && answer.asker == Some(asking.from_port));
@@ -806,7 +822,7 @@ fn counters(a: &mut Attacker<'_>, _: &Setup) -> Result<Found> {
             let mut frames = vec![a.tap.framed(&echo(from, 1))];
             for _ in 0..COUNTED {
                 let (mac, peer) = (a.tap.mac, a.tap.peer);
-                frames.extend(write(&Probe { from, to: EDGE.into(), from_port: a.from_port(), port, mac, peer }));
+                frames.extend(write(&Probe { from, to: EDGE.into(), from_port: a.own_port(), port, mac, peer }));
             }
             frames.push(a.tap.framed(&echo(from, 2)));
             let heard = a.answers_to(from, &frames)?;
@@ -894,7 +910,7 @@ impl Attacker<'_> {
     ) -> Result<()> {
         let to = if from.is_ipv4() { EDGE.into() } else { EDGE6.into() };
         for port in ports {
-            let from_port = self.from_port();
+            let from_port = self.own_port();
             let probe = Probe { from, to, from_port, port, mac: self.tap.mac, peer: self.tap.peer };
             for frame in write(&probe) {
                 self.send(&frame)?;

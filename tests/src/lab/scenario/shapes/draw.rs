@@ -451,7 +451,7 @@ impl Drawing {
         let mut ends: Vec<usize> = (0..cuts)
             .map(|_| {
                 // Mostly where headers are.
-                let near = self.random.random_range(1..units.min(9).max(2));
+                let near = self.random.random_range(1..units.clamp(2, 9));
                 let far = self.random.random_range(1..units.max(2));
                 if self.random.random_ratio(2, 3) { near } else { far }
             })

@@ -94,6 +94,10 @@ impl Peer {
         weighted(&PEERS, random)
     }
 
+    pub(super) const fn is_ordinary(self) -> bool {
+        matches!(self, Self::Ordinary4 | Self::Ordinary6)
+    }
+
     /// The address with this number, another one for each number as far as the kind has them; those of ordinary kinds are in networks of
     /// their own.
     pub(super) fn address(self, part: Part, number: u32) -> IpAddr {

@@ -47,6 +47,8 @@ pub(super) const SCENARIO: Scenario = Scenario {
 /// How many frames, and what decides which.
 const FRAMES: &str = "SCANGUARD_SHAPES";
 const SEED: &str = "SCANGUARD_SHAPES_SEED";
+/// `native`, where the program is to run in the driver.
+const ATTACH: &str = "SCANGUARD_SHAPES_ATTACH";
 const FULL: u64 = 1_000_000;
 const SHORT: u64 = 50_000;
 const EMULATED: u64 = 20_000;
@@ -100,7 +102,7 @@ const FEW: u32 = 8;
 /// Failures that are checked again at once, so that no accident counts; if there are more, it is none.
 const CHECKED: u64 = 500;
 /// Kinds of failures that are shown.
-const SHOWN: usize = 16;
+const SHOWN: usize = 24;
 
 fn play(setup: &Setup) -> Result<Report> {
     let number = |name: &str| env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
@@ -172,6 +174,9 @@ struct World {
 /// What became of a group of frames.
 type Heard = Vec<Answer>;
 
+/// Whether these frames of a group, of other sources, still fail: what they are then, and what is answered.
+type Fails<'a> = dyn Fn(&mut World, &Shown, &[bool]) -> Result<Option<(Group, String)>> + 'a;
+
 /// Failures by what is odd about them, each with the shortest frames.
 #[derive(Default)]
 struct Failures {
@@ -190,7 +195,13 @@ struct Shown {
 impl Failures {
     fn add(&mut self, shown: Shown) {
         self.count += 1;
-        let key = format!("{:?} {} {}", shown.draw.carries, shown.answers, class(&shown.group.odd));
+        let Draw { peer, dest, carries, .. } = shown.draw;
+        let said: String = shown.answers.split("protocol").next().unwrap_or_default().to_owned();
+        let key = if peer.is_ordinary() {
+            format!("{carries:?} {dest:?} {said} {}", class(&shown.group.odd))
+        } else {
+            format!("{carries:?} {dest:?} {said} {peer:?}")
+        };
         let size = |shown: &Shown| (shown.group.odd.len(), shown.group.frames.iter().map(Vec::len).sum::<usize>());
         match self.kinds.get_mut(&key) {
             Some(known) if size(known) <= size(&shown) => {}
@@ -202,10 +213,8 @@ impl Failures {
 
 /// What is odd, without numbers: much the same is shown once.
 fn class(odd: &[String]) -> String {
-    let words: BTreeSet<&str> =
-        odd.iter().skip(1).map(|text| text.trim_start_matches(|c: char| !c.is_alphabetic())).collect();
-    let plain = |text: &&str| text.split(|c: char| c.is_ascii_digit()).next().unwrap_or_default().to_owned();
-    words.iter().map(plain).collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join("; ")
+    let plain = |text: &String| -> String { text.chars().filter(|c| c.is_alphabetic()).take(12).collect() };
+    odd.iter().skip(1).map(plain).collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>().join(" ")
 }
 
 impl World {
@@ -214,7 +223,8 @@ impl World {
         prepare(&lab)?;
         let services = Service::all(&lab.edge, &[])?;
         let listeners = Listeners::start(&lab.edge, (0..COUNT).flat_map(|n| [FIRST_RESTRICTED + n, FIRST_PUBLIC + n]))?;
-        let guard = setup.defender.start(&lab, &setup.scanguard, CONFIG)?;
+        let attach = env::var(ATTACH).map(|how| format!("attach = \"{how}\"\n")).unwrap_or_default();
+        let guard = setup.defender.start(&lab, &setup.scanguard, &(attach + CONFIG))?;
         let sources = (setup.defender == Defender::Scanguard)
             .then(|| PinnedSources::open(Path::new(DEFAULT_FOLDER)).context("cannot read the records of sources"))
             .transpose()?;
@@ -274,13 +284,13 @@ impl World {
     }
 
     /// A port to send from, another one each time.
-    fn from_port(&mut self) -> u16 {
+    fn own_port(&mut self) -> u16 {
         self.next_port = if self.next_port == u16::MAX { 2_000 } else { self.next_port + 1 };
         if self.random.random_ratio(1, 200) { 0 } else { self.next_port }
     }
 
     fn ends(&mut self, from: IpAddr, port: u16) -> Ends {
-        Ends { from, from_port: self.from_port(), port, mac: self.tap.mac, peer: self.tap.peer }
+        Ends { from, from_port: self.own_port(), port, mac: self.tap.mac, peer: self.tap.peer }
     }
 
     /// Some port: open ones and closed ones of each kind.
@@ -310,7 +320,7 @@ impl World {
     fn settle(&mut self, hear: &mut dyn FnMut(Answer)) -> Result<()> {
         // Twice: a service that looks at its sockets in turn has then looked at all of them.
         for _ in 0..2 {
-            let port = self.from_port().max(2_000);
+            let port = self.own_port().max(2_000);
             let datagram = craft::udp(port, FIRST_PUBLIC + COUNT - 1, b"done?");
             let edge = IpAddr::from(crate::lab::plan::EDGE);
             let packet = craft::packet(SENTINEL, edge, UDP, datagram);
@@ -519,7 +529,7 @@ impl World {
     }
 
     fn ask(&mut self, from: IpAddr, port: u16) -> Result<u16> {
-        let from_port = self.from_port().max(2_000);
+        let from_port = self.own_port().max(2_000);
         let segment = craft::tcp(from_port, port, 7, 0, SYN, &craft::MSS_OPTION, &[]);
         let packet = craft::packet(from, Dest::Own.address(from.is_ipv4()), TCP, segment);
         self.tap.send_packet(&packet)?;
@@ -557,7 +567,7 @@ impl World {
     }
 
     fn both(&mut self, draw: &Draw, numbers: [u32; 2], ports: [u16; 2]) -> [(Draw, Ends, Group); 2] {
-        let from_port = self.from_port();
+        let from_port = self.own_port();
         [0, 1].map(|which| {
             let from = draw.peer.address(Part::Suspect, numbers[which]);
             let ends = Ends { from_port, ..self.ends(from, ports[which]) };
@@ -636,11 +646,7 @@ impl World {
     }
 
     /// The shortest frames of each kind of failure that still fail.
-    fn shortest(
-        &mut self,
-        failures: Failures,
-        fails: &dyn Fn(&mut Self, &Shown, &[bool]) -> Result<Option<(Group, String)>>,
-    ) -> Result<Vec<Failure>> {
+    fn shortest(&mut self, failures: Failures, fails: &Fails<'_>) -> Result<Vec<Failure>> {
         let mut all: Vec<Shown> = failures.kinds.into_values().collect();
         all.sort_by_key(|shown| (shown.group.odd.len(), shown.group.frames.len()));
         let mut told = Vec::new();
