@@ -3,7 +3,7 @@
 use aya_ebpf::helpers::{bpf_skb_load_bytes, bpf_xdp_get_buff_len, bpf_xdp_load_bytes};
 use aya_ebpf::programs::{TcContext, XdpContext};
 use scanguard_common::event::Answer;
-use scanguard_common::packet::{Packet, Parsed, parse, parse_leaving};
+use scanguard_common::packet::{Packet, Parsed, parse_into, parse_leaving};
 
 use crate::maps::headers::{self, HEADER_BYTES};
 
@@ -88,7 +88,7 @@ fn read_leaving_far(context: &TcContext, parsed: &mut Parsed) -> Answer {
 pub(crate) fn read(context: &XdpContext, parsed: &mut Parsed) {
     let near = NearFrame::new(context);
     if near.holds_headers() {
-        *parsed = parse(&near);
+        parse_into(&near, parsed);
     } else {
         read_far(context, parsed);
     }
@@ -97,7 +97,10 @@ pub(crate) fn read(context: &XdpContext, parsed: &mut Parsed) {
 /// Reads a frame whose headers may not all be in its first buffer. A function of its own, for its stack.
 #[inline(never)]
 fn read_far(context: &XdpContext, parsed: &mut Parsed) {
-    *parsed = FarFrame::gather(context).map_or_else(Parsed::default, |far| parse(&far));
+    match FarFrame::gather(context) {
+        Some(far) => parse_into(&far, parsed),
+        None => *parsed = Parsed::default(),
+    }
 }
 
 /// The first buffer of a frame, read directly. The headers are there but for very long extension chains and drivers

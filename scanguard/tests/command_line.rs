@@ -5,6 +5,10 @@ use std::process::{Command, Output};
 
 use tempfile::TempDir;
 
+#[path = "../../tests/src/skip.rs"]
+#[expect(unreachable_pub, reason = "in the package of the tests it is reachable")]
+mod skip;
+
 fn scanguard(folder: &Path, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_scanguard"))
         .current_dir(folder)
@@ -77,7 +81,10 @@ fn an_old_kernel_is_named_with_what_it_lacks() {
     let program = env!("CARGO_BIN_EXE_scanguard");
     let started = Command::new("setarch").args(["--uname-2.6", program, "run", "-i", "lo"]).output();
     let output = match started {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return println!("NOT TESTED: no setarch here"),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let why = "there is no setarch, of package util-linux";
+            return skip::skip("setarch", why).unwrap_or_else(|why| panic!("{why}"));
+        }
         started => started.expect("setarch starts"),
     };
     let said = text(&output.stderr);

@@ -6,6 +6,7 @@
 //! - [`frames`]: a table of frames and endless mutations of them; [`twin`] feeds them to the kernel and to the host's
 //!   model and compares; [`rig`] is what stands beside the datapath.
 //! - [`daemon`]: what tests of the real daemon ask again and again.
+//! - [`skip`]: what cannot be tested here is a failure, unless it is allowed to be left out.
 //! - [`eval`]: labelled captures, judged by scanguard and by what others published; [`mod@bench`] measures.
 
 pub mod answers;
@@ -15,8 +16,8 @@ pub mod eval;
 pub mod frames;
 pub mod lab;
 pub mod rig;
-pub mod schema;
 pub mod simulation;
+pub mod skip;
 pub mod twin;
 
 use std::path::PathBuf;

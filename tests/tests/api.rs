@@ -13,8 +13,7 @@ use scanguard_tests::lab::defender::Daemon;
 use scanguard_tests::lab::plan::SCANNER;
 use scanguard_tests::lab::tools::Tool;
 use scanguard_tests::lab::{Lab, sandbox};
-use scanguard_tests::schema::errors;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 const LIMIT: Duration = Duration::from_secs(30);
 const SOCKET: &str = "/run/scanguard/control.sock";
@@ -42,10 +41,75 @@ fn ask(lab: &Lab, method: &str, path: &str, body: Option<&Value>) -> (u16, Value
     (status.parse().expect("a status"), serde_json::from_str(body).unwrap_or_else(|_| panic!("JSON: {body}")))
 }
 
+/// The document with objects that may have no field but those it names.
+fn closed(document: &Value) -> Value {
+    match document {
+        Value::Array(parts) => parts.iter().map(closed).collect(),
+        Value::Object(parts) => {
+            let mut parts: Map<String, Value> = parts.iter().map(|(name, part)| (name.clone(), closed(part))).collect();
+            // "properties" and "type" may also be names of fields, whose values are schemas.
+            if parts.get("type").is_some_and(|types| !types.is_object()) && parts.contains_key("properties") {
+                parts.entry("additionalProperties").or_insert(json!(false));
+            }
+            parts.into()
+        }
+        other => other.clone(),
+    }
+}
+
+/// What is wrong with a value, by a schema of a document that holds the schemas it refers to.
+fn errors(document: &Value, schema: &Value, value: &Value) -> Vec<String> {
+    let mut whole = schema.as_object().expect("a schema").clone();
+    whole.insert("components".to_owned(), document["components"].clone());
+    let options = jsonschema::draft202012::options().should_validate_formats(true);
+    let validator = options.build(&whole.into()).expect("a schema of JSON Schema 2020-12");
+    validator.iter_errors(value).map(|error| format!("{}: {error}", error.instance_path())).collect()
+}
+
 fn check(document: &Value, schema: &Value, value: &Value, what: &str) {
     assert!(!schema.is_null(), "{what} has no schema");
     let errors = errors(document, schema, value);
     assert!(errors.is_empty(), "{what}: {errors:#?}\n{value}");
+}
+
+#[test]
+fn an_answer_that_does_not_fit_its_schema_is_found() {
+    let document = closed(&json!({"components": {"schemas": {
+        "Port": {"type": "integer", "format": "uint16", "minimum": 0, "maximum": 65535},
+        "Service": {
+            "type": "object",
+            "properties": {
+                "port": {"$ref": "#/components/schemas/Port"},
+                "name": {"type": ["string", "null"]},
+                "since": {"type": "string", "format": "date-time"},
+                "level": {"oneOf": [{"const": "none", "type": "string"}, {"const": "block", "type": "string"}]},
+                "pairs": {
+                    "type": "array",
+                    "items": {"type": "array", "prefixItems": [{"type": "string"}, {"type": "integer"}], "minItems": 2},
+                },
+            },
+            "required": ["port"],
+        },
+    }}}));
+    let found = |value: &Value| errors(&document, &json!({"$ref": "#/components/schemas/Service"}), value);
+    let right =
+        json!({"port": 22, "name": null, "since": "2026-01-01T00:00:00Z", "level": "block", "pairs": [["a", 1]]});
+    assert_eq!(found(&right), Vec::<String>::new());
+    for (field, wrong) in [
+        ("port", json!(70_000)),
+        ("port", json!(1.5)),
+        ("name", json!(7)),
+        ("since", json!("yesterday")),
+        ("level", json!("other")),
+        ("pairs", json!([["a"]])),
+        ("pairs", json!([["a", "b"]])),
+        ("unknown", json!(1)),
+    ] {
+        let mut value = right.clone();
+        value[field] = wrong;
+        assert_eq!(found(&value).len(), 1, "{value}: {:?}", found(&value));
+    }
+    assert_eq!(found(&json!({"name": "x"})).len(), 1, "what is required is missing");
 }
 
 #[test]
@@ -59,6 +123,7 @@ fn every_operation_of_the_document_is_answered_as_it_says() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/openapi.json");
     let file: Value = serde_json::from_str(&fs::read_to_string(path).expect("the file")).expect("JSON");
     assert_eq!(document, file);
+    let document = closed(&document);
     let scanner = SCANNER.to_string();
     let why = format!("?address={scanner}");
     let rows: Vec<Row<'_>> = vec![

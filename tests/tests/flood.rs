@@ -5,14 +5,15 @@
 use std::collections::HashSet;
 use std::process::Command;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use scanguard::kernel::rig::{Floor, Rig};
+use scanguard::kernel::rig::Rig;
 use scanguard::kernel::{AttachMode, Datapath, LoadOptions};
 use scanguard_common::class::{PortClass, Protocol};
 use scanguard_common::config::KernelConfig;
 use scanguard_common::counter::{CounterIndex, Loss};
 use scanguard_common::newcomers::NewcomerRules;
+use scanguard_tests::daemon::wait_for;
 use scanguard_tests::frames;
 use scanguard_tests::lab::netns::Netns;
 use scanguard_tests::rig;
@@ -85,10 +86,8 @@ fn flood() {
         let counters = readings.counters().expect("counters");
         counters.verdicts().map(|(.., counter)| counter.packets).sum()
     };
-    let deadline = Instant::now() + Duration::from_secs(10);
-    while arrived() != counted() && Instant::now() < deadline {
-        thread::yield_now();
-    }
+    // The other end may still be at work on what is in its ring.
+    wait_for("the filter to have counted what the driver received", || arrived() == counted());
     let (arrived, counted) = (arrived(), counted());
     println!(
         "{generated} frames generated on {cpus} CPUs in {elapsed:.2?} ({:.1} Mpps), {arrived} arrived, {counted} counted",
@@ -124,28 +123,6 @@ fn generate(frame: &[u8], target: u32, frames_per_cpu: u32) -> u64 {
     })
 }
 
-/// What the same generator reaches with an empty program in the filter's place: the ceiling of the flood above.
-#[test]
-fn the_generator_reaches_its_rate_with_an_empty_program() {
-    for floor in [Floor::Pass, Floor::Drop] {
-        let namespace = Netns::new("ceiling").expect("a namespace, which needs root: run `cargo xtask test`");
-        namespace
-            .run(|| {
-                link_pair();
-                let mut empty = Rig::load(rig::OBJECT, 0, 1).expect("the rig");
-                empty.attach(floor, "filtered", true).expect("an attachment");
-                let (before, started) = (received("filtered"), Instant::now());
-                let generated = generate(&syn(), index("generator"), FRAMES_PER_CPU);
-                let rate = generated as f64 / started.elapsed().as_secs_f64() / 1e6;
-                let arrived = received("filtered") - before;
-                println!("generator into an empty program ({floor:?}): {rate:.1} Mpps, {arrived} arrived");
-                assert!(arrived >= generated / 2, "most frames cross the link");
-            })
-            .expect("the namespace");
-    }
-}
-
-/// A table of a quarter of a million sources is read whole, each source once, in a moment.
 #[test]
 fn a_full_table_is_read_whole() {
     const MANY: u32 = 200_000;

@@ -3,6 +3,7 @@
 //! Needs root; run by `cargo xtask test`, which builds the programs first.
 
 use std::process::Command;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use scanguard_common::reason::Mode;
@@ -48,6 +49,7 @@ fn json(daemon: &Daemon, arguments: &[&str]) -> Value {
     serde_json::from_str(&told.stdout).expect("JSON")
 }
 
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// For so long nothing changes where nothing more is told.
 const QUIET: Duration = Duration::from_millis(100);
 
@@ -69,7 +71,7 @@ fn the_incident(daemon: &Daemon, condition: impl Fn(&Value) -> bool) -> Value {
             }
         }
         assert!(Instant::now() < deadline, "waited in vain: {list}\n{}", daemon.log());
-        std::thread::yield_now();
+        thread::sleep(LOOK_EVERY);
     }
 }
 

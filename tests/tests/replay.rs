@@ -1,4 +1,4 @@
-//! Captures: those that nobody here made (where `SCANGUARD_TRACES` names their folder), and those of the laboratory.
+//! Captures: labelled ones that others made (where `SCANGUARD_TRACES` names their folder), and those of the laboratory.
 //!
 //! Needs root for the kernel's side; run by `cargo xtask test`.
 
@@ -12,18 +12,18 @@ use scanguard::config::Config;
 use scanguard::feeds::Feeds;
 use scanguard::replay::labels::{Labels, Totals};
 use scanguard::replay::report::Report;
-use scanguard::replay::{Options, page, replay};
+use scanguard::replay::{Kernel, Options, page, replay};
 use scanguard_tests::binary_beside_tests;
 use scanguard_tests::eval::evaluate;
 use scanguard_tests::frames::{Mutations, table};
 
-fn labels() -> Option<PathBuf> {
-    let labels = env::var_os("SCANGUARD_TRACES").map(|folder| Path::new(&folder).join("labels.toml"));
-    let labels = labels.filter(|labels| labels.is_file());
-    if labels.is_none() {
-        println!("NOT TESTED: there are no labelled captures (SCANGUARD_TRACES names no folder with a labels.toml)");
-    }
-    labels
+/// The labels of the captures to judge: those of others, or the project's own where there are none.
+fn labels() -> PathBuf {
+    let others = env::var_os("SCANGUARD_TRACES").map(|folder| Path::new(&folder).join("labels.toml"));
+    others.filter(|labels| labels.is_file()).unwrap_or_else(|| {
+        println!("SCANGUARD_TRACES names no folder with a labels.toml: the project's own captures serve");
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("captures/labels.toml")
+    })
 }
 
 fn folder(name: &str) -> PathBuf {
@@ -66,17 +66,17 @@ fn scan() -> Vec<Vec<u8>> {
     frames
 }
 
-fn options(kernel: bool, protect: &[&str]) -> Options {
+fn options(protect: &[&str]) -> Options {
     let protect = protect.iter().map(|network| network.parse().expect("a network")).collect();
-    Options { config: Config::default(), feeds: Feeds::default(), protect, kernel, events: false }
+    Options { config: Config::default(), feeds: Feeds::default(), protect, events: false }
 }
 
 #[test]
-fn scanners_of_captures_that_nobody_here_made_are_found_and_customers_are_not() {
-    let Some(labels) = labels() else { return };
-    let evaluation = evaluate(&labels).expect("an evaluation");
+fn scanners_of_labelled_captures_are_found_and_customers_are_not() {
+    let evaluation = evaluate(&labels()).expect("an evaluation");
     println!("{evaluation}");
     let Totals { must, should, slow, false_conceal, false_block, benign_sources, .. } = &evaluation.rows[0].totals;
+    assert!(must.of > 0, "there is a scanner to find");
     assert_eq!(must.detected, must.of, "{:?}", evaluation.rows[0].captures);
     assert!(should.detected + 1 >= should.of && slow.detected == slow.of, "{:?}", evaluation.rows[0].captures);
     assert_eq!(*false_block, 0, "{:?}", evaluation.rows[0].captures);
@@ -188,7 +188,7 @@ fn what_is_out_of_order_is_sorted() {
     }
     let path = folder.join("newest-first.pcap");
     fs::write(&path, file).expect("a capture");
-    let replayed = replay(&path, &options(false, &["198.51.100.1/32"]), |_| {}).expect("a result");
+    let replayed = replay(&path, &options(&["198.51.100.1/32"]), None, |_| {}).expect("a result");
     assert!(replayed.sorted);
     let (_, tale) = replayed.tales.first().expect("a source");
     assert_eq!(tale.concealed.map(|at| at.contacts), Some(4));
@@ -208,22 +208,49 @@ fn the_kernel_judges_every_capture_as_the_replay_does() {
     let frames = scan.iter().chain(&mutations).map(Vec::as_slice).chain(known.iter().map(|row| row.frame.as_slice()));
     fs::write(&own, capture(frames)).expect("a capture");
     let mut compared = 0;
+    let mut kernel = Kernel::load().expect("the kernel part, which needs root: run `cargo xtask test`");
     let mut check = |path: &Path, protect: Vec<ipnetwork::IpNetwork>| {
-        let options = Options { protect, ..options(true, &[]) };
-        let replayed = replay(path, &options, |_| {}).unwrap_or_else(|error| panic!("{}: {error:#}", path.display()));
+        let options = Options { protect, ..options(&[]) };
+        let replayed = replay(path, &options, Some(&mut kernel), |_| {})
+            .unwrap_or_else(|error| panic!("{}: {error:#}", path.display()));
         compared += replayed.compared.expect("the kernel ran").0;
     };
     check(&own, vec!["192.0.2.0/24".parse().expect("a network")]);
     check(&own, Vec::new());
     check(&own_capture(), Vec::new());
     check(&own_capture(), vec!["198.51.100.1/32".parse().expect("a network")]);
-    if let Some(labels) = labels() {
-        let labels = Labels::read(&labels).expect("labels");
-        for label in &labels.captures {
-            check(&labels.folder.join(&label.file), label.protected.clone());
-        }
+    let labels = Labels::read(&labels()).expect("labels");
+    for label in &labels.captures {
+        check(&labels.folder.join(&label.file), label.protected.clone());
     }
     println!("the kernel judged {compared} packets of captures as the replay did");
+    fs::remove_dir_all(folder).expect("the folder can be removed");
+}
+
+/// Each capture of a call of `replay --kernel` is judged by a kernel part that knows nothing of the one before.
+#[test]
+fn captures_of_one_call_with_the_kernel_are_judged_as_in_calls_of_their_own() {
+    let folder = folder("calls");
+    // The second one has the same sources as the first, whose scanner is a suspect there from the fourth failure on.
+    let (own, other) = (own_capture(), folder.join("other.pcap"));
+    let scan = scan();
+    fs::write(&other, capture(scan.iter().chain(&scan).map(Vec::as_slice))).expect("a capture");
+    let paths = [&other, &own, &other].map(|path| path.to_str().expect("a path of text"));
+    // An allowlist and ports by name fill tables that a later file of the same call must not find twice.
+    let config = folder.join("config.toml");
+    fs::write(&config, "allow = [\"203.0.113.0/24\"]\nports.canary = [\"7\"]\n").expect("a file");
+    let arguments = ["--kernel", "--json", "--config", config.to_str().expect("text")];
+    let captures = |files: &[&str]| {
+        let (code, json, error) = scanguard(&[&arguments[..], files].concat(), None);
+        assert_eq!(code, 0, "{error}");
+        let report: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+        report["captures"].as_array().expect("captures").clone()
+    };
+    let together = captures(&paths);
+    let apart: Vec<_> = paths.iter().flat_map(|path| captures(&[path])).collect();
+    assert_eq!(together, apart);
+    assert_eq!(together[0], together[2], "the same capture twice in one call");
+    assert!(together.iter().all(|capture| capture["kernel"]["compared"].as_u64() > Some(100)), "{together:?}");
     fs::remove_dir_all(folder).expect("the folder can be removed");
 }
 
@@ -235,7 +262,7 @@ fn broken_files_are_read_as_far_as_they_go() {
     let path = folder.join("broken.pcap");
     for end in (0..whole.len()).step_by(97) {
         fs::write(&path, &whole[..end]).expect("a capture");
-        let replayed = replay(&path, &options(false, &["192.0.2.1/32"]), |_| {}).expect("a result");
+        let replayed = replay(&path, &options(&["192.0.2.1/32"]), None, |_| {}).expect("a result");
         assert!(replayed.ending.frames <= 160 && (replayed.ending.broken.is_some() || end >= 24), "{end} bytes");
     }
     // Bytes turned at random, lengths and times that lie among them.
@@ -258,7 +285,7 @@ fn broken_files_are_read_as_far_as_they_go() {
             }
         }
         fs::write(&path, &file).expect("a capture");
-        let _ = replay(&path, &options(false, &[]), |_| {});
+        let _ = replay(&path, &options(&[]), None, |_| {});
     }
     fs::remove_dir_all(folder).expect("the folder can be removed");
 }
@@ -269,8 +296,8 @@ fn a_browser_shows_the_report_at_the_width_of_a_telephone() {
     let path = folder.join("scan.pcap");
     let scan = scan();
     fs::write(&path, capture(scan.iter().map(Vec::as_slice))).expect("a capture");
-    let options = options(false, &["192.0.2.1/32"]);
-    let replayed = replay(&path, &options, |_| {}).expect("a result");
+    let options = options(&["192.0.2.1/32"]);
+    let replayed = replay(&path, &options, None, |_| {}).expect("a result");
     let mut report = Report::new(&options, false);
     report.add(&path, &replayed, None);
     let html = page::page(&report);

@@ -44,6 +44,27 @@ fn start(lab: &Lab, level: &str) -> Daemon {
 }
 
 #[test]
+fn a_block_that_an_operators_block_forestalls_is_neither_counted_nor_told_as_done() {
+    sandbox::enter().expect("a sandbox, which needs root: run `cargo xtask test`");
+    let lab = Lab::build(1).expect("the lab");
+    let _services = Service::all(&lab.edge, &[]).expect("services");
+    let daemon = start(&lab, "block all");
+    let scanner = IpAddr::from(SCANNER);
+    wait_for("the service", || serves(&lab, 0));
+    done(&daemon, &["block", "add", &scanner.to_string(), "--scope", "private"]);
+    let session = connect(&lab.scanner, WEB).expect("public ports are open to it");
+    let answer = signal(&daemon, scanner, "5", &["--proof"]);
+    assert!(told(&answer).0, "its session backs it: {answer}");
+    assert_ne!(answer["decision"]["action"], "block", "the operator's block holds, and no other was made: {answer}");
+    let metrics = daemon.metrics().expect("metrics");
+    assert!(!metrics.contains("scanguard_decisions_total{action=\"block\""), "{metrics}");
+    let history = done(&daemon, &["block", "history"]);
+    assert_eq!(history["entries"].as_array().map(Vec::len), Some(1), "the operator's: {history}");
+    drop(session);
+    daemon.stop().expect("a clean stop");
+}
+
+#[test]
 fn a_signal_is_good_for_a_block_only_of_who_is_really_there_and_of_no_customer() {
     sandbox::enter().expect("a sandbox, which needs root: run `cargo xtask test`");
     let lab = Lab::build(2).expect("the lab");

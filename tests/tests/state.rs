@@ -4,18 +4,20 @@
 //! Needs root; run by `cargo xtask test`, which builds the programs first.
 
 use std::fs::{self, File, Permissions};
-use std::io::Write as _;
+use std::io::{PipeWriter, Write as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::thread::{self, ScopedJoinHandle};
+use std::time::{Duration, Instant};
 
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, mount_remount, unmount};
 use rustix::process::Signal;
 use scanguard_tests::binary_beside_tests;
-use scanguard_tests::daemon::{LIMIT, wait_for};
+use scanguard_tests::daemon::{LIMIT, done, wait_for};
 use scanguard_tests::lab::defender::Daemon;
-use scanguard_tests::lab::process::Running;
+use scanguard_tests::lab::process::{Finished, Running};
 use scanguard_tests::lab::tools::Tool;
 use scanguard_tests::lab::{Lab, sandbox};
 use serde_json::{Value, json};
@@ -23,6 +25,8 @@ use serde_json::{Value, json};
 const FOLDER: &str = "/var/lib/scanguard";
 const STATE: &str = "/var/lib/scanguard/state.db";
 const SOCKET: &str = "/run/scanguard/control.sock";
+/// The configuration of the laboratory's daemon.
+const CONFIG: &str = "/run/scanguard-lab.toml";
 /// `nobody`.
 const NOBODY: u32 = 65_534;
 /// `adm` of Debian.
@@ -137,6 +141,178 @@ fn on_a_full_disk_everything_goes_on_and_is_kept_when_there_is_room_again() {
     let verbs: Vec<String> = audited(&daemon).into_iter().map(|(verb, _)| verb).collect();
     assert_eq!(verbs, ["allow add", "allow add", "block add"]);
     assert_eq!(listed(&daemon, "/v1/block/history", "event"), ["begin"]);
+    daemon.stop().expect("a clean stop");
+}
+
+/// Runs a verb against what the daemon with this configuration left.
+fn without_daemon(lab: &Lab, arguments: &[&str]) -> Finished {
+    let mut command = lab.edge.command(binary_beside_tests());
+    command.args(arguments).args(["--socket", SOCKET, "--config", CONFIG, "--json"]);
+    Running::start(command).expect("the program").wait(LIMIT).expect("an end")
+}
+
+fn read(finished: &Finished) -> Value {
+    serde_json::from_str(&finished.stdout).unwrap_or_else(|_| panic!("no JSON: {finished:?}"))
+}
+
+#[test]
+fn on_a_full_disk_whoever_changes_something_is_told_that_it_is_in_force_and_not_saved() {
+    let lab = lab();
+    fs::create_dir_all(FOLDER).expect("a folder");
+    mount("small", FOLDER, "tmpfs", MountFlags::empty(), Some(c"size=1m,mode=0755")).expect("a small disk");
+    let daemon = start(&lab, &[]);
+    let filler = Path::new(FOLDER).join("filler");
+    fill(&filler);
+    let list = Path::new("/run/list.txt");
+    let lines: Vec<String> = (0..2000).map(|number| format!("2001:db8:{number:x}::/48 a partner\n")).collect();
+    fs::write(list, lines.concat()).expect("a list");
+    let imported = daemon.cli(&["allow", "import", "/run/list.txt", "--json"]).expect("an answer");
+    assert_eq!(imported.status.code(), Some(1), "{imported:?}");
+    let answer = read(&imported);
+    let keys = ["added", "applied", "saved"].map(|key| answer[key].clone());
+    assert_eq!(keys, [json!(2000), json!(true), json!(false)], "{answer}");
+    assert!(imported.stderr.contains("in force, but not saved"), "{imported:?}");
+    assert_eq!(allowed(&daemon).len(), 2000, "it stays in force");
+    assert!(has(&daemon, "state_full"));
+    fs::remove_file(&filler).expect("room again");
+    wait_for("the trouble to be over", || warnings(&daemon).iter().all(|code| !code.starts_with("state_")));
+    let answer = done(&daemon, &["allow", "remove", "2001:db8:1::/48"]);
+    assert_eq!(answer.get("saved"), None, "{answer}");
+    daemon.end(Signal::KILL).expect("an end");
+    let daemon = start(&lab, &[]);
+    assert_eq!(allowed(&daemon).len(), 1999);
+    daemon.stop().expect("a clean stop");
+}
+
+/// Somebody who holds the lock of the state file: each write of the daemon waits five seconds and fails, and what
+/// comes after it waits, too.
+struct Locked {
+    _stdin: PipeWriter,
+    shell: Running,
+}
+
+fn lock_state(lab: &Lab) -> Locked {
+    let (stdin, mut statements) = std::io::pipe().expect("a pipe");
+    let mut command = lab.edge.command(Tool::Sqlite3.path().expect("sqlite3"));
+    command.arg(STATE);
+    let shell = Running::start_reading(command, stdin.into()).expect("sqlite3");
+    statements.write_all(b".timeout 20000\nBEGIN IMMEDIATE;\n.shell touch /run/locked\n").expect("statements");
+    wait_for("the lock", || Path::new("/run/locked").exists());
+    Locked { _stdin: statements, shell }
+}
+
+#[test]
+fn on_a_disk_that_hangs_nothing_that_decides_waits_and_nobody_is_told_that_it_is_done() {
+    let lab = lab();
+    let daemon = start(&lab, &[]);
+    block(&daemon, "203.0.113.1");
+    let locked = lock_state(&lab);
+    thread::scope(|scope| {
+        let daemon = &daemon;
+        let adding: Vec<_> = (2..5)
+            .map(|number| {
+                let prefix = format!("203.0.113.{number}");
+                scope.spawn(move || daemon.cli(&["block", "add", &prefix, "--json"]).expect("an answer"))
+            })
+            .collect();
+        wait_for("all of them to be in force", || blocked(daemon).len() == 4);
+        let asking: Vec<_> =
+            (0..3).map(|_| scope.spawn(|| daemon.cli(&["why", "203.0.113.1", "--json"]).expect("an answer"))).collect();
+        let mut slowest = Duration::ZERO;
+        while !asking.iter().all(ScopedJoinHandle::is_finished) {
+            let started = Instant::now();
+            assert_eq!(blocked(daemon).len(), 4);
+            slowest = slowest.max(started.elapsed());
+        }
+        assert!(slowest < Duration::from_secs(3), "who owns the decisions was away for {slowest:?}");
+        for asked in asking {
+            let asked = asked.join().expect("an answer");
+            assert_eq!(asked.status.code(), Some(0), "{asked:?}");
+            let why = read(&asked);
+            assert_eq!(why["verdict"]["level"], "block", "{why}");
+        }
+        for added in adding {
+            let added = added.join().expect("an answer");
+            assert_eq!(added.status.code(), Some(1), "{added:?}");
+            let answer = read(&added);
+            assert_eq!((&answer["applied"], &answer["saved"]), (&json!(true), &json!(false)), "{answer}");
+        }
+    });
+    let Locked { _stdin, shell } = locked;
+    drop(_stdin);
+    shell.wait(LIMIT).expect("the lock is gone");
+    wait_for("the trouble to be over", || warnings(&daemon).iter().all(|code| !code.starts_with("state_")));
+    daemon.end(Signal::KILL).expect("an end");
+    let daemon = start(&lab, &[]);
+    assert_eq!(blocked(&daemon).len(), 4);
+    assert_eq!(audited(&daemon).len(), 4);
+    daemon.stop().expect("a clean stop");
+}
+
+#[test]
+fn without_a_daemon_blocks_keep_their_reason_and_time_and_what_is_done_is_written_down() {
+    let lab = lab();
+    let config = "state = \"/var/lib/scanguard/own.db\"\n";
+    let daemon = Daemon::start_with(&lab.edge, &binary_beside_tests(), config, &["--keep"]).expect("the daemon");
+    done(&daemon, &["block", "add", "203.0.113.1", "--reason", "before"]);
+    let before = see(&daemon, "/v1/block");
+    daemon.end(Signal::KILL).expect("an end");
+    let listed = without_daemon(&lab, &["block", "list"]);
+    assert_eq!(read(&listed), before, "with its reason and since when");
+    assert!(!listed.stderr.contains("knows nothing"), "{listed:?}");
+    let added = without_daemon(&lab, &["block", "add", "203.0.113.2", "--reason", "meanwhile"]);
+    assert_eq!(added.status.code(), Some(0), "{added:?}");
+    let expected = read(&without_daemon(&lab, &["block", "list"]));
+    let audit = read(&without_daemon(&lab, &["audit", "list"]));
+    let last = audit["entries"].as_array().and_then(|entries| entries.last()).expect("a record").clone();
+    assert_eq!((&last["verb"], &last["uid"]), (&json!("block add"), &json!(0)), "{audit}");
+    assert_eq!(last["arguments"]["reason"], "meanwhile", "{audit}");
+    // Another configuration names another file, which cannot know: that is said.
+    let mut command = lab.edge.command(binary_beside_tests());
+    command.args(["block", "list", "--socket", SOCKET]);
+    let other = Running::start(command).expect("the program").wait(LIMIT).expect("an end");
+    assert!(other.stderr.contains("name it with --config"), "{other:?}");
+    let daemon = Daemon::start_with(&lab.edge, &binary_beside_tests(), config, &[]).expect("the daemon");
+    assert_eq!(see(&daemon, "/v1/block"), expected, "the next daemon keeps both");
+    assert_eq!(audited(&daemon).len(), 2);
+    daemon.stop().expect("a clean stop");
+}
+
+/// The documented commands that have this in them.
+fn documented(part: &str) -> String {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/operations.md");
+    let page = fs::read_to_string(page).expect("the page");
+    let lines: Vec<&str> = page.lines().filter(|line| line.starts_with("sudo ") && line.contains(part)).collect();
+    assert_eq!(lines.len(), 1, "{part}: {lines:?}");
+    lines[0].trim_start_matches("sudo ").replace("/var/backups/", "/run/")
+}
+
+#[test]
+fn a_backup_made_as_documented_is_for_its_owner_alone_and_can_be_restored() {
+    let lab = lab();
+    let shell = |line: &str| {
+        let mut command = lab.edge.command("sh");
+        // As most users' shells have it.
+        command.args(["-c", &format!("umask 022; {line}")]);
+        Running::start(command).expect("a shell").wait(LIMIT).expect("an end").success(line).expect("done");
+    };
+    let daemon = start(&lab, &[]);
+    allow(&daemon, "198.18.0.1");
+    done(&daemon, &["block", "add", "203.0.113.9", "--reason", "kept"]);
+    done(&daemon, &["mode", "enforce"]);
+    let (allowlist, blocks) = (see(&daemon, "/v1/allow"), see(&daemon, "/v1/block"));
+    shell(&documented(".backup"));
+    let backup = fs::metadata("/run/scanguard.db").expect("the backup");
+    assert_eq!(backup.mode() & 0o777, 0o600);
+    done(&daemon, &["allow", "remove", "198.18.0.1"]);
+    done(&daemon, &["block", "remove", "203.0.113.9"]);
+    done(&daemon, &["mode", "observe"]);
+    daemon.stop().expect("a clean stop");
+    shell(&documented("install "));
+    assert_eq!(fs::metadata(STATE).expect("the file").mode() & 0o777, 0o600);
+    let daemon = start(&lab, &[]);
+    assert_eq!((see(&daemon, "/v1/allow"), see(&daemon, "/v1/block")), (allowlist, blocks));
+    assert_eq!(see(&daemon, "/v1/mode")["mode"], "enforce");
     daemon.stop().expect("a clean stop");
 }
 

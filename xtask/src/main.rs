@@ -6,7 +6,9 @@
 mod build;
 mod fuzz;
 mod lab;
+mod programs;
 mod rights;
+mod skip;
 mod step;
 mod test;
 mod tools;
@@ -29,7 +31,7 @@ struct Arguments {
 
 const HELP: &str = "On a fresh machine:
   cargo xtask demo    builds everything and shows scanguard at work on a real scan
-  cargo xtask test    runs every test
+  cargo xtask test    runs every test (--quick: those that need no root)
 
 Nothing is left running, attached or pinned; all traffic stays in network namespaces made for it.";
 
@@ -43,9 +45,19 @@ enum Verb {
         #[arg(long)]
         release: bool,
     },
-    /// Run every test: those of the code, then those that need root, the kernel and real scanners
+    /// Run the tests: those of the code, then those that need root, the kernel and real scanners
+    #[command(after_help = "\
+Examples:
+  cargo xtask test --quick                             without root, in two minutes once it is built
+  SCANGUARD_ALLOW_SKIP=root cargo xtask test           where there is no root: otherwise what cannot be tested fails
+  SCANGUARD_TRACES=../traces cargo xtask test --full   everything at full length, with captures of others
+
+docs/testing.md tells more.")]
     Test {
-        /// The long ones too
+        /// Only what needs no root
+        #[arg(long, conflicts_with = "full")]
+        quick: bool,
+        /// The long ones too, which takes hours
         #[arg(long)]
         full: bool,
     },
@@ -53,10 +65,10 @@ enum Verb {
     Demo,
     /// Measure what the kernel part costs, beside programs that do nothing
     #[command(
-        after_help = "Examples:\n  cargo xtask bench datapath\n  cargo xtask bench wire\n  cargo xtask bench egress\n  cargo xtask bench policy\n  cargo xtask bench replay --json out.json"
+        after_help = "Examples:\n  cargo xtask bench datapath\n  cargo xtask bench wire\n  cargo xtask bench egress\n  cargo xtask bench generator\n  cargo xtask bench policy\n  cargo xtask bench replay --json out.json"
     )]
     Bench {
-        /// What to measure: datapath, wire, tcp, egress, policy, replay (which needs no root)
+        /// What to measure: datapath, wire, tcp, egress, generator, policy, replay (which needs no root)
         name: String,
         /// Write the figures as JSON here (`-` for standard output)
         #[arg(long, value_name = "FILE")]
@@ -142,7 +154,14 @@ fn run() -> Result<ExitCode> {
             build::build(&root, if release { build::Profile::Release } else { build::Profile::Dev })?;
             Ok(ExitCode::SUCCESS)
         }
-        Verb::Test { full } => test::test(&root, full),
+        Verb::Test { quick, full } => test::test(
+            &root,
+            match (quick, full) {
+                (true, _) => test::Tier::Quick,
+                (_, true) => test::Tier::Full,
+                _ => test::Tier::Usual,
+            },
+        ),
         Verb::Demo => lab::demo(&root),
         Verb::Bench { name, json } => lab::bench(&root, &name, json.as_deref()),
         Verb::Simulate { seed, block_all, json } => lab::simulate(&root, seed, block_all, json.as_deref()),

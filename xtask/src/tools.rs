@@ -31,6 +31,7 @@ pub(crate) const LAB: &[Tool] = &[
     tool("zmap", "zmap"),
     tool("hping3", "hping3"),
     tool("curl", "curl"),
+    tool("sqlite3", "sqlite3"),
     tool("nft", "nftables"),
     tool("dropbear", "dropbear-bin"),
 ];

@@ -226,10 +226,13 @@ fn locate<T: Tables>(case: &mut Case, config: &KernelConfig, tables: &T) {
 }
 
 /// Whether an ACK to a restricted port that belongs to no connection is hidden from suspects on its way in: it may complete a decoy, or
-/// nobody judges what leaves.
+/// nobody judges what leaves, or it is a fragment or has options, to which the stack may answer before it comes to the port (RFC 792, RFC
+/// 4443), and which a queue of fragments remembers.
 #[inline(always)]
 fn is_hidden_probe<T: Tables>(case: &Case, config: &KernelConfig, tables: &T) -> bool {
-    config.egress_since_ns == u64::MAX || tables.pass(&Flow::of(&case.parsed, Protocol::Tcp)).is_decoy()
+    case.parsed.is_odd != 0
+        || config.egress_since_ns == u64::MAX
+        || tables.pass(&Flow::of(&case.parsed, Protocol::Tcp)).is_decoy()
 }
 
 /// Whether an ACK goes to an address of a protected network that never sent anything: like an echo request it asks whether there is

@@ -60,7 +60,7 @@ pub struct Case {
     pub(super) reserved: [u8; 5],
 }
 
-const _: () = assert!(size_of::<Case>() == 128, "no padding");
+const _: () = assert!(size_of::<Case>() == 136, "no padding");
 
 /// The packet in hand, as the datapath's stages share it.
 ///

@@ -270,7 +270,10 @@ fn may_be_probe<T: Tables>(parsed: &Parsed, tables: &T) -> bool {
     use crate::packet::tcp_flags::{ACK, RST};
     let port = parsed.destination_port;
     parsed.tcp_flags & (ACK | RST) == ACK
-        && tables.config().is_some_and(|config| !config.is_ephemeral(port) && is_looked_at(config, port, tables))
+        && tables.config().is_some_and(|config| {
+            (!config.is_ephemeral(port) && is_looked_at(config, port, tables))
+                || (parsed.is_odd != 0 && tables.port_class(Protocol::Tcp, port).may_be_hidden())
+        })
 }
 
 /// Whether a segment with ACK to this port is looked at: the port should be closed, or is restricted and a decoy may be completed there, or

@@ -161,6 +161,8 @@ fn write_syn(tcp: Header<'_, TCP>, version: u8, parsed: &mut Parsed) {
         icmp_type: 0,
         vlan_tags: 0,
         sequence: tcp.word32::<4>(),
+        is_odd: 0,
+        reserved: [0; 7],
     };
 }
 

@@ -36,6 +36,7 @@ pub(super) fn parse<P: Packet>(packet: &P, offset: usize, parsed: &mut Parsed) -
     let mut chain =
         Chain { start: offset + HEADER, end, next: header.u8::<6>(), first_fragment: false, shape: Shape::Other };
     if is_extension(chain.next) {
+        parsed.is_odd = 1;
         walk(packet, &mut chain);
     }
     parsed.protocol = chain.next;

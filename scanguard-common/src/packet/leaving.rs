@@ -2,7 +2,7 @@
 
 use super::read::Header;
 use super::transport::{ICMP, ICMP6, TCP, UDP};
-use super::{Packet, Parsed, Shape, parse, tcp_flags};
+use super::{Packet, Parsed, Shape, parse_into, tcp_flags};
 use crate::event::Answer;
 
 /// Type, code, checksum and an unused word, before the packet that an ICMP error quotes (RFC 792, RFC 4443).
@@ -18,7 +18,7 @@ const FURTHEST: usize = 256;
 #[inline(always)]
 #[must_use]
 pub fn parse_leaving<P: Packet>(packet: &P, parsed: &mut Parsed) -> Answer {
-    *parsed = parse(packet);
+    parse_into(packet, parsed);
     match parsed.shape {
         Shape::Tcp => {
             let answer = of_segment(parsed.tcp_flags);

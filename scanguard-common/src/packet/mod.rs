@@ -118,9 +118,14 @@ pub struct Parsed {
     pub vlan_tags: u8,
     /// TCP sequence number, as it lies in the header.
     pub sequence: u32,
+    /// Whether it is more than an Ethernet frame with an IP header and a transport header: a fragment, or with IP options or extension
+    /// headers. 0 or 1.
+    pub is_odd: u8,
+    /// Zero. Where a struct has padding, LLVM copies registers that were never set, which the BPF verifier refuses.
+    pub reserved: [u8; 7],
 }
 
-const _: () = assert!(size_of::<Parsed>() == 48, "no padding");
+const _: () = assert!(size_of::<Parsed>() == 56, "no padding");
 
 /// Words of [`Parsed::words`].
 pub const PARSED_WORDS: usize = 7;
@@ -130,9 +135,9 @@ impl Parsed {
     #[must_use]
     pub const fn words(&self) -> [u64; PARSED_WORDS] {
         let Self { source, destination, source_port, destination_port, transport_offset, .. } = *self;
-        let Self { shape, protocol, version, tcp_flags, icmp_type, vlan_tags, sequence, .. } = *self;
+        let Self { shape, protocol, version, tcp_flags, icmp_type, vlan_tags, sequence, is_odd, .. } = *self;
         let numbers = [source_port as u64, destination_port as u64, transport_offset as u64];
-        let bytes = [shape as u8, protocol, version, tcp_flags, icmp_type, vlan_tags, 0, 0];
+        let bytes = [shape as u8, protocol, version, tcp_flags, icmp_type, vlan_tags, is_odd, 0];
         [
             source.words()[0],
             source.words()[1],
@@ -157,9 +162,16 @@ impl Parsed {
 #[must_use]
 pub fn parse<P: Packet>(packet: &P) -> Parsed {
     let mut parsed = Parsed::default();
-    parsed.shape = match ethernet::parse(packet, &mut parsed) {
-        Ok(payload) => transport::parse(packet, &payload, &mut parsed),
+    parse_into(packet, &mut parsed);
+    parsed
+}
+
+/// The same, in place: in the kernel there is no room for a copy.
+#[inline(always)]
+pub fn parse_into<P: Packet>(packet: &P, parsed: &mut Parsed) {
+    *parsed = Parsed::default();
+    parsed.shape = match ethernet::parse(packet, parsed) {
+        Ok(payload) => transport::parse(packet, &payload, parsed),
         Err(shape) => shape,
     };
-    parsed
 }

@@ -140,9 +140,9 @@ pub struct IncidentSource {
     pub contacts: u64,
     /// Of these, those that count against it.
     pub failures: u64,
-    /// The first of them.
+    /// The first of them, or when it became a suspect by what others say of it.
     pub first_seen: String,
-    /// The latest of them.
+    /// The latest of these.
     pub last_seen: String,
     /// When its latest TCP session of whatever kind began, if that was after its first contact here.
     pub last_session: Option<String>,
@@ -184,9 +184,9 @@ pub struct IncidentSessions {
     pub ports: String,
     /// The port.
     pub port: u16,
-    /// Begun.
+    /// Those that began in the incident, and those that ended in it and had begun before.
     pub sessions: u64,
-    /// Ended.
+    /// Of these, those that ended.
     pub ended: u64,
     /// Ended with data both ways.
     pub worked: u64,
@@ -196,12 +196,20 @@ pub struct IncidentSessions {
     pub bytes_out: u64,
 }
 
-/// Something that was done, or deliberately not.
-#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+/// What is told by a daemon that does not say so.
+const fn carried_out() -> bool {
+    true
+}
+
+/// Something that was done, or deliberately not, or would have been done in mode enforce.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct IncidentDeed {
-    /// `conceal` or `storm`, or an action of the policy as in `scanguard_decisions_total`. In mode observe nothing is dropped for it.
+    /// `conceal` or `storm`, or an action of the policy as in `scanguard_decisions_total`.
     pub action: String,
+    /// False of `conceal`, `block` and `storm` in mode observe, in which nothing is dropped for them.
+    #[serde(default = "carried_out")]
+    pub carried_out: bool,
     /// Of a block, or the question whether to: `private` or `all`.
     pub scope: Option<String>,
     /// Why, for programs.

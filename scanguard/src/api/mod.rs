@@ -61,6 +61,19 @@ pub struct Refusal {
     pub rule: Option<String>,
 }
 
+/// What an answer has besides (and status 202 instead of 200) where a change is in force, but not saved: it stays in
+/// force, and would be forgotten at a restart until the daemon, which goes on trying, can write its state file.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct NotSaved {
+    /// True: it is in force. (Of a signal, whether it was weighed.)
+    pub applied: bool,
+    /// False.
+    pub saved: bool,
+    /// Why it is not saved.
+    pub unsaved_because: String,
+}
+
 /// What kind of refusal it is.
 #[derive(Clone, Copy, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]

@@ -22,7 +22,7 @@ pub struct SourceList {
 pub struct Source {
     /// An IPv4 address or an IPv6 prefix.
     pub source: String,
-    /// New flows it sent: TCP SYNs, unasked UDP, ICMP echo requests.
+    /// New flows it sent (TCP SYNs, unasked UDP, ICMP echo requests), but for those that a block or a storm dropped.
     pub attempts: u64,
     /// Log-likelihood ratio "scanner : benign", in nats.
     pub score: f64,

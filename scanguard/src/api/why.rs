@@ -18,6 +18,10 @@ pub struct Why {
     pub mode: String,
     /// What is done about it.
     pub verdict: WhyVerdict,
+    /// Why the address is never judged: `own` (an address of this host), `private` (with `ignore_private`) or
+    /// `special` (loopback, multicast, broadcast, unspecified); none where it is judged.
+    #[serde(default)]
+    pub never_judged: Option<String>,
     /// How sure it is that this is a scanner.
     pub score: WhyScore,
     /// First contacts, oldest first: those that the daemon still remembers.
@@ -36,7 +40,7 @@ pub struct Why {
     /// Who is taken to be behind it, beside whoever scans; none without a daemon.
     #[serde(default)]
     pub behind: Option<WhyBehind>,
-    /// What proves that the address is real.
+    /// What proves that the address is real: what the daemon still remembers.
     pub proof: Vec<WhyProof>,
     /// When that became proof of a scan: the fourth distinct port. RFC 3339, UTC; none where it is not proven.
     #[serde(default)]
@@ -47,11 +51,14 @@ pub struct Why {
     /// The numbers of the incidents that it is or was in, the latest first: `scanguard incidents show` tells them.
     #[serde(default)]
     pub incidents: Vec<u64>,
+    /// Why incidents of before are not among them, where the state file could not be asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incidents_unread: Option<String>,
     /// What it was answered while it was a suspect, oldest first: what the daemon still remembers.
     pub answered: Vec<WhyAnswered>,
     /// Its TCP sessions, as far as the kernel still counts them; one entry for each kind of port.
     pub sessions: Vec<WhySessions>,
-    /// New flows it sent.
+    /// New flows it sent, but for those that a block or a storm dropped.
     pub attempts: u64,
     /// Distinct (destination, protocol, port) it asked for.
     pub contacts: u64,

@@ -3,10 +3,11 @@
 use std::time::SystemTime;
 
 use anyhow::Context as _;
+use serde::de::DeserializeOwned;
 use tokio::runtime::{Builder, Runtime};
 
 use super::Global;
-use super::output::tell;
+use super::output::{UnsavedNotes, tell};
 use crate::api::{Incident, IncidentList, IncidentsQuery};
 use crate::config::file::{LoadError, Loaded, load};
 use crate::config::{Config, DEFAULT_SOCKET};
@@ -15,9 +16,9 @@ use crate::daemon;
 use crate::exit::{ExitStatus, Failure, OrExit as _};
 use crate::kernel::KernelError;
 use crate::operator::offline::{self, Offline};
-use crate::operator::wish::{Around, Kind, Needs, Wish};
+use crate::operator::wish::{Around, Kind, Needs, Wish, refuse_unrecorded};
 use crate::operator::{Caller, OperatorError, facts, incidents, verb};
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, Unsaved};
 
 /// Answers questions, by whoever can.
 pub(super) struct Backend {
@@ -25,6 +26,7 @@ pub(super) struct Backend {
     /// A file that is wrong is the daemon's business, until there is none.
     config: Result<Loaded, LoadError>,
     seat: Seat,
+    unsaved: UnsavedNotes,
 }
 
 /// Who answers.
@@ -38,11 +40,17 @@ enum Seat {
 impl Backend {
     pub(super) fn new(global: &Global) -> Result<Self, Failure> {
         let runtime = Builder::new_current_thread().enable_all().build().context("cannot start the runtime")?;
-        let config = load(None);
+        let config = load(global.config.as_deref());
+        if global.config.is_some()
+            && let Err(problem) = config
+        {
+            return Err(problem).or_exit(ExitStatus::Usage);
+        }
         let configured =
             || config.as_ref().map_or_else(|_| DEFAULT_SOCKET.into(), |it| it.config.control_socket.clone());
         let socket = global.socket.clone().unwrap_or_else(configured);
-        Ok(Self { runtime, config, seat: Seat::Daemon(Client::new(&socket)) })
+        let (seat, unsaved) = (Seat::Daemon(Client::new(&socket)), global.unsaved.clone());
+        Ok(Self { runtime, config, seat, unsaved })
     }
 
     /// What an operator asks for: of the daemon, or without one of what is pinned.
@@ -50,28 +58,56 @@ impl Backend {
         if let Seat::Daemon(client) = &self.seat {
             match self.runtime.block_on(client.operate(&wish)) {
                 Err(error @ AskError::NoDaemon { .. }) => self.seat = Seat::Pinned(Box::new(self.pinned(error)?)),
+                Err(AskError::Refused(error)) => return self.in_force(error),
                 result => return result.map_err(no_answer),
             }
         }
         let around = self.around(&wish)?;
-        match &mut self.seat {
+        let outcome = match &mut self.seat {
             Seat::Pinned(offline) if W::KIND == Kind::Read => {
-                wish.carry_out(&mut offline.desk, around).map_err(refusal)
+                wish.carry_out(&mut offline.desk, around).map(|mut answer| {
+                    W::complete(&mut answer, offline.desk.archive());
+                    answer
+                })
             }
             Seat::Pinned(offline) => {
-                let (asked, now) = (wish.clone(), around.now);
-                let outcome = wish.carry_out(&mut offline.desk, around);
+                let archive = offline.desk.archive().clone();
+                let (asked, now, since) = (wish.clone(), around.now, archive.mark());
+                let outcome =
+                    refuse_unrecorded(&wish, &archive).and_then(|()| wish.carry_out(&mut offline.desk, around));
                 offline.desk.audit(Caller::this_process(), &verb(W::PATH), &asked, &outcome, now);
-                outcome.map_err(refusal)
+                let saved = self.runtime.block_on(archive.saved(since, archive.mark()));
+                match (outcome, saved) {
+                    (Ok(answer), Err(unsaved)) => Err(OperatorError::unsaved(&answer, unsaved)),
+                    (outcome, _) => outcome,
+                }
             }
             Seat::Daemon(_) => unreachable!("the daemon was asked above"),
+        };
+        outcome.or_else(|error| self.in_force(error))
+    }
+
+    /// What is in force, but not saved, is an answer; it is noted that it is not saved. Everything else is a failure.
+    fn in_force<T: DeserializeOwned>(&self, error: OperatorError) -> Result<T, Failure> {
+        match error {
+            OperatorError::Unsaved { answer, why } => {
+                self.unsaved.add(Unsaved { why });
+                serde_json::from_value(answer).or_exit(ExitStatus::Failed)
+            }
+            error => Err(refusal(error)),
         }
     }
 
     /// What only a daemon knows.
-    pub(super) fn ask<T>(&self, question: impl AsyncFnOnce(&Client) -> Result<T, AskError>) -> Result<T, Failure> {
+    pub(super) fn ask<T: DeserializeOwned>(
+        &self,
+        question: impl AsyncFnOnce(&Client) -> Result<T, AskError>,
+    ) -> Result<T, Failure> {
         match &self.seat {
-            Seat::Daemon(client) => self.runtime.block_on(question(client)).map_err(no_answer),
+            Seat::Daemon(client) => match self.runtime.block_on(question(client)) {
+                Err(AskError::Refused(error)) => self.in_force(error),
+                result => result.map_err(no_answer),
+            },
             Seat::Pinned(_) => unreachable!("who asks the daemon asks it first"),
         }
     }
@@ -131,9 +167,17 @@ impl Backend {
 
     /// What is pinned, where that can be used.
     fn pinned(&self, error: AskError) -> Result<Offline, Failure> {
-        match offline::open(self.offline_config(&error)?, SystemTime::now()) {
+        let config = self.offline_config(&error)?;
+        match offline::open(config, SystemTime::now()) {
             Ok(Some(offline)) => {
                 tell("no daemon runs: this is about what one left in the kernel (`run --keep`)");
+                if !offline.desk.archive().remembers() {
+                    tell(&format!(
+                        "{} knows nothing of a daemon: if the last one had another configuration, name it with --config, \
+                         or reasons and records are missing",
+                        config.state.display()
+                    ));
+                }
                 Ok(offline)
             }
             Ok(None) => Err(no_answer(error)),
@@ -183,7 +227,7 @@ fn refusal(error: OperatorError) -> Failure {
     let status = match error {
         OperatorError::Usage(_) => ExitStatus::Usage,
         OperatorError::Refused { .. } => ExitStatus::Refused,
-        OperatorError::NotFound(_) => ExitStatus::Failed,
+        OperatorError::NotFound(_) | OperatorError::Unsaved { .. } => ExitStatus::Failed,
         // Its text and its cause are the same: told once is enough.
         OperatorError::Failed(error) => return Failure { status: ExitStatus::Failed, error },
     };
@@ -219,8 +263,8 @@ mod tests {
 
     use super::*;
     use crate::api::{
-        Address, AllowAdd, AuditList, AuditQuery, BlockHistory, HistoryQuery, NewAllow, Reloaded, Signal, Signalled,
-        SourceList, SourcesQuery, Status, Why,
+        Address, AllowAdd, AuditList, AuditQuery, BlockAdd, BlockAdded, BlockHistory, HistoryQuery, NewAllow, Reloaded,
+        Signal, Signalled, SourceList, SourcesQuery, Status, Why,
     };
     use crate::control::server::{Answers, router};
     use crate::control::socket::claim;
@@ -257,6 +301,10 @@ mod tests {
                 let answer = json!({"schema_version": 1, "added": added, "updated": 0, "unblocked": [], "cleared": []});
                 return Ok(serde_json::from_value(answer).expect("an answer"));
             }
+            if W::PATH == BlockAdd::PATH {
+                let unsaved = Unsaved { why: "the disk is full".into() };
+                return Err(OperatorError::unsaved(&BlockAdded { replaced: true, ..BlockAdded::default() }, unsaved));
+            }
             let message = format!("{} {asked}", W::PATH);
             Err(OperatorError::Refused { rule: "own".into(), message })
         }
@@ -289,7 +337,13 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
         let (listener, _file) = runtime.block_on(async { claim(&socket, None) }).expect("a socket");
         runtime.spawn(http::serve(listener, router(Arc::new(MadeUp))));
-        test(&Global { json: false, no_color: true, socket: Some(socket) });
+        test(&Global {
+            json: false,
+            no_color: true,
+            socket: Some(socket),
+            config: None,
+            unsaved: UnsavedNotes::default(),
+        });
     }
 
     #[test]
@@ -308,6 +362,25 @@ mod tests {
                 "there is no incident 7: `scanguard incidents list` shows which there are"
             );
             assert_eq!(backend.status().expect_err("an ill daemon").status, ExitStatus::Failed);
+        });
+    }
+
+    #[test]
+    fn what_is_in_force_and_not_saved_is_an_answer_with_a_bad_exit_code() {
+        with_daemon(|global| {
+            let mut backend = Backend::new(global).expect("a backend");
+            assert_eq!(global.unsaved.exit_status(ExitStatus::Done), ExitStatus::Done);
+            let added = backend.operate(BlockAdd::default()).expect("it is in force");
+            assert!(added.replaced, "what was done is told");
+            assert_eq!(global.unsaved.exit_status(ExitStatus::Done), ExitStatus::Failed);
+            assert_eq!(global.unsaved.exit_status(ExitStatus::Refused), ExitStatus::Refused);
+            let untold = global.unsaved.take().expect("it is told with the answer");
+            let OperatorError::Unsaved { answer, .. } = OperatorError::unsaved(&added, untold) else { panic!() };
+            assert_eq!(
+                (&answer["applied"], &answer["saved"], &answer["replaced"]),
+                (&json!(true), &json!(false), &json!(true))
+            );
+            assert_eq!(answer["unsaved_because"], "the disk is full");
         });
     }
 

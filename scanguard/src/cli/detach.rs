@@ -42,8 +42,8 @@ struct Detached {
 }
 
 impl Detach {
-    pub(super) fn execute(self, _global: &Global, output: Output) -> Result<ExitStatus, Failure> {
-        let folder = file::load(None).or_exit(ExitStatus::Usage)?.config.pins;
+    pub(super) fn execute(self, global: &Global, output: Output) -> Result<ExitStatus, Failure> {
+        let folder = file::load(global.config.as_deref()).or_exit(ExitStatus::Usage)?.config.pins;
         if folder.exists() && !self.yes && !confirmed()? {
             return Err(Failure::message(ExitStatus::Refused, "nothing was detached: --yes does it without asking"));
         }

@@ -54,8 +54,12 @@ Examples:
   sudo scanguard incidents show 12 --json | jq '.ports'")]
 struct Show {
     /// Its number, as the list and the log have it
-    #[arg(value_name = "ID")]
+    #[arg(value_name = "ID", value_parser = number)]
     id: u64,
+}
+
+fn number(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| "an incident has a number: `scanguard incidents list` shows it".to_owned())
 }
 
 impl Incidents {
@@ -69,5 +73,18 @@ impl Incidents {
             IncidentsVerb::Show(Show { id }) => output.show(&backend.incident(id)?, render::incident)?,
         }
         Ok(ExitStatus::Done)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_number_of_an_incident_is_told_with_where_to_find_one() {
+        assert_eq!(number("12"), Ok(12));
+        for text in ["abc", "", "-1", "1.5"] {
+            assert!(number(text).is_err_and(|told| told.contains("`scanguard incidents list`")), "{text}");
+        }
     }
 }

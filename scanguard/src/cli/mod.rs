@@ -29,7 +29,7 @@ use std::process::ExitCode;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use crate::exit::{ExitStatus, Failure};
-use output::Output;
+use output::{Output, UnsavedNotes};
 
 /// Counts who tries to connect to a server, at the kernel's edge.
 ///
@@ -75,6 +75,12 @@ struct Global {
     /// The daemon's control socket [default: `socket` of the configuration, /run/scanguard/control.sock]
     #[arg(long, global = true, value_name = "PATH", help_heading = "Everywhere")]
     socket: Option<PathBuf>,
+    /// The configuration file: it names the socket, and without a daemon what one left [default:
+    /// /etc/scanguard/scanguard.toml, which need not exist]
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Everywhere")]
+    config: Option<PathBuf>,
+    #[arg(skip)]
+    unsaved: UnsavedNotes,
 }
 
 #[derive(Debug, Subcommand)]
@@ -119,7 +125,7 @@ pub fn main() -> ExitCode {
         }
     };
     match execute(&global, verb) {
-        Ok(status) => status.into(),
+        Ok(status) => global.unsaved.exit_status(status).into(),
         Err(failure) if is_broken_pipe(&failure) => ExitStatus::Done.into(),
         Err(failure) => {
             output::tell(&failure.to_string());
@@ -129,7 +135,7 @@ pub fn main() -> ExitCode {
 }
 
 fn execute(global: &Global, verb: Verb) -> Result<ExitStatus, Failure> {
-    let output = Output::new(global.json, global.no_color);
+    let output = Output::new(global);
     match verb {
         Verb::Run(verb) => verb.execute(global),
         Verb::Status(verb) => verb.execute(global, output),

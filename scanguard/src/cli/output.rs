@@ -1,40 +1,84 @@
 //! Standard output: JSON or text, with colours or without.
 
+use std::cell::RefCell;
 use std::io::{self, IsTerminal as _, Write as _};
+use std::rc::Rc;
 
 use serde::Serialize;
 
+use super::Global;
 use super::render::Paint;
 use crate::exit::{ExitStatus, Failure, OrExit as _};
+use crate::operator::OperatorError;
+use crate::store::Unsaved;
 
 /// How to print.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Output {
     json: bool,
     no_color: bool,
+    unsaved: UnsavedNotes,
 }
 
 impl Output {
-    pub(super) const fn new(json: bool, no_color: bool) -> Self {
-        Self { json, no_color }
+    pub(super) fn new(global: &Global) -> Self {
+        let Global { json, no_color, unsaved, .. } = global;
+        Self { json: *json, no_color: *no_color, unsaved: unsaved.clone() }
     }
 
     /// Whether programs read it.
-    pub(super) const fn is_json(self) -> bool {
+    pub(super) const fn is_json(&self) -> bool {
         self.json
     }
 
-    /// Prints an answer: as JSON, or as `render` shows it to people.
+    /// Prints an answer: as JSON, or as `render` shows it to people. One that is about something that is in force, but
+    /// not saved, says so.
     pub(super) fn show<T: Serialize>(
-        self,
+        &self,
         answer: &T,
         render: impl FnOnce(&T, Paint) -> String,
     ) -> Result<(), Failure> {
+        let unsaved = self.unsaved.take().map(|unsaved| OperatorError::unsaved(answer, unsaved));
         if self.json {
-            let json = serde_json::to_string_pretty(answer).or_exit(ExitStatus::Failed)?;
-            return print(format!("{json}\n").as_bytes());
+            let json = match &unsaved {
+                Some(OperatorError::Unsaved { answer, .. }) => serde_json::to_string_pretty(answer),
+                _ => serde_json::to_string_pretty(answer),
+            };
+            print(format!("{}\n", json.or_exit(ExitStatus::Failed)?).as_bytes())?;
+        } else {
+            let paint = Paint::new(color_wanted(self.no_color, io::stdout().is_terminal()));
+            print(render(answer, paint).as_bytes())?;
         }
-        print(render(answer, Paint::new(color_wanted(self.no_color, io::stdout().is_terminal()))).as_bytes())
+        if let Some(unsaved) = unsaved {
+            tell(&unsaved.to_string());
+        }
+        Ok(())
+    }
+}
+
+/// Takes note that something is in force, but not saved: the answer says so, and the exit code.
+#[derive(Clone, Debug, Default)]
+pub(super) struct UnsavedNotes(Rc<RefCell<Notes>>);
+
+#[derive(Debug, Default)]
+struct Notes {
+    /// What is not told yet.
+    untold: Option<Unsaved>,
+    any: bool,
+}
+
+impl UnsavedNotes {
+    pub(super) fn add(&self, unsaved: Unsaved) {
+        *self.0.borrow_mut() = Notes { untold: Some(unsaved), any: true };
+    }
+
+    pub(super) fn take(&self) -> Option<Unsaved> {
+        self.0.borrow_mut().untold.take()
+    }
+
+    /// The exit code, which is no good one where something is not saved.
+    pub(super) fn exit_status(&self, status: ExitStatus) -> ExitStatus {
+        if self.0.borrow().any && status == ExitStatus::Done { ExitStatus::Failed } else { status }
     }
 }
 

@@ -20,7 +20,7 @@ use crate::exit::{ExitStatus, Failure, OrExit as _};
 use crate::feeds::Feeds;
 use crate::replay::labels::Labels;
 use crate::replay::report::Report;
-use crate::replay::{Options, differences, page, replay};
+use crate::replay::{Kernel, Options, differences, page, replay};
 
 /// Show what it would have done to the traffic of a capture
 ///
@@ -99,6 +99,7 @@ impl ReplayVerb {
             return self.compare(&files, old, new, output);
         }
         let options = self.options(self.config.as_deref())?;
+        let mut kernel = if self.kernel { Some(Kernel::load().map_err(failure)?) } else { None };
         let mut report = Report::new(&options, labels.is_some());
         for file in &files {
             let label = labels.as_ref().and_then(|labels| labels.of(file));
@@ -113,7 +114,8 @@ impl ReplayVerb {
             }
             let bar = progress(file);
             let told = bar.clone();
-            let replayed = replay(file, &options, move |read| told.set_position(read)).map_err(failure)?;
+            let replayed =
+                replay(file, &options, kernel.as_mut(), move |read| told.set_position(read)).map_err(failure)?;
             bar.finish_and_clear();
             report.add(file, &replayed, label);
         }
@@ -135,8 +137,8 @@ impl ReplayVerb {
             if file.as_os_str() == "-" {
                 return Err(Failure::message(ExitStatus::Usage, "standard input can be read only once: compare files"));
             }
-            let one = replay(file, &before, |_| {}).map_err(failure)?;
-            let other = replay(file, &after, |_| {}).map_err(failure)?;
+            let one = replay(file, &before, None, |_| {}).map_err(failure)?;
+            let other = replay(file, &after, None, |_| {}).map_err(failure)?;
             is_partial |= one.ending.broken.is_some();
             found.add(file, &one, &other);
         }
@@ -162,7 +164,7 @@ impl ReplayVerb {
         config.ports.name(lists).map_err(|reason| Failure::message(ExitStatus::Usage, reason))?;
         let protect = if self.protect.is_empty() { config.ports.protect.clone() } else { self.protect.clone() };
         let feeds = Feeds::read(&config.feeds, SystemTime::now()).or_exit(ExitStatus::Usage)?;
-        Ok(Options { config, feeds, protect, kernel: self.kernel, events: self.events })
+        Ok(Options { config, feeds, protect, events: self.events })
     }
 }
 

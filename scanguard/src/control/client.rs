@@ -170,6 +170,10 @@ impl Client {
         let (status, body) = timeout(ANSWER_TIME, self.fetch(method, path, body))
             .await
             .map_err(|_| AskError::TooSlow(self.socket.clone()))??;
+        if status == StatusCode::ACCEPTED {
+            let unsaved = serde_json::from_slice(&body).ok().and_then(OperatorError::from_unsaved);
+            return Err(unsaved.map_or_else(|| self.garbled(status), AskError::Refused));
+        }
         if status.is_success() {
             return serde_json::from_slice(&body).map_err(|error| self.garbled(error));
         }

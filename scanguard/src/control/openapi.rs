@@ -21,9 +21,9 @@ use super::tests::{MadeUp, refused};
 use crate::api::{
     AllowAdd, AllowAdded, AllowList, AllowRemove, AllowRemoved, AllowTest, AuditList, AuditQuery, BlockAdd, BlockAdded,
     BlockHistory, BlockList, BlockRemove, BlockRemoved, Confirm, FeedList, FeedTest, FeedsRefresh, FeedsRefreshed,
-    HistoryQuery, Incident, IncidentList, IncidentsQuery, ModeSet, ModeState, PendingApprove, PendingApproved,
-    PendingDenied, PendingDeny, PendingList, Refusal, Reloaded, Signal, Signalled, SourceList, SourcesQuery, Status,
-    Why,
+    HistoryQuery, Incident, IncidentList, IncidentsQuery, ModeSet, ModeState, NotSaved, PendingApprove,
+    PendingApproved, PendingDenied, PendingDeny, PendingList, Refusal, Reloaded, Signal, Signalled, SourceList,
+    SourcesQuery, Status, Why,
 };
 
 /// A question about an address or a prefix.
@@ -99,7 +99,12 @@ impl Description {
         let Operation { summary, query, body, answer, refusals } = operation;
         let json_of = |schema: Value| json!({"application/json": {"schema": schema}});
         let mut responses = Map::new();
-        responses.insert("200".into(), json!({"description": "Done.", "content": json_of(answer)}));
+        responses.insert("200".into(), json!({"description": "Done.", "content": json_of(answer.clone())}));
+        if method == "post" {
+            let both = json!({"allOf": [answer, self.schema::<NotSaved>()]});
+            let description = "It is in force and stays so, but is not saved yet.";
+            responses.insert("202".into(), json!({"description": description, "content": json_of(both)}));
+        }
         let refusal = self.schema::<Refusal>();
         for (status, meaning) in REFUSALS.iter().filter(|(status, _)| refusals.contains(status)) {
             let response = json!({"description": meaning, "content": json_of(refusal.clone())});
@@ -199,7 +204,9 @@ fn document() -> Value {
 }
 
 const INTRODUCTION: &str = "HTTP/1.1 over a Unix socket, one request a connection. Root, the user that the daemon runs as and members of the \
-socket's group may ask; others are answered 403. Each change is recorded with the caller's credentials, and answered when it is in force and on the disk. \
+socket's group may ask; others are answered 403. Each change is recorded with the caller's credentials, and answered \
+when it is in force and on the disk; where the disk does not take it within 10 s, or fails, with 202 and what NotSaved \
+has besides. \
 A request's head may have 16 KiB and take 5 s, its body 64 KiB (4 MiB for lists of the allowlist) and 5 s, a connection 30 s. Objects may get more fields; \
 schema_version grows when one is renamed, dropped or means something else.";
 

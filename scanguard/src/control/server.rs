@@ -302,12 +302,14 @@ async fn caller(path: &str, Peer { uid, pid, .. }: Peer) -> Caller {
 fn answer<T: Serialize>(result: Result<T, OperatorError>) -> Response {
     match result {
         Ok(answer) => Json(answer).into_response(),
+        // It was accepted and is in force; that it is kept is still to be seen.
+        Err(OperatorError::Unsaved { answer, .. }) => (StatusCode::ACCEPTED, Json(answer)).into_response(),
         Err(error) => {
             let status = match &error {
                 OperatorError::Usage(_) => StatusCode::BAD_REQUEST,
                 OperatorError::Refused { .. } => StatusCode::FORBIDDEN,
                 OperatorError::NotFound(_) => StatusCode::NOT_FOUND,
-                OperatorError::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
+                OperatorError::Unsaved { .. } | OperatorError::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
             };
             (status, Json(error.refusal())).into_response()
         }

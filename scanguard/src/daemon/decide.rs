@@ -1,6 +1,8 @@
 //! Carries the policy out: events in, blocks at the desk.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ipnetwork::IpNetwork;
@@ -8,11 +10,12 @@ use scanguard_common::reason::Mode;
 use scanguard_common::source::{KeyRules, SourceKey};
 use tokio::select;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 use tracing::{info, warn};
 
 use super::incidents::Recorder;
 use super::live::Live;
-use super::stacks::StackWatch;
+use super::stacks::{Looked, StackWatch};
 use crate::api::{WhyBehind, WouldHave};
 use crate::config::{AutoLevel, Blocks};
 use crate::duration;
@@ -23,7 +26,8 @@ use crate::policy::{
 };
 use crate::store::{self, KeptRecurrence};
 
-/// Events that may wait. More of them are of sources that go on, and tell of themselves again.
+/// Events that may wait in each lane; more are counted as lost. Those are mostly of sources that go on, and tell of
+/// themselves again.
 const QUEUE: usize = 4096;
 
 /// Completed decoys are kept so often at most: a thousand scanners complete eight thousand in a second.
@@ -48,14 +52,89 @@ pub(super) enum Due {
     Looked,
 }
 
+/// In which of two queues an event waits: noise is not to push out what proves something.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Lane {
+    /// What proves that a source is really there. It is decided first.
+    Proofs,
+    /// Everything else.
+    Rest,
+}
+
+impl Lane {
+    const fn of(event: &Event) -> Self {
+        match event {
+            Event::Completed { .. } => Self::Proofs,
+            _ => Self::Rest,
+        }
+    }
+}
+
+/// Events that found their lane full, since the start: nothing was decided on them.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub(super) struct LostEvents {
+    pub(super) proofs: u64,
+    pub(super) rest: u64,
+}
+
 /// Tells the policy. Cheap to clone, never waits.
 #[derive(Clone)]
-pub(super) struct Informant(mpsc::Sender<Told>);
+pub(super) struct Informant {
+    proofs: mpsc::Sender<Told>,
+    rest: mpsc::Sender<Told>,
+    lost: Arc<[AtomicU64; 2]>,
+}
+
+/// The other end.
+struct Lanes {
+    proofs: mpsc::Receiver<Told>,
+    rest: mpsc::Receiver<Told>,
+}
 
 impl Informant {
-    pub(super) fn tell(&self, event: Event, time_ns: u64) {
-        let _ = self.0.try_send(Told { event, time_ns });
+    fn new() -> (Self, Lanes) {
+        let (proofs, proofs_told) = mpsc::channel(QUEUE);
+        let (rest, rest_told) = mpsc::channel(QUEUE);
+        (Self { proofs, rest, lost: Arc::default() }, Lanes { proofs: proofs_told, rest: rest_told })
     }
+
+    pub(super) fn tell(&self, event: Event, time_ns: u64) {
+        let lane = Lane::of(&event);
+        let sender = match lane {
+            Lane::Proofs => &self.proofs,
+            Lane::Rest => &self.rest,
+        };
+        if let Err(TrySendError::Full(_)) = sender.try_send(Told { event, time_ns }) {
+            self.lost[lane as usize].fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Events that found their lane full.
+    pub(super) fn lost(&self) -> LostEvents {
+        let lost = |lane: Lane| self.lost[lane as usize].load(Ordering::Relaxed);
+        LostEvents { proofs: lost(Lane::Proofs), rest: lost(Lane::Rest) }
+    }
+}
+
+impl Lanes {
+    /// The next event, those that prove something first. Cancel safe.
+    async fn next(&mut self) -> Option<Told> {
+        select! {
+            biased;
+            Some(told) = self.proofs.recv() => Some(told),
+            told = self.rest.recv() => told,
+        }
+    }
+}
+
+/// What the policy has to say of a source.
+pub(super) struct Explained {
+    /// How it came to what is done and what comes next, a sentence each.
+    pub(super) policy: Vec<String>,
+    /// Who is taken to be behind it.
+    pub(super) behind: WhyBehind,
+    /// The ports on which it completed decoys lately, and when.
+    pub(super) decoys: Vec<(u16, SystemTime)>,
 }
 
 /// The policy at work.
@@ -64,7 +143,7 @@ pub(super) struct Decider {
     settings: Blocks,
     /// Networks of which many people share each address.
     shared: Vec<IpNetwork>,
-    told: mpsc::Receiver<Told>,
+    told: Lanes,
     informant: Informant,
     /// Which stacks the sessions show of those who may be blocked.
     stacks: StackWatch,
@@ -88,7 +167,7 @@ impl Decider {
         recorder: Recorder,
         live: Live,
     ) -> Self {
-        let (sender, told) = mpsc::channel(QUEUE);
+        let (informant, told) = Informant::new();
         let history = desk.recurrences().filter_map(|KeptRecurrence { source, ended, times }| {
             Some(KeptEnd { source: desk.source_named(source).ok()?, ended: Clock(*ended), times: *times })
         });
@@ -107,7 +186,7 @@ impl Decider {
             settings,
             shared,
             told,
-            informant: Informant(sender),
+            informant,
             stacks: StackWatch::new(keys),
             waiting: VecDeque::new(),
             recorder,
@@ -132,7 +211,7 @@ impl Decider {
     pub(super) async fn next(&mut self) -> Option<Due> {
         let Self { told, stacks, .. } = self;
         select! {
-            told = told.recv() => told.map(Due::Told),
+            told = told.next() => told.map(Due::Told),
             () = stacks.looked() => Some(Due::Looked),
         }
     }
@@ -173,8 +252,8 @@ impl Decider {
     }
 
     /// It was looked, elsewhere, how many stacks the sessions of a source show.
-    pub(super) fn saw(&mut self, source: SourceKey, stacks: u32) {
-        self.stacks.saw(source, stacks, Instant::now());
+    pub(super) fn saw(&mut self, source: SourceKey, looked: Looked) {
+        self.stacks.saw(source, looked, Instant::now());
     }
 
     /// Decides on something that no packet tells, and says what was decided.
@@ -199,66 +278,20 @@ impl Decider {
     fn step(&mut self, event: Event, time_ns: Option<u64>, desk: &mut Desk, now: SystemTime) -> Vec<Action> {
         let facts = event.source().map(|source| self.facts(desk, source, event, now)).unwrap_or_default();
         let actions = self.policy.step(&self.settings, &facts, event, clock_of(now));
-        self.suppose(event, &actions, desk);
-        let mut ended = Vec::new();
+        let mut carried_out = Vec::with_capacity(actions.len());
         for action in actions.iter().copied() {
+            if !self.carry_out(action, time_ns, desk, now) {
+                continue;
+            }
             self.live.decided(action.labels());
             self.recorder.note_action(&action);
-            match action {
-                Action::Block { source, scope, lasts, reason, .. } => {
-                    let Some(until) = now.checked_add(lasts) else { continue };
-                    let block = NewBlock { source, scope, until, reason: reason.label().to_owned() };
-                    match desk.block_by_policy(block, now) {
-                        Ok(Some(since_ns)) => {
-                            let (scope, lasts) = (scope.label(), duration::format(lasts));
-                            let took_ns = time_ns.map(|time_ns| since_ns.saturating_sub(time_ns));
-                            if let Some(took_ns) = took_ns {
-                                self.live.took(took_ns);
-                            }
-                            let took_us = took_ns.map(|took_ns| took_ns / 1_000);
-                            info!(
-                                source = desk.named(source),
-                                scope,
-                                reason = reason.label(),
-                                lasts,
-                                took_us,
-                                "blocked"
-                            );
-                        }
-                        // An operator's block is in force already, or it came onto the allowlist meanwhile.
-                        Ok(None) => self.take_back(source, desk, now),
-                        Err(error) => {
-                            warn!(%error, source = desk.named(source), "cannot block");
-                            self.take_back(source, desk, now);
-                        }
-                    }
-                }
-                Action::Ask { source, scope, reason, why, lasts, people, until } => {
-                    let ports = self.policy.decoys().filter(|decoy| decoy.source == source).map(|decoy| decoy.port);
-                    let question = Question {
-                        scope,
-                        reason,
-                        doubt: why,
-                        people,
-                        lasts,
-                        ports: ports.collect(),
-                        since: now,
-                        expires: time_of(until),
-                    };
-                    if desk.ask(source, question) {
-                        info!(
-                            source = desk.named(source),
-                            scope = scope.label(),
-                            doubt = why.label(),
-                            people,
-                            "a block waits for a person: `scanguard pending list` shows why"
-                        );
-                    }
-                }
-                Action::Ended { source, .. } => ended.push(source),
-                Action::Deferred { .. } => {}
-            }
+            carried_out.push(action);
         }
+        self.suppose(event, &carried_out, desk);
+        let ended: Vec<SourceKey> = carried_out
+            .iter()
+            .filter_map(|action| if let Action::Ended { source, .. } = action { Some(*source) } else { None })
+            .collect();
         // What is remembered of blocks changes when one ends, and is forgotten in time.
         let kept = ended.iter().filter_map(|source| Some(kept_end(self.policy.past_end(source)?, desk))).collect();
         desk.keep_recurrences(kept);
@@ -266,7 +299,70 @@ impl Decider {
         if self.decoys_unkept && self.decoys_kept.is_none_or(|kept| kept.elapsed() >= DECOYS_EVERY) {
             self.keep_decoys(desk);
         }
-        actions
+        carried_out
+    }
+
+    /// Does what the policy decided. False where that did not come to be: it is neither counted nor told of then.
+    fn carry_out(&mut self, action: Action, time_ns: Option<u64>, desk: &mut Desk, now: SystemTime) -> bool {
+        match action {
+            Action::Block { source, scope, lasts, reason, .. } => {
+                let Some(until) = now.checked_add(lasts) else { return false };
+                let block = NewBlock { source, scope, until, reason: reason.label().to_owned() };
+                match desk.block_by_policy(block, now) {
+                    Ok(Some(since_ns)) => {
+                        let (scope, lasts) = (scope.label(), duration::format(lasts));
+                        let took_ns = time_ns.map(|time_ns| since_ns.saturating_sub(time_ns));
+                        if let Some(took_ns) = took_ns {
+                            self.live.took(took_ns);
+                        }
+                        let took_us = took_ns.map(|took_ns| took_ns / 1_000);
+                        info!(source = desk.named(source), scope, reason = reason.label(), lasts, took_us, "blocked");
+                        true
+                    }
+                    // An operator's block is in force already, or it came onto the allowlist meanwhile.
+                    Ok(None) => {
+                        self.take_back(source, desk, now);
+                        false
+                    }
+                    Err(error) => {
+                        warn!(%error, source = desk.named(source), "cannot block");
+                        self.take_back(source, desk, now);
+                        false
+                    }
+                }
+            }
+            Action::Ask { source, scope, reason, why, lasts, people, until } => {
+                let ports = self.policy.decoys().filter(|decoy| decoy.source == source).map(|decoy| decoy.port);
+                let question = Question {
+                    scope,
+                    reason,
+                    doubt: why,
+                    people,
+                    lasts,
+                    ports: ports.collect(),
+                    since: now,
+                    expires: time_of(until),
+                };
+                if desk.ask(source, question) {
+                    info!(
+                        source = desk.named(source),
+                        scope = scope.label(),
+                        doubt = why.label(),
+                        people,
+                        "a block waits for a person: `scanguard pending list` shows why"
+                    );
+                }
+                true
+            }
+            Action::Ended { .. } | Action::Deferred { .. } => true,
+        }
+    }
+
+    /// Keeps what was completed since decoys were last kept.
+    pub(super) fn keep_all(&mut self, desk: &mut Desk) {
+        if self.decoys_unkept {
+            self.keep_decoys(desk);
+        }
     }
 
     /// Keeps completed decoys, so that those before a restart count after it.
@@ -330,12 +426,13 @@ impl Decider {
         self.all_facts(desk, source, matches!(event, Event::Signal { .. }), now)
     }
 
-    /// All of it; whether a session backs what others say only where that is asked for, or a feed says so much.
+    /// All of it; whether a session backs what others say only where that is asked for, or a feed says so much. Of
+    /// whom it was not looked at the sessions, for whatever reason, several people count as behind it.
     fn all_facts(&self, desk: &Desk, source: &SourceKey, signalled: bool, now: SystemTime) -> Facts {
         let facts = desk.facts_of(source, &self.shared, now);
         let backed = (signalled || facts.feed == Some(AutoLevel::BlockAll)) && desk.is_backed(source);
-        let stacks = self.stacks.count(source).unwrap_or(0);
-        Facts { fronted: self.live.read().fronted.is_some(), backed, stacks, ..facts }
+        let facts = Facts { fronted: self.live.read().fronted.is_some(), backed, ..facts };
+        with_stacks(facts, self.stacks.known(source).unwrap_or(Looked::Unseen))
     }
 
     /// The block did not come to be.
@@ -351,19 +448,32 @@ impl Decider {
     }
 
     /// What the policy has to say of a source, and who is taken to be behind it. It may have been looked at its stacks just now.
-    pub(super) fn explain(&self, desk: &Desk, source: &SourceKey, stacks: Option<u32>) -> (Vec<String>, WhyBehind) {
+    pub(super) fn explain(&self, desk: &Desk, source: &SourceKey, now_seen: Option<Looked>) -> Explained {
         let now = SystemTime::now();
-        let facts = self.all_facts(desk, source, false, now);
-        let stacks = stacks.max(self.stacks.count(source));
-        let facts = Facts { stacks: stacks.unwrap_or(0), ..facts };
+        let most = match (now_seen, self.stacks.known(source)) {
+            (Some(Looked::Seen(now)), Some(Looked::Seen(before))) => Some(Looked::Seen(now.max(before))),
+            (Some(seen @ Looked::Seen(_)), _) => Some(seen),
+            (unseen, before) => before.or(unseen),
+        };
+        // Nothing is decided here: of whom nobody looked at the sessions nothing is said of them.
+        let facts = with_stacks(self.all_facts(desk, source, false, now), most.unwrap_or(Looked::Seen(0)));
+        let stacks = most.and_then(|looked| match looked {
+            Looked::Seen(count) => Some(count),
+            Looked::Unseen => None,
+        });
         let Explanation { mut arithmetic, next_step } =
-            self.policy.explain(&self.settings, &facts, source, clock_of(now));
+            self.policy.explain(&self.settings, desk.decoys_offered(), &facts, source, clock_of(now));
         let shared_by = desk.sharing(source, &self.shared);
         if !shared_by.is_empty() {
             arithmetic.push(format!("Many people share its address, by {}.", shared_by.join(", ")));
         }
         arithmetic.push(next_step);
-        (arithmetic, WhyBehind { people: harm::people(&facts), stacks, shared_by })
+        let decoys = self.policy.decoys_of(source, clock_of(now));
+        Explained {
+            policy: arithmetic,
+            behind: WhyBehind { people: harm::people(&facts), stacks, shared_by },
+            decoys: decoys.into_iter().map(|(port, completed)| (port, time_of(completed))).collect(),
+        }
     }
 
     /// Takes out of what is kept what is remembered no longer; in flocks, because all of it is written.
@@ -373,6 +483,13 @@ impl Decider {
             self.forgotten = Some(Instant::now());
             desk.replace_recurrences(self.policy.history().map(|past| kept_end(past, desk)).collect());
         }
+    }
+}
+
+fn with_stacks(facts: Facts, looked: Looked) -> Facts {
+    match looked {
+        Looked::Seen(stacks) => Facts { stacks, unseen: false, ..facts },
+        Looked::Unseen => Facts { stacks: 0, unseen: true, ..facts },
     }
 }
 
@@ -388,4 +505,29 @@ fn time_of(clock: Clock) -> SystemTime {
 fn clock_of(time: SystemTime) -> Clock {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     Clock(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::*;
+
+    fn source(number: u32) -> SourceKey {
+        SourceKey(IpAddr::from(std::net::Ipv4Addr::from(0xc633_0000 + number)).into())
+    }
+
+    #[tokio::test]
+    async fn noise_pushes_out_no_proof_and_what_is_lost_is_counted_by_lane() {
+        let (informant, mut lanes) = Informant::new();
+        let queue = QUEUE as u32;
+        (0..queue + 7).for_each(|number| informant.tell(Event::Eligible { source: source(number) }, 1));
+        informant.tell(Event::Completed { source: source(1), port: 23 }, 2);
+        assert_eq!(informant.lost(), LostEvents { proofs: 0, rest: 7 });
+        let first = lanes.next().await.expect("an event");
+        assert!(matches!(first.event, Event::Completed { .. }), "proofs come first: {first:?}");
+        assert!(matches!(lanes.next().await.expect("an event").event, Event::Eligible { .. }));
+        (0..queue + 3).for_each(|number| informant.tell(Event::Completed { source: source(number), port: 23 }, 3));
+        assert_eq!(informant.lost(), LostEvents { proofs: 3, rest: 7 });
+    }
 }

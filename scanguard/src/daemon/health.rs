@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
+use super::decide::LostEvents;
 use super::live::Drifted;
 use crate::api::{Interface, MapFill, SessionsWatch, Warning, timestamp};
 use crate::duration;
@@ -35,6 +36,8 @@ pub(super) struct Facts<'f> {
     /// Attempts that could not be counted per source.
     pub(super) uncounted: u64,
     pub(super) ring_lost: u64,
+    /// Events on which nothing was decided, because they came too fast.
+    pub(super) undecided: LostEvents,
     /// Attempts at public ports of sources that got no record in a flood.
     pub(super) unrecorded: u64,
     /// Whether suspects arise faster than real ones do.
@@ -62,7 +65,7 @@ fn warning(code: &str, message: impl Into<String>, hint: impl Into<String>) -> W
 /// The warnings, the grave ones first.
 pub(super) fn warnings(facts: &Facts<'_>) -> Vec<Warning> {
     let Facts { daemon, heartbeat, interfaces, maps, oldest, uncounted, ring_lost, unrecorded, storm, .. } = *facts;
-    let Facts { sessions, forwards, reverts, archive, drifted, breaker_open, pending, fronted, .. } = *facts;
+    let Facts { sessions, forwards, reverts, archive, drifted, breaker_open, pending, fronted, undecided, .. } = *facts;
     let mut warnings = Vec::new();
     if !daemon {
         warnings.push(no_daemon(heartbeat));
@@ -73,6 +76,17 @@ pub(super) fn warnings(facts: &Facts<'_>) -> Vec<Warning> {
     warnings.extend(maps.iter().filter(|map| KEEPS_ALL.contains(&map.name.as_str())).filter_map(takes_no_more));
     warnings.extend(archive.trouble.as_ref().map(forgets));
     warnings.extend(archive.set_aside.as_ref().filter(|aside| is_news(aside.at, ASIDE_IS_NEWS)).map(set_aside));
+    if archive.records_lost > 0 {
+        warnings.push(warning(
+            "records_lost",
+            format!(
+                "{} records of the audit or of the lives of blocks were lost since the start: the state file failed \
+                 for too long.",
+                archive.records_lost
+            ),
+            "Make room on its disk, or make it writable. What was lost is in the daemon's log alone.",
+        ));
+    }
     if let Some(reverts) = reverts {
         warnings.push(warning(
             "unconfirmed",
@@ -92,6 +106,18 @@ pub(super) fn warnings(facts: &Facts<'_>) -> Vec<Warning> {
             "events_lost",
             format!("{ring_lost} events were lost since the start: they came faster than they were read."),
             "Counters lost nothing. If it goes on, raise `ring_kib` in [events] and restart.",
+        ));
+    }
+    if undecided != LostEvents::default() {
+        let LostEvents { proofs, rest } = undecided;
+        warnings.push(warning(
+            "events_undecided",
+            format!(
+                "{proofs} completed decoys and {rest} other events were lost since the start before anything was \
+                 decided on them: they came faster than it was decided."
+            ),
+            "Sources that go on are decided on with their next event. If the first number grows, give the daemon more \
+             processor time.",
         ));
     }
     if unrecorded > 0 {
@@ -290,6 +316,7 @@ mod tests {
             oldest: Some(Duration::from_secs(7200)),
             uncounted: 0,
             ring_lost: 0,
+            undecided: LostEvents::default(),
             unrecorded: 0,
             storm: false,
             forwards: false,
@@ -320,11 +347,12 @@ mod tests {
             oldest: Some(Duration::from_secs(5)),
             uncounted: 1,
             ring_lost: 1,
+            undecided: LostEvents { proofs: 1, rest: 0 },
             unrecorded: 1,
             storm: true,
             forwards: true,
             reverts: Some(SystemTime::UNIX_EPOCH),
-            archive: &Health { trouble: Some(trouble), set_aside: Some(aside), ..Health::default() },
+            archive: &Health { trouble: Some(trouble), set_aside: Some(aside), records_lost: 1, ..Health::default() },
             drifted: Some(&drifted),
             breaker_open: true,
             pending: 1,
@@ -337,9 +365,11 @@ mod tests {
             ("table_full", true),
             ("state_full", false),
             ("state_set_aside", false),
+            ("records_lost", false),
             ("unconfirmed", false),
             ("attempts_uncounted", false),
             ("events_lost", false),
+            ("events_undecided", false),
             ("flood", false),
             ("drift", false),
             ("budget", false),
@@ -358,6 +388,7 @@ mod tests {
             maps: &[],
             uncounted: 0,
             ring_lost: 0,
+            undecided: LostEvents::default(),
             unrecorded: 0,
             storm: false,
             reverts: None,

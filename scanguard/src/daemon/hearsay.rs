@@ -77,7 +77,7 @@ fn told(
     decision: SignalDecision,
 ) -> Result<Signalled, OperatorError> {
     let name = desk.named(source);
-    let why = desk.judged(&name, Remembered { is_watched: true, ..Remembered::default() })?;
+    let why = desk.why(&name, Remembered { is_watched: true, ..Remembered::default() })?;
     Ok(Signalled {
         schema_version: SCHEMA_VERSION,
         source: name,

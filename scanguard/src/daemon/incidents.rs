@@ -12,6 +12,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::{info, warn};
 
+use super::live::Live;
 use crate::incidents::{self, Brief, Change, Deed, Head, Heard, Incidents, Kind, Moment, Record, told};
 use crate::kernel::clock;
 use crate::policy::Action;
@@ -49,6 +50,8 @@ struct Shared {
     /// Where they are kept; none without a daemon.
     archive: Option<Archive>,
     keys: KeyRules,
+    /// Where the mode is told; none without a daemon.
+    live: Option<Live>,
 }
 
 #[derive(Default)]
@@ -87,7 +90,7 @@ pub(super) struct Tally {
 
 impl Recorder {
     /// Takes up those that were open when an earlier daemon ended, or may be opened again.
-    pub(super) fn start(archive: Option<Archive>, keys: KeyRules) -> Self {
+    pub(super) fn start(archive: Option<Archive>, keys: KeyRules, live: Option<Live>) -> Self {
         let now = Now::read();
         let since = now.wall.saturating_sub(incidents::LONGEST);
         let kept =
@@ -108,6 +111,7 @@ impl Recorder {
             turn: Mutex::default(),
             archive,
             keys,
+            live,
         }))
     }
 
@@ -175,6 +179,10 @@ impl Recorder {
             (mem::replace(&mut queue.waiting, spare), queue.lost)
         };
         let now = Now::read();
+        if let Some(live) = &self.0.live {
+            let mode = live.read().mode_at(SystemTime::now()).0;
+            desk.incidents.set_mode(mode);
+        }
         // What is urgent is told before what came a moment earlier: a suspect's later contacts before its suspicion.
         waiting.sort_by_key(|(_, time_ns)| *time_ns);
         for (number, (heard, time_ns)) in (1..).zip(waiting.drain(..)) {

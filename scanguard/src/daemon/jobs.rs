@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use anyhow::anyhow;
+use serde::Serialize;
 use tokio::sync::{Mutex, MutexGuard, mpsc, oneshot};
 use tokio::task::spawn_blocking;
 
@@ -12,6 +13,7 @@ use super::decide::Decider;
 use super::reload::{self, Read};
 use crate::api::Reloaded;
 use crate::operator::{Caller, Desk, OperatorError};
+use crate::store::{Archive, Mark};
 use crate::turns;
 
 /// Jobs that may wait; who asks more waits to ask.
@@ -25,12 +27,17 @@ pub(super) struct Hands<'h> {
 
 type Work = Box<dyn FnOnce(Hands<'_>) + Send>;
 
+/// The outcome of a change, and between which marks of the archive its writes are.
+pub(super) type Changed<T> = (Result<T, OperatorError>, Mark, Mark);
+
 /// Something to do.
 pub(super) enum Job {
     /// With the desk.
     Work(Work),
+    /// A short look at what the desk knows, which changes nothing.
+    Look(Box<dyn FnOnce(&Desk) + Send>),
     /// Put in force what was read of the configuration, or write down why it could not be.
-    Reload(Caller, Box<Result<Read, OperatorError>>, oneshot::Sender<Result<Reloaded, OperatorError>>),
+    Reload(Caller, Box<Result<Read, OperatorError>>, oneshot::Sender<Changed<Reloaded>>),
 }
 
 /// Hands work over. Cheap to clone.
@@ -40,12 +47,14 @@ pub(super) struct Jobs {
     /// One reads files at a time, until what he read is in force: nobody puts older ones over newer ones.
     reading: Arc<Mutex<()>>,
     options: Arc<Options>,
+    /// Where it is seen whether a change is saved.
+    archive: Archive,
 }
 
 impl Jobs {
-    pub(super) fn new(options: Options) -> (Self, mpsc::Receiver<Job>) {
+    pub(super) fn new(options: Options, archive: Archive) -> (Self, mpsc::Receiver<Job>) {
         let (sender, receiver) = mpsc::channel(QUEUE);
-        (Self { sender, reading: Arc::default(), options: Arc::new(options) }, receiver)
+        (Self { sender, reading: Arc::default(), options: Arc::new(options), archive }, receiver)
     }
 
     /// Has something done with the desk. What is over is cleared up before.
@@ -65,6 +74,34 @@ impl Jobs {
         receiver.await.map_err(|_| stopping())?
     }
 
+    /// As [`Self::ask`], for what changes something. Answered when that is on the disk; if it does not get there, the
+    /// error says that it is in force all the same.
+    pub(super) async fn change<T: Serialize + Send + 'static>(
+        &self,
+        work: impl FnOnce(Hands<'_>) -> Result<T, OperatorError> + Send + 'static,
+    ) -> Result<T, OperatorError> {
+        let changed = self.ask(move |hands| {
+            let archive = hands.desk.archive().clone();
+            let since = archive.mark();
+            let done = work(hands);
+            Ok((done, since, archive.mark()))
+        });
+        answer(changed.await?, &self.archive).await
+    }
+
+    /// Looks at what the desk knows. Keep it short: nothing is decided meanwhile.
+    pub(super) async fn look<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Desk) -> T + Send + 'static,
+    ) -> Result<T, OperatorError> {
+        let (sender, receiver) = oneshot::channel();
+        let job = Job::Look(Box::new(move |desk: &Desk| {
+            let _ = sender.send(look(desk)); // Whoever asked may be gone.
+        }));
+        self.sender.send(job).await.map_err(|_| stopping())?;
+        receiver.await.map_err(|_| stopping())
+    }
+
     /// Waits until nobody else reads files.
     pub(super) async fn reading(&self) -> MutexGuard<'_, ()> {
         self.reading.lock().await
@@ -78,7 +115,15 @@ impl Jobs {
         let read = Box::new(read.unwrap_or_else(|error| Err(OperatorError::Failed(error.into()))));
         let (sender, receiver) = oneshot::channel();
         self.sender.send(Job::Reload(caller, read, sender)).await.map_err(|_| stopping())?;
-        receiver.await.map_err(|_| stopping())?
+        answer(receiver.await.map_err(|_| stopping())?, &self.archive).await
+    }
+}
+
+/// The one place where a change is answered: nobody is told that something is done which a crash would undo.
+async fn answer<T: Serialize>((done, since, until): Changed<T>, archive: &Archive) -> Result<T, OperatorError> {
+    match (done, archive.saved(since, until).await) {
+        (Ok(answer), Err(unsaved)) => Err(OperatorError::unsaved(&answer, unsaved)),
+        (done, _) => done,
     }
 }
 

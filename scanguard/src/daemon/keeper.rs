@@ -70,16 +70,6 @@ impl Keeper {
         &self.archive
     }
 
-    /// Since when all of these networks are protected, in seconds since 1970. Without a file it is `now`.
-    pub(super) fn protecting_since(&self, networks: &[IpNetwork], now: u64) -> u64 {
-        let networks = networks.to_vec();
-        let since = self.archive.ask(move |store| store.protecting_since(&networks, now));
-        since.unwrap_or_else(|error| {
-            warn!(%error, "it is not kept since when networks are protected: it is learnt anew what is open there");
-            now
-        })
-    }
-
     /// Takes note that something changed since the last saving.
     pub(super) const fn changed(&mut self) {
         self.changed = true;
@@ -96,7 +86,9 @@ impl Keeper {
     /// Saves a last time and waits for it.
     pub(super) async fn stop(mut self, to_keep: ToKeep) {
         self.save(to_keep);
-        self.archive.settled().await;
+        if let Err(unsaved) = self.archive.settled().await {
+            warn!(%unsaved, "not all that was decided is kept for the next daemon");
+        }
     }
 
     fn save(&mut self, ToKeep { opened, answering }: ToKeep) {
@@ -106,6 +98,16 @@ impl Keeper {
             answering.map_or(Ok(()), |answering| store.save_answering(&answering))
         });
     }
+}
+
+/// Since when all of these networks are protected, in seconds since 1970. Without a file it is `now`. Blocks for as
+/// long as the disk takes.
+pub(super) fn protecting_since(archive: &Archive, networks: &[IpNetwork], now: u64) -> u64 {
+    let networks = networks.to_vec();
+    archive.ask(move |store| store.protecting_since(&networks, now)).unwrap_or_else(|error| {
+        warn!(%error, "it is not kept since when networks are protected: it is learnt anew what is open there");
+        now
+    })
 }
 
 #[cfg(test)]

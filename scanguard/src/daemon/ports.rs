@@ -9,11 +9,11 @@ use scanguard_common::address::Address;
 use scanguard_common::class::{PortClass, Protocol};
 use scanguard_common::opened::Endpoint;
 use tokio::sync::mpsc;
-use tokio::task::{JoinHandle, block_in_place, spawn_blocking};
+use tokio::task::{JoinError, JoinHandle, block_in_place, spawn_blocking};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 use tracing::{debug, info, warn};
 
-use super::keeper::{Keeper, Kept, ToKeep};
+use super::keeper::{self, Keeper, Kept, ToKeep};
 use crate::api::timestamp;
 use crate::config::{Config, Ports};
 use crate::kernel::{KernelError, Readings, Tables, clock};
@@ -47,6 +47,8 @@ pub(super) struct PortWatch {
     /// What was complained of and still is so.
     complaints: Complaints,
     forwards: Arc<AtomicBool>,
+    /// The state file is asked, on another thread, since when networks are protected.
+    protecting: Option<JoinHandle<u64>>,
 }
 
 /// What a look finds.
@@ -93,6 +95,14 @@ impl Sightings {
     }
 }
 
+/// Waits for an answer, for ever where nothing is asked. Cancel safe.
+async fn answer<T>(asked: &mut Option<JoinHandle<T>>) -> Result<T, JoinError> {
+    match asked {
+        Some(asked) => asked.await,
+        None => std::future::pending().await,
+    }
+}
+
 impl PortWatch {
     /// Remembers, looks and tells the kernel part what is there.
     pub(super) async fn follow(
@@ -120,8 +130,10 @@ impl PortWatch {
             untold: true,
             complaints: Complaints::default(),
             forwards: Arc::default(),
+            protecting: None,
         };
-        watch.protect(&config.ports);
+        watch
+            .protect(block_in_place(|| keeper::protecting_since(watch.keeper.archive(), &config.ports.protect, now())));
         let found = watch.begin_look().await?;
         let changes = watch.observe(found);
         watch.tell_kernel(tables)?;
@@ -170,6 +182,12 @@ impl PortWatch {
             tokio::select! {
                 _ = self.look.tick() => {}
                 Some(sighted) = self.sightings.1.recv() => self.sight(sighted),
+                since = answer(&mut self.protecting) => {
+                    self.protecting = None;
+                    if let Ok(since) = since {
+                        self.protect(since);
+                    }
+                }
             }
             self.looking = Some(self.begin_look());
         }
@@ -218,13 +236,16 @@ impl PortWatch {
     /// Takes over what a new configuration says of ports; the next look puts it in force.
     pub(super) fn set(&mut self, ports: &Ports) {
         self.tracker.set(ports);
-        self.protect(ports);
+        // Until the disk has answered it is learnt anew.
+        self.tracker.set_protecting_since(now());
+        let (archive, networks) = (self.keeper.archive().clone(), ports.protect.clone());
+        self.protecting = Some(spawn_blocking(move || keeper::protecting_since(&archive, &networks, now())));
         self.untold = true;
     }
 
-    /// Finds out since when the networks are protected that are, for it must be learnt what is open there.
-    fn protect(&mut self, ports: &Ports) {
-        let since = block_in_place(|| self.keeper.protecting_since(&ports.protect, now()));
+    /// It is known since when the networks are protected that are, for it must be learnt what is open there.
+    fn protect(&mut self, since: u64) {
+        self.untold = true;
         self.tracker.set_protecting_since(since);
         if self.tracker.protects() {
             let ends = UNIX_EPOCH.checked_add(Duration::from_secs(self.tracker.learning_behind_ends()));

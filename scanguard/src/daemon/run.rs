@@ -205,17 +205,19 @@ async fn daemon(config: Config, feeds: Feeds, options: Options) -> Result<(), Fa
         would_have: crate::api::WouldHave::default(),
         decisions: std::collections::BTreeMap::new(),
     })?;
-    let recorder = block_in_place(|| Recorder::start(Some(desk.archive().clone()), config.key_rules()));
+    let recorder =
+        block_in_place(|| Recorder::start(Some(desk.archive().clone()), config.key_rules(), Some(live.clone())));
     let sources = (config.key_rules(), config.sources.shared.clone());
     let decider = Decider::start(&desk, config.blocks, sources, recorder.clone(), live.clone());
     let (memory, cap) = (Memory::default(), Arc::new(AtomicU32::new(config.score.rules().cap)));
-    let (asks, jobs) = Jobs::new(options);
+    let (asks, jobs) = Jobs::new(options, desk.archive().clone());
     let (workers, worked) = mpsc::channel(WORKED);
     let readings = desk.read_tables().readings();
     let view = Arc::new(View {
         live: live.clone(),
         jobs: Some(asks.clone()),
         memory: memory.clone(),
+        informant: Some(decider.informant()),
         recorder: recorder.clone(),
         forwards: ports.forwards(),
         quota: Quota::default(),
@@ -411,12 +413,14 @@ impl Daemon {
                 self.decider.catch_up(&mut self.desk, SystemTime::now());
                 self.publish();
             }
+            Job::Look(look) => look(&self.desk),
             Job::Reload(caller, read, asked) => {
+                let since = self.desk.archive().mark();
                 let reloaded = self.reload(caller, *read).await;
                 if let Ok(reloaded) = &reloaded {
                     reload::tell(reloaded);
                 }
-                let _ = asked.send(reloaded); // Whoever asked may be gone.
+                let _ = asked.send((reloaded, since, self.desk.archive().mark())); // Whoever asked may be gone.
             }
         }
     }
@@ -426,8 +430,15 @@ impl Daemon {
         let asks = self.asks.clone();
         tokio::spawn(async move {
             let caller = Caller { program: Some("SIGHUP".into()), ..Caller::default() };
-            if let Err(error) = asks.reload(caller).await {
-                error!(%error, "the configuration was not read anew: what was in force stays");
+            match asks.reload(caller).await {
+                Ok(_) => {}
+                Err(OperatorError::Unsaved { why, .. }) => {
+                    warn!(
+                        why,
+                        "the configuration was read anew and is in force; the state file does not know of it yet"
+                    );
+                }
+                Err(error) => error!(%error, "the configuration was not read anew: what was in force stays"),
             }
         });
     }
@@ -467,6 +478,7 @@ impl Daemon {
 
     async fn stop(mut self) {
         self.meet_all(); // What was counted since, before it goes.
+        self.decider.keep_all(&mut self.desk);
         let Self { mut tasks, recorder, desk, program, ports, config, socket_file, .. } = self;
         tasks.shutdown().await;
         block_in_place(|| recorder.tick()); // What was heard last.

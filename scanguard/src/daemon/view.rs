@@ -11,6 +11,7 @@ use scanguard_common::source::{KeyRules, SourceKey};
 use scanguard_common::verdict::Scope;
 
 use super::census::{Census, Snapshot};
+use super::decide::{Decider, Explained, Informant, LostEvents};
 use super::health::{Facts, warnings};
 use super::hearsay::Hearsay;
 use super::incidents::Recorder;
@@ -20,7 +21,7 @@ use super::listed::{list, packets, with_block};
 use super::live::{FeedRead, Live};
 use super::memory::Memory;
 use super::quota::{Quota, SignalTally};
-use super::stacks;
+use super::stacks::{self, Looked};
 use tokio::task::spawn_blocking;
 
 use crate::api::{
@@ -35,14 +36,18 @@ use crate::feeds::Feeds;
 use crate::kernel::{Counters, MapUse, Readings, clock, link};
 use crate::metrics::sample::{FeedSample, Sample};
 use crate::metrics::server::Sampler;
-use crate::operator::wish::{Around, Kind, Needs, Wish};
+use crate::operator::wish::{Around, Kind, Needs, Wish, refuse_unrecorded};
 use crate::operator::{Caller, Desk, OperatorError, Remembered, facts, incidents, records, verb};
 use crate::prefix;
+use crate::prefix_map::Prefix;
 use crate::store::Archive;
 use crate::turns;
 
 /// How long a scrape waits for the table of sources to be read anew before it takes the last reading.
 const SCRAPE_PATIENCE: Duration = Duration::from_millis(50);
+
+/// Sources whose blocks are looked up before whatever is to be decided gets its turn: some tens of microseconds.
+const AT_ONCE: usize = 256;
 
 /// Everything there is to show.
 pub(super) struct View {
@@ -50,6 +55,8 @@ pub(super) struct View {
     /// The way to the desk; none without a daemon.
     pub(super) jobs: Option<Jobs>,
     pub(super) memory: Memory,
+    /// Who counts events that come too fast to be decided on; none without a daemon.
+    pub(super) informant: Option<Informant>,
     /// Incidents. Without a daemon it hears of none, and reads those in the file of state.
     pub(super) recorder: Recorder,
     /// How many signals are heard.
@@ -110,6 +117,7 @@ impl View {
             oldest: oldest_ns.map(|oldest_ns| Duration::from_nanos(now_ns.saturating_sub(oldest_ns))),
             uncounted: counters.get(CounterIndex::verdict(Level::None, Reason::SourcesFull, state.mode)).packets,
             ring_lost: counters.get(CounterIndex::loss(Loss::Events)).packets,
+            undecided: self.undecided(),
             unrecorded: counters.get(CounterIndex::loss(Loss::Newcomers)).packets,
             storm: snapshot.storm,
             forwards: self.forwards.load(Ordering::Relaxed),
@@ -122,11 +130,15 @@ impl View {
         })
     }
 
-    /// Looks how many stacks the sessions of the source show that an address belongs to. None where it is none, or the kernel does not tell.
-    async fn stacks_of(&self, address: &str) -> Option<(SourceKey, u32)> {
+    fn undecided(&self) -> LostEvents {
+        self.informant.as_ref().map(Informant::lost).unwrap_or_default()
+    }
+
+    /// Looks how many stacks the sessions of the source show that an address belongs to. None where it belongs to none.
+    async fn stacks_of(&self, address: &str) -> Option<(SourceKey, Looked)> {
         let keys = self.live.read().keys;
         let source = source_of(&keys, address)?;
-        Some((source, stacks::look_once(keys, source).await?))
+        Some((source, stacks::look_once(keys, source).await))
     }
 
     /// What must be known besides for a wish.
@@ -197,15 +209,19 @@ impl Answers for View {
         let Some(jobs) = self.jobs.as_ref().filter(|_| are_blocks) else {
             return Ok(listed);
         };
-        let list = jobs.ask(move |hands| {
-            for source in &mut listed.sources {
-                if let Some(block) = hands.desk.block_on(&source.source) {
-                    with_block(source, block);
+        // A part at a time: what is to be decided comes between.
+        for part in listed.sources.chunks_mut(AT_ONCE) {
+            let prefixes: Vec<Option<Prefix>> =
+                part.iter().map(|source| Some(prefix::parse(&source.source).ok()?.into())).collect();
+            let blocks = jobs
+                .look(move |desk| prefixes.into_iter().map(|prefix| desk.block_covering(prefix?)).collect::<Vec<_>>());
+            for (source, block) in part.iter_mut().zip(blocks.await?) {
+                if let Some(block) = block {
+                    with_block(source, block.entry());
                 }
             }
-            Ok(listed)
-        });
-        Ok(list.await?)
+        }
+        Ok(listed)
     }
 
     async fn incidents(&self, query: IncidentsQuery) -> Result<IncidentList> {
@@ -235,34 +251,36 @@ impl Answers for View {
             return Err(OperatorError::Failed(anyhow!("no daemon runs")));
         };
         let _reading = if W::NEEDS == Needs::Feeds { Some(jobs.reading().await) } else { None };
-        let mut around = self.around(&wish).await;
+        let around = self.around(&wish).await;
         let seen = match wish.address().filter(|_| W::NEEDS == Needs::Memory) {
             Some(address) => self.stacks_of(address).await,
             None => None,
         };
         let (memory, recorder) = (self.memory.clone(), self.recorder.clone());
-        let answer = jobs.ask(move |Hands { desk, decider }| {
-            let remembered = |desk: &Desk, source: &SourceKey| {
-                let stacks = seen.filter(|(whose, _)| whose == source).map(|(_, stacks)| stacks);
-                let (policy, behind) = decider.explain(desk, source, stacks);
-                Remembered {
-                    evidence: memory.of(source),
-                    answered: memory.answers_to(source),
-                    proof: memory.proofs_of(source),
-                    signals: memory.signals_about(source),
-                    behind: Some(behind),
-                    is_watched: true,
-                    policy,
-                    incident: recorder.of_source(source),
-                }
-            };
+        let remembered = move |desk: &Desk, decider: &Decider, source: &SourceKey| {
+            let looked = seen.filter(|(whose, _)| whose == source).map(|(_, looked)| looked);
+            let Explained { policy, behind, decoys } = decider.explain(desk, source, looked);
+            Remembered {
+                evidence: memory.of(source),
+                answered: memory.answers_to(source),
+                proof: memory.proofs_of(source),
+                decoys,
+                signals: memory.signals_about(source),
+                behind: Some(behind),
+                is_watched: true,
+                policy,
+                incident: recorder.of_source(source),
+            }
+        };
+        let work = move |Hands { desk, decider }: Hands<'_>, mut around: Around| {
             match (W::NEEDS, wish.address()) {
                 (Needs::Memory, Some(address)) => {
-                    around.remembered = remembered(desk, &desk.source_named(address)?);
+                    around.remembered = remembered(desk, decider, &desk.source_named(address)?);
                 }
                 (Needs::Memories, _) => {
                     let waiting = desk.pending_sources();
-                    around.waiting = waiting.iter().take(MOST_WHYS).map(|source| remembered(desk, source)).collect();
+                    let first = waiting.iter().take(MOST_WHYS);
+                    around.waiting = first.map(|source| remembered(desk, decider, source)).collect();
                 }
                 _ => {}
             }
@@ -270,14 +288,20 @@ impl Answers for View {
                 return wish.carry_out(desk, around);
             }
             let (asked, now) = (wish.clone(), around.now);
-            let outcome = wish.carry_out(desk, around);
+            let outcome = refuse_unrecorded(&wish, desk.archive()).and_then(|()| wish.carry_out(desk, around));
             desk.audit(caller, &verb(W::PATH), &asked, &outcome, now);
             outcome
+        };
+        if W::KIND == Kind::Change {
+            return jobs.change(move |hands| work(hands, around)).await;
+        }
+        let mut answer = jobs.ask(move |hands| work(hands, around)).await?;
+        let archive = self.archive.clone();
+        let completed = spawn_blocking(move || {
+            W::complete(&mut answer, &archive);
+            answer
         });
-        let answer = answer.await;
-        // Nobody is told of anything that a crash would undo.
-        self.archive.settled().await;
-        answer
+        Ok(completed.await.map_err(anyhow::Error::from)?)
     }
 
     fn admit(&self, signal: &Signal) -> Result<(), OperatorError> {
@@ -295,9 +319,9 @@ impl Answers for View {
         // What it is good for depends on who else is behind the address.
         let seen = if signal.proof { self.stacks_of(&signal.address).await } else { None };
         let (memory, recorder) = (self.memory.clone(), self.recorder.clone());
-        let answer = jobs.ask(move |hands| {
-            if let Some((source, stacks)) = seen {
-                hands.decider.saw(source, stacks);
+        let heard = jobs.change(move |hands| {
+            if let Some((source, looked)) = seen {
+                hands.decider.saw(source, looked);
             }
             let now = SystemTime::now();
             let outcome =
@@ -305,10 +329,7 @@ impl Answers for View {
             hands.desk.audit(caller, &verb(SIGNAL), &signal, &outcome, now);
             outcome
         });
-        let answer = answer.await;
-        // Nobody is told of anything that a crash would undo.
-        self.archive.settled().await;
-        answer
+        heard.await
     }
 
     async fn audit(&self, query: AuditQuery) -> Result<AuditList, OperatorError> {
@@ -331,9 +352,7 @@ impl Answers for View {
         let Some(jobs) = &self.jobs else {
             return Err(OperatorError::Failed(anyhow!("no daemon runs")));
         };
-        let reloaded = jobs.reload(caller).await;
-        self.archive.settled().await;
-        reloaded
+        jobs.reload(caller).await
     }
 }
 
@@ -349,6 +368,11 @@ impl Sampler for View {
             incidents: incidents.opened,
             incidents_open: incidents.open,
             incident_events_lost: incidents.lost,
+            undecided: {
+                let LostEvents { proofs, rest } = self.undecided();
+                (proofs, rest)
+            },
+            records: (archive.records_waiting, archive.records_lost),
             decisions: state.decisions.into_iter().collect(),
             decision_seconds: Some(self.live.decision_seconds()),
             drift: state.drift,

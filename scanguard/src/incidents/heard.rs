@@ -103,12 +103,33 @@ pub enum Heard {
 /// What was done about a source, by the names that metrics and JSON have for it.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Deed {
-    /// `conceal`, or an action of the policy: `block`, `ask`, `end`, `defer`, ….
+    /// `conceal`, or an action of the policy: `block`, `ask`, `end`, `defer`, …; behind [`SUPPOSED`] where it was not
+    /// carried out.
     pub action: Cow<'static, str>,
     /// Of a block, or the question whether to: `private` or `all`; else empty.
     pub scope: Cow<'static, str>,
     /// Why.
     pub reason: Cow<'static, str>,
+}
+
+/// Before the name of an action that was not carried out because the mode was observe.
+const SUPPOSED: &str = "would_";
+
+impl Deed {
+    /// The same in mode observe, in which sources are neither concealed nor blocked.
+    #[must_use]
+    pub fn in_observe(self) -> Self {
+        if !["conceal", "block", "storm"].contains(&&*self.action) {
+            return self;
+        }
+        Self { action: format!("{SUPPOSED}{}", self.action).into(), ..self }
+    }
+
+    /// The name of the action, and whether it was carried out.
+    #[must_use]
+    pub fn told(&self) -> (&str, bool) {
+        self.action.strip_prefix(SUPPOSED).map_or((&*self.action, true), |action| (action, false))
+    }
 }
 
 impl Heard {

@@ -130,9 +130,9 @@ pub struct SourceTally {
     pub contacts: u64,
     /// Of these, those that count against it.
     pub failures: u64,
-    /// The first of them.
+    /// The first of them, or when it became a suspect by what others say of it; 0 where neither is known.
     pub first: u64,
-    /// The latest of them.
+    /// The latest of these.
     pub last: u64,
     /// When its latest TCP session of whatever kind began, if that was after the first of them; else 0.
     pub session: u64,
@@ -141,12 +141,11 @@ pub struct SourceTally {
 impl SourceTally {
     fn add(&mut self, other: &Self) {
         let Self { contacts, failures, first, last, session } = *other;
-        if self.contacts == 0 {
-            self.first = first;
-        }
         self.contacts += contacts;
         self.failures += failures;
-        self.first = self.first.min(first);
+        if self.first == 0 || (first > 0 && first < self.first) {
+            self.first = first;
+        }
         self.last = self.last.max(last);
         self.session = self.session.max(session);
     }
@@ -155,9 +154,9 @@ impl SourceTally {
 /// Of sessions on one port.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub struct SessionTally {
-    /// Begun.
+    /// Those that began in it, and those that ended in it and had begun before.
     pub sessions: u64,
-    /// Ended.
+    /// Of these, those that ended.
     pub ended: u64,
     /// Ended with data both ways.
     pub worked: u64,
@@ -389,6 +388,12 @@ impl Incident {
         self.tally(source, &SourceTally { contacts: 1, failures, first: wall, last: wall, session: 0 });
     }
 
+    /// Takes note of when a source became a suspect: of one that is known by signals alone nothing else tells when.
+    pub(super) fn suspected(&mut self, source: SourceKey, at: Moment) {
+        self.hear(at);
+        self.tally(source, &SourceTally { first: at.wall, last: at.wall, ..SourceTally::default() });
+    }
+
     /// Adds contacts of which it is not known any more what they asked for.
     pub(super) fn contacts_untold(&mut self, source: SourceKey, tally: &SourceTally) {
         self.totals.contacts += tally.contacts;
@@ -450,6 +455,11 @@ impl Incident {
         self.totals.worked += worked;
         if let Some(tally) = self.sessions.change(&SessionKey { class: class as u8, port }, MOST_LINES) {
             tally.ended += 1;
+            if tally.ended > tally.sessions {
+                // All that began in it have ended: this one began before.
+                self.totals.sessions += tally.ended - tally.sessions;
+                tally.sessions = tally.ended;
+            }
             tally.worked += worked;
             tally.bytes_in = sum(tally.bytes_in, bytes_in);
             tally.bytes_out = sum(tally.bytes_out, bytes_out);

@@ -33,6 +33,7 @@ pub mod told;
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use scanguard_common::contact::Outcome;
+use scanguard_common::reason::Mode;
 use scanguard_common::source::SourceKey;
 
 pub use actor::MOST_ACTORS;
@@ -99,6 +100,8 @@ pub struct Incidents {
     moved: HashMap<u64, u64>,
     /// What suspects join that come faster than they can be told of.
     rush: Option<u64>,
+    /// Whether the mode is observe: what is done is not carried out.
+    observes: bool,
     /// When the latest suspects came.
     suspected: VecDeque<u64>,
     /// Whether somebody failed since campaigns were last looked for.
@@ -139,6 +142,11 @@ impl Incidents {
         incidents
     }
 
+    /// Takes note of the mode in which happens what is heard next.
+    pub const fn set_mode(&mut self, mode: Mode) {
+        self.observes = matches!(mode, Mode::Observe);
+    }
+
     /// Takes note of something.
     pub fn hear(&mut self, heard: &Heard, at: Moment) {
         match *heard {
@@ -148,12 +156,12 @@ impl Incidents {
             Heard::Suspect { source, outcome } => self.suspect(source, outcome, at),
             Heard::Network { network } => {
                 if let Some(slot) = self.network(network, Cause::Network, at) {
-                    self.tell_done(slot, &deed("conceal", "network"), at);
+                    self.tell_done(slot, deed("conceal", "network"), at);
                 }
             }
             Heard::Storm => {
                 let slot = self.rush(Cause::Storm, at);
-                self.tell_done(slot, &deed("storm", "storm"), at);
+                self.tell_done(slot, deed("storm", "storm"), at);
             }
             Heard::Answered { source, asked, port, answer } => {
                 self.of(&source, |incident| incident.answered(asked, port, answer, at));
@@ -164,7 +172,10 @@ impl Incidents {
             }
             Heard::Met { source } => self.of(&source, |incident| incident.met(source, at)),
             Heard::Completed { source, .. } => self.of(&source, |incident| incident.completed(at)),
-            Heard::Done { source, ref deed } => self.of(&source, |incident| incident.done(deed, at)),
+            Heard::Done { source, ref deed } => {
+                let deed = self.as_done(deed.clone());
+                self.of(&source, |incident| incident.done(&deed, at));
+            }
         }
     }
 
@@ -272,16 +283,17 @@ impl Incidents {
         }
         let actor = self.actors.entry(source);
         let was_suspect = std::mem::replace(&mut actor.suspect, true);
+        let is_signalled = outcome == Outcome::Unknown;
+        // The kernel part suspects nobody for what it knows nothing of: a signal did.
+        let done = self.as_done(deed("conceal", if is_signalled { "signal" } else { outcome.label() }));
         self.of(&source, |incident| {
-            incident.hear(at);
-            let is_signalled = outcome == Outcome::Unknown;
+            incident.suspected(source, at);
             if !was_suspect && !is_signalled {
                 // The contact that made it one was hidden already.
                 let before = &mut incident.totals.before_suspicion;
                 *before = before.saturating_sub(1);
             }
-            // The kernel part suspects nobody for what it knows nothing of: a signal did.
-            incident.done(&deed("conceal", if is_signalled { "signal" } else { outcome.label() }), at);
+            incident.done(&done, at);
         });
     }
 
@@ -392,7 +404,13 @@ impl Incidents {
         }
     }
 
-    fn tell_done(&mut self, slot: u64, deed: &Deed, at: Moment) {
+    /// A deed as it is in the mode of now.
+    fn as_done(&self, deed: Deed) -> Deed {
+        if self.observes { deed.in_observe() } else { deed }
+    }
+
+    fn tell_done(&mut self, slot: u64, deed: Deed, at: Moment) {
+        let deed = &self.as_done(deed);
         if let Some(incident) = self.incident(slot) {
             incident.done(deed, at);
         }

@@ -124,6 +124,63 @@ fn keep(kept: &mut BTreeMap<u64, Record>, record: Record) {
 }
 
 #[test]
+fn a_source_known_by_signals_alone_is_seen_when_it_became_a_suspect() {
+    let (mut world, source) = (World::default(), near(66));
+    world.hear(&Heard::Suspect { source, outcome: Outcome::Unknown });
+    let signalled = after(world.now).wall;
+    world.pass(SETTLE + 1000);
+    let tally = |world: &World| world.kept[&1].sources[0].1;
+    assert_eq!((tally(&world).contacts, tally(&world).first, tally(&world).last), (0, signalled, signalled));
+    world.hear(&closed(source, 5));
+    let asked = after(world.now).wall;
+    world.pass(1000);
+    assert_eq!((tally(&world).contacts, tally(&world).first, tally(&world).last), (1, signalled, asked));
+    let shown = told::incident(&world.kept[&1], &KeyRules::new());
+    assert!(!shown.sources[0].first_seen.starts_with("1970"), "{shown:?}");
+    // As earlier versions kept it.
+    let mut earlier = world.kept[&1].clone();
+    earlier.sources[0].1 = SourceTally::default();
+    let shown = told::incident(&earlier, &KeyRules::new());
+    assert_eq!(shown.sources[0].first_seen, shown.summary.first_seen);
+}
+
+#[test]
+fn a_session_that_began_before_the_incident_is_one_of_its_sessions_once_it_ends() {
+    let (mut world, source) = (World::default(), near(66));
+    let (class, port) = (PortClass::Restricted, 22);
+    world.hear_all(&scan(source, &[1, 2, 3, 4]));
+    let end = Heard::SessionEnd { source, class, port, bytes_in: 100, bytes_out: 900 };
+    for heard in [&end, &Heard::Session { source, class, port }, &end, &end] {
+        world.hear(heard);
+    }
+    world.pass(SETTLE + 1000);
+    let record = &world.kept[&1];
+    let SessionTally { sessions, ended, worked, .. } = record.sessions[0].1;
+    assert_eq!((sessions, ended, worked), (3, 3, 3));
+    assert_eq!((record.head.totals.sessions, record.head.totals.worked), (3, 3));
+}
+
+#[test]
+fn what_is_not_carried_out_in_mode_observe_is_told_apart() {
+    let (mut world, source) = (World::default(), near(66));
+    let done = |action: &'static str| Heard::Done {
+        source,
+        deed: Deed { action: action.into(), scope: "private".into(), reason: "proven".into() },
+    };
+    world.incidents.set_mode(Mode::Observe);
+    world.hear_all(&scan(source, &[1, 2, 3, 4]));
+    world.hear(&done("block"));
+    world.hear(&done("defer"));
+    world.incidents.set_mode(Mode::Enforce);
+    world.hear(&done("block"));
+    world.pass(SETTLE + 1000);
+    let mut told: Vec<_> = told::incident(&world.kept[&1], &KeyRules::new()).done;
+    told.sort_by_key(|deed| (deed.action.clone(), deed.carried_out));
+    let told: Vec<_> = told.iter().map(|deed| (deed.action.as_str(), deed.carried_out, deed.times)).collect();
+    assert_eq!(told, [("block", false, 1), ("block", true, 1), ("conceal", false, 1), ("defer", true, 1)]);
+}
+
+#[test]
 fn a_scan_is_one_incident_with_all_that_came_of_it() {
     let (mut world, source) = (World::default(), near(66));
     world.hear_all(&scan(source, &[1, 2, 3, 4]));

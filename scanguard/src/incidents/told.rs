@@ -63,13 +63,17 @@ pub fn incident(record: &Record, keys: &KeyRules) -> Incident {
         summary: summary(head, &by_contacts, keys),
         sources: listed
             .into_iter()
-            .map(|(source, tally)| IncidentSource {
-                source: keys.display(*source).to_string(),
-                contacts: tally.contacts,
-                failures: tally.failures,
-                first_seen: time(tally.first),
-                last_seen: time(tally.last),
-                last_session: (tally.session > 0).then(|| time(tally.session)),
+            .map(|(source, tally)| {
+                // Kept by an earlier version of a source without contacts: no more is known than when the incident was.
+                let [first, last] = if tally.first == 0 { [head.first, head.last] } else { [tally.first, tally.last] };
+                IncidentSource {
+                    source: keys.display(*source).to_string(),
+                    contacts: tally.contacts,
+                    failures: tally.failures,
+                    first_seen: time(first),
+                    last_seen: time(last),
+                    last_session: (tally.session > 0).then(|| time(tally.session)),
+                }
             })
             .collect(),
         sources_unlisted: head.totals.sources.saturating_sub(sources.len() as u64),
@@ -106,13 +110,17 @@ pub fn incident(record: &Record, keys: &KeyRules) -> Incident {
             .collect(),
         done: in_order
             .into_iter()
-            .map(|(deed, tally)| IncidentDeed {
-                action: deed.action.to_string(),
-                scope: Some(deed.scope.to_string()).filter(|scope| !scope.is_empty()),
-                reason: deed.reason.to_string(),
-                times: tally.times,
-                first: time(tally.first),
-                last: time(tally.last),
+            .map(|(deed, tally)| {
+                let (action, carried_out) = deed.told();
+                IncidentDeed {
+                    action: action.to_owned(),
+                    carried_out,
+                    scope: Some(deed.scope.to_string()).filter(|scope| !scope.is_empty()),
+                    reason: deed.reason.to_string(),
+                    times: tally.times,
+                    first: time(tally.first),
+                    last: time(tally.last),
+                }
             })
             .collect(),
     }

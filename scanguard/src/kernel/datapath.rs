@@ -17,6 +17,7 @@ use super::pins::{KEPT, Kept, Pins};
 use super::program::{AttachMode, Attachment, Program, program, program_error};
 use super::sessions;
 use super::tables::Tables;
+use super::wipe::wipe;
 
 /// The kernel part as built by this package's build script.
 pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/scanguard"));
@@ -137,6 +138,24 @@ impl Datapath {
         let proofs = RingBuf::try_from(object.take("PROOFS")?).map_err(map_error("PROOFS"))?;
         let (events, proofs) = (EventStream::new(events), EventStream::new(proofs));
         Ok(Loading { tables, events, proofs, virtual_sockets, verifying: Verifying::begin(object, pins)? })
+    }
+
+    /// Makes the maps as they were when they were made, so that what is loaded serves again. For what runs trials alone: nothing else may
+    /// use the maps meanwhile. Whoever took the events empties that stream itself.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn wipe(&mut self) -> Result<(), KernelError> {
+        let object = self.program.object();
+        // What the compiler made of constants, `.rodata`, says how the programs were loaded.
+        for (name, map) in object.maps().filter(|(name, _)| !name.starts_with('.')) {
+            wipe(name, map)?;
+        }
+        self.tables = Tables::fresh(object)?;
+        for stream in self.events.iter_mut().chain(&mut self.proofs) {
+            while stream.try_next().is_some() {}
+        }
+        Ok(())
     }
 
     /// Its parts: the program, which goes where interfaces go; the maps, which userspace writes; the events, once; the proofs, once.

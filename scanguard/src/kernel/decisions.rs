@@ -16,6 +16,7 @@ use scanguard_common::source::SourceKey;
 use scanguard_common::verdict::{Allowance, Census, Known, Verdict};
 use tracing::warn;
 
+use super::cleared::Clearing;
 use super::decided::{Decided, source_prefix};
 use super::error::KernelError;
 use super::maps::{
@@ -385,13 +386,14 @@ impl Tables {
         if let Some(record) = self.readings.source(source)?
             && (record.suspect_until_ns > 0 || record.score > 0)
         {
-            was = record.is_suspect(super::clock::monotonic_coarse_ns());
+            let now_ns = super::clock::monotonic_coarse_ns();
+            was = record.is_suspect(now_ns);
             let mut cleared = record;
             cleared.absolve();
             let bytes: RecordBytes = to_bytes(&cleared);
             // Only where it still is: a source that was washed out meanwhile needs nothing.
             match self.written.sources.insert(source.0.bytes(), bytes, EXISTING) {
-                Ok(()) => {}
+                Ok(()) => self.cleared.note(*source, Clearing { time_ns: now_ns, failures: record.failures }),
                 Err(error) if is_missing(&error) => {}
                 Err(error) => return Err(map_error("SOURCES")(error)),
             }

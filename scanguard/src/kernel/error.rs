@@ -40,8 +40,8 @@ pub enum KernelError {
     /// Another XDP program runs there.
     #[error(
         "another XDP program, {program} (id {program_id}), already runs on {interface}, and an interface takes one: stop whatever \
-         loaded it (`bpftool prog show id {program_id}` and `bpftool link` tell more), or detach it with `ip link set dev \
-         {interface} xdp off`"
+         loaded it (`bpftool prog show id {program_id}` tells more), or detach it: with `bpftool link detach id N` \
+         where `bpftool link show` lists a link N of prog {program_id}, else with `ip link set dev {interface} xdp off`"
     )]
     Occupied {
         /// The interface.
@@ -82,6 +82,14 @@ pub enum KernelError {
     Read {
         /// Which one.
         map: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+    /// A map could not be emptied.
+    #[error("cannot empty the map {map}: {source}")]
+    Wipe {
+        /// Which one.
+        map: String,
         /// Why.
         source: io::Error,
     },
@@ -176,4 +184,19 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
         cause = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_xdp_program_is_told_with_the_ways_to_detach_it() {
+        let (interface, program) = ("eth0".to_owned(), "other".to_owned());
+        let told = KernelError::Occupied { interface, program, program_id: 77 }.to_string();
+        assert!(
+            told.contains("`bpftool link detach id N` where `bpftool link show` lists a link N of prog 77"),
+            "{told}"
+        );
+    }
 }

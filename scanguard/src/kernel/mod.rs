@@ -9,6 +9,7 @@
 //! | [`Tables`] | the maps: settings, classes of ports, own addresses |
 //! | `decisions` | writes verdicts, known sources and the allowlist |
 //! | `decided` | what was told to the kernel part, in memory |
+//! | `cleared` | whom the allowlist cleared of suspicion, in memory |
 //! | `sieve` | which sources surely have no verdict |
 //! | `told`, `print` | whether the kernel part still holds it, and putting it right |
 //! | [`pins`] | what stays in the kernel without a process |
@@ -17,11 +18,13 @@
 //! | [`Readings`] | what the program counted |
 //! | [`clock`] | kernel time to wall-clock time |
 //! | [`trial`] | one frame through the program without an interface |
+//! | `wipe` | empties a map |
 //! | `filter` | xdp-filter, to stand beside the datapath in benches (feature `rig`) |
 //! | `size` | how large the programs are (feature `rig`) |
 //! | `rig` | programs that stand beside the datapath in tests and benches (feature `rig`) |
 
 mod batch;
+mod cleared;
 pub mod clock;
 mod datapath;
 mod decided;
@@ -49,7 +52,9 @@ mod stack;
 mod tables;
 mod told;
 pub mod trial;
+mod wipe;
 
+pub use cleared::Clearing;
 pub use datapath::{Datapath, LoadOptions, Loading, Verifying};
 pub use decided::Decided;
 pub use decisions::{Freed, NEVER_NS, Refusal, Weighed};

@@ -89,6 +89,11 @@ impl Program {
         }
     }
 
+    /// What was loaded: maps and programs.
+    pub(super) const fn object(&mut self) -> &mut Ebpf {
+        &mut self.object
+    }
+
     /// Hangs the egress program on interfaces this way from now on, if it can.
     pub const fn prefer_egress(&mut self, hook: EgressHook) {
         self.egress_hook = hook;

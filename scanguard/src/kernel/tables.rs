@@ -6,12 +6,14 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 use scanguard_common::address::Address;
 use scanguard_common::challenge::Nic;
-use scanguard_common::class::{PORT_ENTRIES, PortEntry, Protocol, port_index};
+use scanguard_common::class::{PORT_ENTRIES, PortClass, PortEntry, Protocol, port_index};
 use scanguard_common::config::{KernelConfig, NO_ADDRESS, OWN_FIRST};
 use scanguard_common::opened::Endpoint;
 use scanguard_common::session::SessionRecord;
+use scanguard_common::source::SourceKey;
 use scanguard_common::verdict::Allowance;
 
+use super::cleared::{Cleared, Clearing};
 use super::clock;
 use super::decided::Decided;
 use super::decisions::lpm_key;
@@ -32,12 +34,15 @@ pub struct Tables {
     pub(super) readings: Readings,
     /// What PORTS holds: asking takes a system call a port.
     pub(super) classes: Vec<u8>,
+    /// Whether there are canary ports among them.
+    has_canaries: bool,
     pub(super) decided: Decided,
     pub(super) sieve: Sieve,
     /// What OWN, PROTECTED and NICS hold.
     pub(super) own: BTreeSet<[u8; 16]>,
     pub(super) protected: BTreeSet<Prefix>,
     pub(super) nics: BTreeMap<u32, NicBytes>,
+    pub(super) cleared: Cleared,
     /// Grows with each change of these and of the classes.
     pub(super) generation: u64,
 }
@@ -50,8 +55,22 @@ impl Tables {
         let config = KernelConfig::new([0; 2]);
         let (own, protected, nics) = Default::default();
         let (readings, decided) = (Readings::new(counted), Decided::default());
-        let sieve = Sieve::default();
-        Ok(Self { written, config, readings, classes, decided, sieve, own, protected, nics, generation: 0 })
+        let (sieve, cleared) = (Sieve::default(), Cleared::default());
+        let (has_canaries, generation) = (false, 0);
+        Ok(Self {
+            written,
+            config,
+            readings,
+            classes,
+            has_canaries,
+            decided,
+            sieve,
+            own,
+            protected,
+            nics,
+            cleared,
+            generation,
+        })
     }
 
     /// Maps that are pinned, without the program that uses them.
@@ -68,6 +87,7 @@ impl Tables {
         let mut tables = Self::fresh(maps)?;
         tables.config = from_bytes(&tables.written.config.get(&0, 0).map_err(map_error("CONFIG"))?);
         tables.classes = tables.readings.classes()?;
+        tables.has_canaries = has_canaries(&tables.classes);
         for (source, verdict) in tables.readings.verdicts()? {
             tables.decided.put_verdict(source, verdict);
             let _ = tables.sieve.put(&source);
@@ -93,6 +113,24 @@ impl Tables {
         tables.readings.set_heartbeat(tables.config.heartbeat_ns);
         tables.readings.set_verdicts(&tables.decided);
         Ok(tables)
+    }
+
+    /// When what was held against a source was last cleared, as far as this process remembers.
+    #[must_use]
+    pub fn clearing_of(&self, source: &SourceKey) -> Option<Clearing> {
+        self.cleared.of(source)
+    }
+
+    /// Whether any TCP port of this host is a canary port now that may be challenged.
+    #[must_use]
+    pub const fn has_canaries(&self) -> bool {
+        self.has_canaries
+    }
+
+    /// Whether an address is this host's own.
+    #[must_use]
+    pub fn is_own(&self, address: &Address) -> bool {
+        self.own.contains(&address.bytes())
     }
 
     /// The settings as last written.
@@ -160,6 +198,7 @@ impl Tables {
                 *told = class;
             }
         }
+        self.has_canaries = has_canaries(&self.classes);
         Ok(())
     }
 
@@ -303,4 +342,11 @@ impl Tables {
     pub fn readings(&self) -> Readings {
         self.readings.clone()
     }
+}
+
+/// Whether a TCP port is a canary port that may be challenged, among what PORTS holds.
+fn has_canaries(classes: &[u8]) -> bool {
+    let of = |port| classes.get(port_index(Protocol::Tcp, port) as usize).copied().unwrap_or_default();
+    let is_canary = |entry: PortEntry| entry.own() == PortClass::Canary && !entry.is_fallback();
+    (0..=u16::MAX).any(|port| is_canary(PortEntry::from_u8(of(port))))
 }

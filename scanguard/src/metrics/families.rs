@@ -101,11 +101,13 @@ fn read(sample: &Sample) -> Vec<MetricFamily> {
         ),
         counter(
             "events_lost_total",
-            "Events that found the ring buffer full. Counters lose nothing by it.",
+            "Events that found a queue full, by queue. Counters lose nothing by it.",
             [
                 (vec![("ring", "events")], *events_lost),
                 (vec![("ring", "proofs")], *proofs_lost),
                 (vec![("ring", "incidents")], sample.incident_events_lost),
+                (vec![("ring", "policy_proofs")], sample.undecided.0),
+                (vec![("ring", "policy_events")], sample.undecided.1),
             ],
         ),
         counter(
@@ -184,6 +186,16 @@ fn read(sample: &Sample) -> Vec<MetricFamily> {
             "state_set_aside_total",
             "Files of state that were damaged and set aside.",
             [(Vec::new(), state_set_aside)],
+        ),
+        gauge(
+            "state_records_waiting",
+            "Records of the audit and of the lives of blocks that wait in memory for the file of state.",
+            [(Vec::new(), sample.records.0)],
+        ),
+        counter(
+            "state_records_lost_total",
+            "Such records that were lost, because too many waited.",
+            [(Vec::new(), sample.records.1)],
         ),
         gauge(
             "breaker_open",

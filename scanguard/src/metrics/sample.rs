@@ -75,6 +75,10 @@ pub struct Sample {
     pub incidents_open: u64,
     /// Events that came too fast to be heard of by incidents.
     pub incident_events_lost: u64,
+    /// Events on which nothing was decided, because they came too fast: those that prove something, and others.
+    pub undecided: (u64, u64),
+    /// Records of the audit and of the lives of blocks: those that wait for the state file, and those that were lost.
+    pub records: (u64, u64),
     /// How long ago the daemon told the kernel part that it lives.
     pub heartbeat: Duration,
     /// How full the tables are.
@@ -145,6 +149,8 @@ impl Default for Sample {
             incidents: Vec::new(),
             incidents_open: 0,
             incident_events_lost: 0,
+            undecided: (0, 0),
+            records: (0, 0),
             heartbeat: Duration::ZERO,
             maps: Vec::new(),
             interfaces: Vec::new(),

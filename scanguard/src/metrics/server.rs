@@ -100,6 +100,8 @@ mod tests {
             incidents: vec![(crate::incidents::Kind::Campaign, 1)],
             incidents_open: 3,
             incident_events_lost: 4,
+            undecided: (1, 8),
+            records: (12, 2),
             proofs_lost: 1,
             unrecorded: 6,
             sources: 7,

@@ -45,6 +45,21 @@ pub struct AutomaticBlock {
     pub reason: Option<String>,
 }
 
+/// A block and whom it is on, to be shown by whoever has the time.
+#[derive(Clone, Debug)]
+pub struct Covering {
+    prefix: Prefix,
+    block: Block,
+}
+
+impl Covering {
+    /// As the API has it.
+    #[must_use]
+    pub fn entry(&self) -> BlockEntry {
+        entry(&self.prefix, &self.block)
+    }
+}
+
 /// Bits of an IPv6 address.
 const WHOLE: u8 = 128;
 
@@ -129,7 +144,7 @@ impl Desk {
         }
         let since_ns = clock::monotonic_ns();
         let why = match (block.origin, block.reason.as_deref()) {
-            (Origin::Operator, _) => "an operator wanted it".to_owned(),
+            (Origin::Operator, _) => "by an operator".to_owned(),
             (Origin::Controller, reason) => format!("the policy: {}", reason.unwrap_or("unknown")),
         };
         let replaced = self.blocks.insert(prefix, block).is_some();
@@ -266,11 +281,10 @@ impl Desk {
         self.source_of(IpNetwork::from(address).into())
     }
 
-    /// The block that covers a source, written as people write it.
+    /// The block that covers a prefix, as it is now.
     #[must_use]
-    pub fn block_on(&self, source: &str) -> Option<BlockEntry> {
-        let prefix = prefix::parse(source).ok()?.into();
-        self.blocked_by(prefix).map(|(prefix, block)| entry(&prefix, block))
+    pub fn block_covering(&self, prefix: Prefix) -> Option<Covering> {
+        self.blocked_by(prefix).map(|(prefix, block)| Covering { prefix, block: block.clone() })
     }
 
     /// All blocks.

@@ -39,9 +39,9 @@ mod why;
 pub mod wish;
 
 pub use audit::{Caller, verb};
-pub use block::{AutomaticBlock, NewBlock};
+pub use block::{AutomaticBlock, Covering, NewBlock};
 pub use desk::Desk;
 pub use error::OperatorError;
 pub use live::LiveSources;
 pub use pending::Question;
-pub use why::Remembered;
+pub use why::{Remembered, tell_incidents};

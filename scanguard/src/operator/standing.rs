@@ -26,6 +26,7 @@ impl Desk {
             days: person.days_known(seconds(now)),
             shared: !self.sharing(source, shared).is_empty(),
             stacks: 0,
+            unseen: false,
             fronted: false,
             denied: self.is_denied(source, now),
             backed: false,

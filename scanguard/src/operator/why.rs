@@ -1,8 +1,9 @@
 //! Everything behind what is done about a source: the answer to "why?".
 
 use std::collections::HashSet;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
+use scanguard_common::challenge::ChallengeMode;
 use scanguard_common::class::PortClass;
 use scanguard_common::contact::Outcome;
 use scanguard_common::reason::{Level, Mode};
@@ -22,10 +23,15 @@ use crate::api::{
     WhySessions, WhySignal, WhyVerdict, timestamp,
 };
 use crate::duration;
-use crate::kernel::clock;
-use crate::policy::proof::PORTS;
+use crate::kernel::{Clearing, clock};
+use crate::policy::proof::{PORTS, WITHIN_MS};
+use crate::policy::{BlockReason, Decoys};
 use crate::prefix;
 use crate::prefix_map::Prefix;
+use crate::store::Archive;
+
+/// Bits of a prefix that is one address.
+const WHOLE: u8 = 128;
 
 /// What a daemon remembers of a source beyond what the kernel does.
 #[derive(Clone, Debug, Default)]
@@ -36,6 +42,9 @@ pub struct Remembered {
     pub answered: Vec<WhyAnswered>,
     /// What proves that it is really there, oldest first.
     pub proof: Vec<WhyProof>,
+    /// The ports on which it completed decoys lately, as the policy counts them, and when: after a restart more than
+    /// `proof` has.
+    pub decoys: Vec<(u16, SystemTime)>,
     /// What log tools said of it, oldest first.
     pub signals: Vec<WhySignal>,
     /// The open incident that it is in.
@@ -64,22 +73,12 @@ impl Desk {
         })
     }
 
-    /// What is done about a source, and why.
+    /// What is done about a source, and why. Of its incidents only the open one is named: [`tell_incidents`] adds the
+    /// others, which the state file has, on a thread that may wait for the disk.
     ///
     /// # Errors
     /// When the text is no source, or the kernel part cannot be read.
     pub fn why(&self, text: &str, remembered: Remembered) -> Result<Why, OperatorError> {
-        let open = remembered.incident;
-        let why = self.judged(text, remembered)?;
-        let incidents = self.incidents_of(&self.source_named(text)?, open);
-        Ok(Why { incidents, ..why })
-    }
-
-    /// The same without its incidents, which the file of state has.
-    ///
-    /// # Errors
-    /// As [`Self::why`].
-    pub fn judged(&self, text: &str, remembered: Remembered) -> Result<Why, OperatorError> {
         let asked: Prefix = prefix::parse(text)?.into();
         let source = self.source_named(text)?;
         let readings = self.tables.readings();
@@ -89,7 +88,9 @@ impl Desk {
         let network = KeyRules::network(&source);
         let network = readings.network(&network)?.filter(|record| record.is_suspect(now_ns)).map(|_| network);
         let allow = self.covering(asked);
-        let verdict = self.verdict_on(asked, record.as_ref(), allow.is_some(), now_ns);
+        let never = self.never_judged(asked);
+        let clearing = record.as_ref().and_then(|record| self.clearing(&source, record));
+        let verdict = self.verdict_on(asked, record.as_ref(), allow.is_some() || never.is_some(), now_ns);
         let score = record.as_ref().map_or(0, |record| record.score_at(&rules, now_ns));
         let failures = u64::from(record.as_ref().map_or(0, |record| record.failures));
         let counted = remembered.evidence.iter().filter(|evidence| evidence.step > 0.0).count() as u64;
@@ -99,6 +100,7 @@ impl Desk {
             source: keys.display(source).to_string(),
             mode: self.mode.mode.label().to_owned(),
             verdict,
+            never_judged: never.map(|(kind, _)| kind.to_owned()),
             score: WhyScore {
                 value: nats(score),
                 conceal_at: nats(rules.conceal_at),
@@ -120,6 +122,7 @@ impl Desk {
                 people: question.people,
                 expires: timestamp(question.expires),
             }),
+            incidents: remembered.incident.into_iter().collect(),
             answered: remembered.answered,
             sessions: readings.sessions_of(&source)?.as_ref().map(sessions).unwrap_or_default(),
             attempts: record.as_ref().map_or(0, |record| record.attempts),
@@ -128,8 +131,16 @@ impl Desk {
             last_seen: record.as_ref().map(|record| time(record.last_seen_ns)),
             ..Why::default()
         };
-        tell_proof(&mut why);
-        why.arithmetic = arithmetic(&why, record.as_ref(), &rules);
+        tell_proof(&mut why, &remembered.decoys);
+        if let Some((_, sentence)) = never {
+            why.arithmetic = vec![sentence.to_owned()];
+            if record.is_some() {
+                why.arithmetic.push(format!("What is counted here is the rest of its source {}.", why.source));
+            }
+            why.next_step = "Nothing: it is never judged, so it is neither concealed nor blocked.".to_owned();
+            return Ok(why);
+        }
+        why.arithmetic = arithmetic(&why, record.as_ref(), &rules, clearing.as_ref());
         if let Some(network) = network {
             why.arithmetic.push(format!(
                 "Addresses of its network {} scan in turn: closed ports are hidden from all of it.",
@@ -142,7 +153,7 @@ impl Desk {
         let is_settled = why.allow.matched || why.verdict.origin.as_deref() == Some("operator");
         if !is_settled {
             if why.verdict.level != Level::None.label() {
-                why.arithmetic.push(proven(&why));
+                why.arithmetic.push(proven(&why, &remembered.decoys, remembered.is_watched));
             }
             why.arithmetic.extend(remembered.policy);
         }
@@ -150,14 +161,51 @@ impl Desk {
         Ok(why)
     }
 
-    /// The numbers of its incidents. Without the store it is the open one.
-    fn incidents_of(&self, source: &SourceKey, open: Option<u64>) -> Vec<u64> {
-        let source = *source;
-        let found = self.archive.journal(move |store, _| incidents::of_source(store, open, &source));
-        found.unwrap_or_else(|error| {
-            warn!(%error, "incidents of before cannot be read");
-            open.into_iter().collect()
-        })
+    /// Why an address is never judged, in a word and a sentence; none where it is, and of prefixes.
+    fn never_judged(&self, asked: Prefix) -> Option<(&'static str, &'static str)> {
+        let (address, keys) = (asked.address(), self.keys());
+        let is_judged = |keys: &KeyRules| keys.source_of(address, if address.is_mapped() { 4 } else { 6 }).is_some();
+        if asked.bits != WHOLE {
+            None
+        } else if !is_judged(&KeyRules { ignore_private: 0, ..keys }) {
+            Some((
+                "special",
+                "Such addresses (loopback, multicast, broadcast, unspecified) are never judged: no source has one.",
+            ))
+        } else if self.tables.is_own(&address) {
+            Some(("own", "It is an address of this host: what claims to come from there is never judged."))
+        } else if !is_judged(&keys) {
+            Some((
+                "private",
+                "It is a private address, and those are never judged here (`ignore_private` of [sources]).",
+            ))
+        } else {
+            None
+        }
+    }
+
+    /// When the allowlist cleared what was held against a source: as remembered, or as its record shows where that is
+    /// not remembered.
+    fn clearing(&self, source: &SourceKey, record: &SourceRecord) -> Option<Cleared> {
+        match self.tables.clearing_of(source) {
+            Some(Clearing { time_ns, failures }) => Some(Cleared { time: Some(time(time_ns)), failures }),
+            // The time of the latest evidence is taken away by nothing else.
+            None if record.failures > 0 && record.evidence_ns == 0 => {
+                Some(Cleared { time: None, failures: record.failures })
+            }
+            None => None,
+        }
+    }
+
+    /// Where it can complete decoys now.
+    #[must_use]
+    pub fn decoys_offered(&self) -> Decoys {
+        match self.tables.config().challenge.mode {
+            mode if mode == ChallengeMode::Off as u32 => Decoys::Off,
+            mode if mode == ChallengeMode::Canary as u32 && !self.tables.has_canaries() => Decoys::NoCanary,
+            _ if self.mode.mode == Mode::Observe => Decoys::Observe,
+            _ => Decoys::Somewhere,
+        }
     }
 
     fn why_known(&self, source: &SourceKey, now_ns: u64) -> WhyKnown {
@@ -206,6 +254,37 @@ impl Desk {
     }
 }
 
+/// Adds the incidents of before, which the state file has. Blocks for as long as the disk takes, but not for ever:
+/// without an answer the open ones alone are named, and it is said that others are missing.
+pub fn tell_incidents(whys: &mut [&mut Why], archive: &Archive) {
+    let asked: Vec<(Option<SourceKey>, Option<u64>)> =
+        whys.iter().map(|why| (source_of(&why.source), why.incidents.first().copied())).collect();
+    if asked.is_empty() {
+        return;
+    }
+    let found = archive.ask(move |store| {
+        let of = |(source, open): (Option<SourceKey>, Option<u64>)| match source {
+            Some(source) => incidents::of_source(Some(store), open, &source),
+            None => Ok(open.into_iter().collect()),
+        };
+        asked.into_iter().map(of).collect::<Result<Vec<_>, _>>()
+    });
+    match found {
+        Ok(found) => whys.iter_mut().zip(found).for_each(|(why, incidents)| why.incidents = incidents),
+        Err(error) => {
+            warn!(%error, "incidents of before cannot be read");
+            for why in whys {
+                why.incidents_unread = Some(error.to_string());
+            }
+        }
+    }
+}
+
+/// The source that a name stands for.
+fn source_of(name: &str) -> Option<SourceKey> {
+    Some(SourceKey(Prefix::from(prefix::parse(name).ok()?).address()))
+}
+
 fn nats(units: u32) -> f64 {
     f64::from(units) / f64::from(UNITS_PER_NAT)
 }
@@ -229,18 +308,44 @@ fn sessions(record: &SessionRecord) -> Vec<WhySessions> {
     told.collect()
 }
 
+/// What was held against a source until the allowlist cleared it.
+struct Cleared {
+    /// When, where that is remembered.
+    time: Option<String>,
+    /// Contacts that had counted against it until then.
+    failures: u32,
+}
+
 /// How the score came about, with the numbers.
-fn arithmetic(why: &Why, record: Option<&SourceRecord>, rules: &ScoreRules) -> Vec<String> {
-    let Why { score, evidence, attempts, contacts, evidence_forgotten, .. } = why;
+fn arithmetic(why: &Why, record: Option<&SourceRecord>, rules: &ScoreRules, cleared: Option<&Cleared>) -> Vec<String> {
+    let Why { score, evidence, attempts, contacts, .. } = why;
     let Some(record) = record else {
         return vec!["It was never seen to ask for anything, or not for so long that it was forgotten.".to_owned()];
     };
-    let mut sentences = vec![format!(
-        "It made {attempts} attempts on {contacts} distinct ports, {} of which counted against it.",
-        record.failures
-    )];
+    let before = cleared.map_or(0, |cleared| cleared.failures);
+    // What is cleared may be counted anew.
+    let failures = record.failures.checked_sub(before).unwrap_or(record.failures);
+    let mut sentences = vec![match cleared {
+        None => {
+            format!("It made {attempts} attempts on {contacts} distinct ports, {failures} of which counted against it.")
+        }
+        Some(Cleared { time, .. }) => {
+            let when = time.as_ref().map_or_else(|| "since".to_owned(), |time| format!("at {time}"));
+            format!(
+                "It made {attempts} attempts in all. {before} contacts had counted against it when an entry of the \
+                 allowlist covered it: that cleared its score {when}. {failures} have counted against it after that."
+            )
+        }
+    }];
+    let since = cleared.map(|cleared| cleared.time.as_deref());
+    let counts = |found: &&Evidence| {
+        // Cleared at a time that nobody remembers, nothing counted since.
+        found.step > 0.0 && since.is_none_or(|since| since.is_some_and(|since| found.time.as_str() > since))
+    };
     let mut steps: Vec<(String, f64, u64)> = Vec::new();
-    for found in evidence.iter().filter(|found| found.step > 0.0) {
+    let mut remembered = 0;
+    for found in evidence.iter().filter(counts) {
+        remembered += 1;
         match steps.iter_mut().find(|(outcome, step, _)| *outcome == found.outcome && *step == found.step) {
             Some((.., count)) => *count += 1,
             None => steps.push((found.outcome.clone(), found.step, 1)),
@@ -252,8 +357,9 @@ fn arithmetic(why: &Why, record: Option<&SourceRecord>, rules: &ScoreRules) -> V
         let sum: f64 = steps.iter().map(|(_, step, count)| step * *count as f64).sum();
         sentences.push(format!("Those remembered add up: {} = {sum:.3}.", terms.join(" + ")));
     }
-    if *evidence_forgotten > 0 {
-        sentences.push(format!("{evidence_forgotten} more are only counted: no daemon remembers what they were."));
+    let forgotten = u64::from(failures).saturating_sub(remembered);
+    if forgotten > 0 {
+        sentences.push(format!("{forgotten} more are only counted: no daemon remembers what they were."));
     }
     if !why.signals.is_empty() {
         let weight: f64 = why.signals.iter().map(|signal| signal.weight).sum();
@@ -274,33 +380,61 @@ fn arithmetic(why: &Why, record: Option<&SourceRecord>, rules: &ScoreRules) -> V
     sentences
 }
 
-/// Says of each contact whether it is proven, and when all of it became proof.
-fn tell_proof(why: &mut Why) {
+/// Says of each contact whether it is proven, and when all of it became proof. `decoys` are those that the policy
+/// counts.
+fn tell_proof(why: &mut Why, decoys: &[(u16, SystemTime)]) {
     for found in &mut why.evidence {
         let there = |proof: &&WhyProof| proof.destination == found.destination && proof.port == found.port;
         found.proven = why.proof.iter().find(there).map(|proof| proof.time.clone());
     }
-    let mut ports = HashSet::new();
-    let deciding = why.proof.iter().find(|proof| ports.insert(proof.port) && ports.len() == PORTS);
-    why.proven_at = deciding.map(|proof| proof.time.clone());
+    why.proven_at = proven_at(&completed(why, decoys)).map(timestamp);
+}
+
+/// The decoys that it completed, by whoever remembers them, oldest first.
+fn completed(why: &Why, decoys: &[(u16, SystemTime)]) -> Vec<(SystemTime, u16)> {
+    let proofs = why.proof.iter().filter_map(|proof| Some((humantime::parse_rfc3339(&proof.time).ok()?, proof.port)));
+    let mut completed: Vec<(SystemTime, u16)> = proofs.collect();
+    // After a restart it is the policy alone that remembers them.
+    let is_new = |port: u16| why.proof.iter().all(|proof| proof.port != port);
+    completed.extend(decoys.iter().filter(|(port, _)| is_new(*port)).map(|(port, time)| (*time, *port)));
+    completed.sort_unstable();
+    completed
+}
+
+/// When there were first enough distinct ports within the time that counts.
+fn proven_at(completed: &[(SystemTime, u16)]) -> Option<SystemTime> {
+    let within = Duration::from_millis(WITHIN_MS);
+    let is_proof = |(at, _): &&(SystemTime, u16)| {
+        let lately =
+            completed.iter().filter(|(time, _)| time <= at && at.duration_since(*time).is_ok_and(|age| age <= within));
+        lately.map(|(_, port)| *port).collect::<HashSet<u16>>().len() >= PORTS
+    };
+    completed.iter().find(is_proof).map(|(at, _)| *at)
 }
 
 /// Whether there is proof, in words.
-fn proven(why: &Why) -> String {
-    match (&why.proven_at, why.proof.first()) {
+fn proven(why: &Why, decoys: &[(u16, SystemTime)], is_watched: bool) -> String {
+    let completed = completed(why, decoys);
+    let reason = why.verdict.reason.as_deref().and_then(BlockReason::from_label);
+    let is_blocked = why.verdict.level == Level::Block.label();
+    match (&why.proven_at, completed.first()) {
         (Some(at), _) => format!("It was proven at {at} that it is really there, and scans."),
-        // Why that is so is said with the block.
-        (None, None) if why.verdict.level == Level::Block.label() => {
-            "It completed no decoy: what it is blocked for is something else.".to_owned()
+        _ if is_blocked && matches!(reason, Some(BlockReason::Proven | BlockReason::Harm)) => {
+            "It was proven when its block began that it is really there, and scans; by which decoys is not remembered."
+                .to_owned()
         }
-        (None, None) => "It is not proven that it is really there, so it is never blocked for this.".to_owned(),
-        (None, Some(first)) => {
-            let ports: HashSet<u16> = why.proof.iter().map(|proof| proof.port).collect();
+        (None, None) if !is_watched => "Which decoys it completed is not known while no daemon runs.".to_owned(),
+        // Why that is so is said with the block.
+        (None, None) if is_blocked => "It completed no decoy: what it is blocked for is something else.".to_owned(),
+        (None, None) => "It is not proven that it is really there.".to_owned(),
+        (None, Some((first, _))) => {
+            let ports: HashSet<u16> = completed.iter().map(|(_, port)| *port).collect();
             format!(
-                "A decoy that it completed at {} shows that it is really there, but {} of {PORTS} distinct ports prove no scan: it is not \
-                 proven, so it is never blocked for this.",
-                first.time,
-                ports.len()
+                "A decoy that it completed at {} shows that it is really there, but {} of {PORTS} distinct ports within \
+                 {} prove no scan.",
+                timestamp(*first),
+                ports.len().min(PORTS - 1),
+                duration::format(Duration::from_millis(WITHIN_MS))
             )
         }
     }

@@ -2,12 +2,13 @@
 
 use std::time::SystemTime;
 
+use scanguard_common::reason::Mode;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::desk::Desk;
 use super::error::OperatorError;
-use super::why::Remembered;
+use super::why::{self, Remembered};
 use crate::api::{
     Address, AllowAdd, AllowAdded, AllowList, AllowRemove, AllowRemoved, AllowTest, BlockAdd, BlockAdded, BlockList,
     BlockRemove, BlockRemoved, FeedList, FeedTest, FeedsRefresh, FeedsRefreshed, ModeSet, ModeState, Nothing,
@@ -15,6 +16,7 @@ use crate::api::{
 };
 use crate::feeds::Feeds;
 use crate::safety::Facts;
+use crate::store::Archive;
 
 /// Whether something is only read.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -86,6 +88,16 @@ pub trait Wish: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {
     /// When it makes no sense, a safety rule forbids it, there is no such thing, or it fails.
     fn carry_out(self, desk: &mut Desk, around: Around) -> Result<Self::Answer, OperatorError>;
 
+    /// Adds what only the state file knows. It may wait for the disk: never call it where things are decided.
+    fn complete(answer: &mut Self::Answer, archive: &Archive) {
+        let _ = (answer, archive);
+    }
+
+    /// Whether it takes something away from somebody: such a request is refused while its record might be lost.
+    fn takes_away(&self) -> bool {
+        false
+    }
+
     /// Addresses from which whoever asks says he is logged in.
     fn logged_in_from(&self) -> &[String] {
         &[]
@@ -95,6 +107,24 @@ pub trait Wish: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {
     fn address(&self) -> Option<&str> {
         None
     }
+}
+
+/// Refuses what takes something away while so many records wait for the disk that its own might be lost. What gives
+/// something back always works.
+///
+/// # Errors
+/// When it is refused.
+pub fn refuse_unrecorded<W: Wish>(wish: &W, archive: &Archive) -> Result<(), OperatorError> {
+    if !wish.takes_away() || !archive.has_many_waiting() {
+        return Ok(());
+    }
+    Err(OperatorError::Refused {
+        rule: "audit_full".to_owned(),
+        message: "nothing was changed: so many records wait for the state file that the one of this request might be \
+                  lost. Make its disk writable (`scanguard status` says what is wrong with it). Allowances and lifts go \
+                  on working"
+            .to_owned(),
+    })
 }
 
 macro_rules! wishes {
@@ -114,13 +144,11 @@ macro_rules! wishes {
 
 wishes! {
     AllowAdd => AllowAdded, Change "/v1/allow", |wish, desk, around| desk.allow_add(&wish, around.now);
-    AllowRemove => AllowRemoved, Change "/v1/allow/remove", |wish, desk, _| desk.allow_remove(&wish);
     Nothing<AllowList> => AllowList, Read "/v1/allow", |_, desk, _| Ok(desk.allow_list());
     Address<AllowTest> => AllowTest, Read "/v1/allow/test", |wish, desk, _| desk.allow_test(&wish.address);
     BlockRemove => BlockRemoved, Change "/v1/block/remove", |wish, desk, _| desk.block_remove(&wish);
     Nothing<BlockList> => BlockList, Read "/v1/block", |_, desk, _| Ok(desk.block_list());
     Nothing<ModeState> => ModeState, Read "/v1/mode", |_, desk, _| Ok(desk.mode());
-    ModeSet => ModeState, Change "/v1/mode", |wish, desk, around| desk.set_mode(&wish, around.now);
     PendingDeny => PendingDenied, Change "/v1/pending/deny", |wish, desk, around| desk.pending_deny(&wish, around.now);
     Nothing<FeedList> => FeedList, Read "/v1/feeds", |_, desk, _| Ok(desk.feed_list());
     Address<FeedTest> => FeedTest, Read "/v1/feeds/test", |wish, desk, _| desk.feed_test(&wish.address);
@@ -128,6 +156,34 @@ wishes! {
 }
 
 pub use crate::api::Confirm;
+
+impl Wish for AllowRemove {
+    type Answer = AllowRemoved;
+    const PATH: &'static str = "/v1/allow/remove";
+    const KIND: Kind = Kind::Change;
+
+    fn carry_out(self, desk: &mut Desk, _: Around) -> Result<AllowRemoved, OperatorError> {
+        desk.allow_remove(&self)
+    }
+
+    fn takes_away(&self) -> bool {
+        true
+    }
+}
+
+impl Wish for ModeSet {
+    type Answer = ModeState;
+    const PATH: &'static str = "/v1/mode";
+    const KIND: Kind = Kind::Change;
+
+    fn carry_out(self, desk: &mut Desk, around: Around) -> Result<ModeState, OperatorError> {
+        desk.set_mode(&self, around.now)
+    }
+
+    fn takes_away(&self) -> bool {
+        self.mode == Mode::Enforce.label()
+    }
+}
 
 impl Wish for BlockAdd {
     type Answer = BlockAdded;
@@ -137,6 +193,10 @@ impl Wish for BlockAdd {
 
     fn carry_out(self, desk: &mut Desk, around: Around) -> Result<BlockAdded, OperatorError> {
         desk.block_add(&self, &around.facts, around.now)
+    }
+
+    fn takes_away(&self) -> bool {
+        true
     }
 
     fn logged_in_from(&self) -> &[String] {
@@ -165,6 +225,10 @@ impl Wish for PendingApprove {
         desk.pending_approve(&self, &around.facts, around.now)
     }
 
+    fn takes_away(&self) -> bool {
+        true
+    }
+
     fn logged_in_from(&self) -> &[String] {
         &self.logged_in_from
     }
@@ -179,6 +243,11 @@ impl Wish for Nothing<PendingList> {
     fn carry_out(self, desk: &mut Desk, around: Around) -> Result<PendingList, OperatorError> {
         desk.pending_list(around.waiting)
     }
+
+    fn complete(answer: &mut PendingList, archive: &Archive) {
+        let mut whys: Vec<&mut Why> = answer.entries.iter_mut().filter_map(|entry| entry.why.as_deref_mut()).collect();
+        why::tell_incidents(&mut whys, archive);
+    }
 }
 
 impl Wish for Address<Why> {
@@ -191,7 +260,60 @@ impl Wish for Address<Why> {
         desk.why(&self.address, around.remembered)
     }
 
+    fn complete(answer: &mut Why, archive: &Archive) {
+        why::tell_incidents(&mut [answer], archive);
+    }
+
     fn address(&self) -> Option<&str> {
         Some(&self.address)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::*;
+    use crate::store::{AuditRecord, Entry, Limits};
+
+    #[test]
+    fn while_records_may_be_lost_nothing_is_taken_away_and_everything_can_be_given_back() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let archive = Archive::open(&folder.path().join("state.db"), Limits::default());
+        let mode = |mode: &str| ModeSet { mode: mode.into(), confirm_s: None };
+        refuse_unrecorded(&BlockAdd::default(), &archive).expect("there is room");
+        let (release, released) = channel::<()>();
+        archive.write(move |_| {
+            let _ = released.recv();
+            Ok(())
+        });
+        (0..8000).for_each(|_| archive.append(Entry::Audit(AuditRecord::default())));
+        let refused = [
+            refuse_unrecorded(&BlockAdd::default(), &archive),
+            refuse_unrecorded(&AllowRemove::default(), &archive),
+            refuse_unrecorded(&PendingApprove::default(), &archive),
+            refuse_unrecorded(&mode("enforce"), &archive),
+        ];
+        for outcome in refused {
+            assert!(
+                matches!(&outcome, Err(OperatorError::Refused { rule, .. }) if rule == "audit_full"),
+                "{outcome:?}"
+            );
+        }
+        refuse_unrecorded(&BlockRemove::default(), &archive).expect("a lift");
+        refuse_unrecorded(&AllowAdd::default(), &archive).expect("an allowance");
+        refuse_unrecorded(&PendingDeny::default(), &archive).expect("a denial");
+        refuse_unrecorded(&mode("observe"), &archive).expect("nothing is dropped any more");
+        drop(release);
+    }
+
+    #[test]
+    fn without_the_state_file_why_names_the_open_incident_and_says_what_is_missing() {
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(folder.path().join("file"), "").expect("a file");
+        let archive = Archive::open(&folder.path().join("file/state.db"), Limits::default());
+        let mut why = Why { source: "192.0.2.7".into(), incidents: vec![7], ..Why::default() };
+        <Address<Why>>::complete(&mut why, &archive);
+        assert_eq!((&why.incidents[..], why.incidents_unread.is_some()), (&[7][..], true));
     }
 }

@@ -15,6 +15,37 @@ use crate::duration::format;
 /// What comes next for a customer.
 const CUSTOMER: &str = "It is a customer: nothing is blocked without a person. Once it proves that it is really there, and scans, one is asked.";
 
+/// Where a source can complete decoys, which is what proves that it is really there.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Decoys {
+    /// On closed ports, or on canary ports.
+    #[default]
+    Somewhere,
+    /// Nowhere: no port is challenged.
+    Off,
+    /// Nowhere: only canary ports are challenged, and there is none.
+    NoCanary,
+    /// Nowhere as long as the mode is observe.
+    Observe,
+}
+
+impl Decoys {
+    /// Why there are none with this configuration, and what would change that.
+    const fn missing(self) -> Option<[&'static str; 2]> {
+        match self {
+            Self::Somewhere | Self::Observe => None,
+            Self::Off => Some([
+                "no port is challenged (`challenge = \"off\"`)",
+                "`challenge = \"on\"`, or `challenge = \"canary\"` with ports in `canary` of [ports],",
+            ]),
+            Self::NoCanary => Some([
+                "only canary ports are challenged (`challenge = \"canary\"`), and there is none",
+                "`challenge = \"on\"`, or ports in `canary` of [ports] that are closed here,",
+            ]),
+        }
+    }
+}
+
 /// Why a source is blocked or not, for `why`.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Explanation {
@@ -27,7 +58,14 @@ pub struct Explanation {
 impl Policy {
     /// Explains what the policy does about a source.
     #[must_use]
-    pub fn explain(&self, settings: &Blocks, facts: &Facts, source: &SourceKey, now: Clock) -> Explanation {
+    pub fn explain(
+        &self,
+        settings: &Blocks,
+        decoys: Decoys,
+        facts: &Facts,
+        source: &SourceKey,
+        now: Clock,
+    ) -> Explanation {
         let now = self.timeline.moment(now);
         let in_force = self.running.get(source).filter(|(until, _)| *until > now);
         let Some((until, running)) = in_force else {
@@ -39,7 +77,7 @@ impl Policy {
                 .chain(harm_sentences(settings, facts, &completed))
                 .chain(feed_sentence(settings, facts, !completed.is_empty()))
                 .chain(stacks_sentence(facts));
-            let next_step = self.next_step(settings, facts, source, past.map_or(0, |(_, times)| times));
+            let next_step = self.next_step(settings, decoys, facts, source, past.map_or(0, |(_, times)| times));
             return Explanation { arithmetic: arithmetic.collect(), next_step };
         };
         let earlier = running.earlier();
@@ -49,7 +87,14 @@ impl Policy {
             block_sentence(settings, earlier, lasts),
             format!("It ends by itself in {}.", format(rounded_up(left))),
         ];
-        arithmetic.extend(harm_sentences(settings, facts, &self.proofs.of(source, now)));
+        let completed = self.proofs.of(source, now);
+        let is_proven = matches!(running.reason, BlockReason::Proven | BlockReason::Harm);
+        arithmetic.extend(if is_proven && completed.len() < PORTS {
+            // What proved it is longer ago, or was not kept.
+            (!completed.is_empty()).then(|| completed_sentence(&completed) + ".").into_iter().collect()
+        } else {
+            harm_sentences(settings, facts, &completed)
+        });
         arithmetic.extend(stacks_sentence(facts));
         let next_step = if facts.allowed {
             Deferral::Allowed.sentence().to_owned()
@@ -70,24 +115,59 @@ impl Policy {
     }
 
     /// What comes next for a source that is not blocked.
-    fn next_step(&self, settings: &Blocks, facts: &Facts, source: &SourceKey, earlier: u32) -> String {
+    fn next_step(&self, settings: &Blocks, decoys: Decoys, facts: &Facts, source: &SourceKey, earlier: u32) -> String {
         let lasts = format(length(settings, earlier));
         let reason = if settings.unproven { BlockReason::Score } else { BlockReason::Proven };
         let room = || self.budget.room(settings, source);
         let is_asked = facts.is_customer && !facts.allowed && settings.max_auto_level >= level(Scope::Private);
         if is_asked {
-            return CUSTOMER.to_owned();
+            return match decoys.missing() {
+                Some([why, _]) => format!(
+                    "It is a customer: nothing is blocked without a person. By what it does here nobody is even asked, \
+                     for {why}."
+                ),
+                None => CUSTOMER.to_owned(),
+            };
         }
         match may_block(settings, facts, Scope::Private, reason).and_then(|()| room()) {
-            Ok(()) if settings.unproven => format!(
+            Ok(()) if settings.unproven && decoys == Decoys::Somewhere => format!(
                 "Once its score is high enough, or it proves that it is really there, it is blocked from private ports \
                  for {lasts}."
             ),
-            Ok(()) => format!("Once it proves that it is really there, it is blocked from private ports for {lasts}."),
+            Ok(()) if settings.unproven => {
+                format!("Once its score is high enough, it is blocked from private ports for {lasts}.")
+            }
+            Ok(()) => provable(settings, decoys, facts, &lasts),
             Err(Deferral::Allowed) => Deferral::Allowed.sentence().to_owned(),
             Err(why) => format!("It would not be blocked now. {}", why.sentence()),
         }
     }
+}
+
+/// What proof would be good for, or why there can be none.
+fn provable(settings: &Blocks, decoys: Decoys, facts: &Facts, lasts: &str) -> String {
+    let Some([why, change]) = decoys.missing() else {
+        let blocked = format!("Once it proves that it is really there, it is blocked from private ports for {lasts}.");
+        return if decoys == Decoys::Observe {
+            format!("In mode observe it can prove nothing, for nothing is challenged. In mode enforce: {blocked}")
+        } else {
+            blocked
+        };
+    };
+    let is_listed = facts.feed.is_some_and(|feed| feed.min(settings.max_auto_level) > AutoLevel::Conceal);
+    let but = if is_listed { " but for the feed that names it" } else { "" };
+    format!(
+        "By what it does here no automatic block is possible with this configuration{but}: {why}, so that it can prove \
+         nothing. {change} would change that, and so would `unproven = true` in [block]. (`scanguard signal --proof` \
+         is heard all the same.)"
+    )
+}
+
+/// On how many ports decoys were completed lately, without a full stop.
+fn completed_sentence(ports: &[u16]) -> String {
+    let named = if ports.len() == 1 { "port" } else { "distinct ports" };
+    let within = format(Duration::from_millis(WITHIN_MS));
+    format!("It completed decoys on {} {named} in the last {within}", ports.len())
 }
 
 /// What completed decoys prove, and what they do not: `It completed decoys on 2 distinct ports in the last 10m; 4 are proof.`
@@ -95,12 +175,8 @@ fn harm_sentences(settings: &Blocks, facts: &Facts, ports: &[u16]) -> Vec<String
     if ports.is_empty() {
         return Vec::new();
     }
-    let completed = ports.len();
-    let named = if completed == 1 { "port" } else { "distinct ports" };
-    let within = format(Duration::from_millis(WITHIN_MS));
-    let mut sentences =
-        vec![format!("It completed decoys on {completed} {named} in the last {within}; {PORTS} are proof.")];
-    if completed < PORTS {
+    let mut sentences = vec![format!("{}; {PORTS} are proof.", completed_sentence(ports))];
+    if ports.len() < PORTS {
         return sentences;
     }
     let beyond: Vec<String> =
@@ -142,6 +218,13 @@ fn feed_sentence(settings: &Blocks, facts: &Facts, completed: bool) -> Option<St
 
 /// What its sessions show of who else is behind it: `Its sessions show 2 TCP stacks at one time: …`
 fn stacks_sentence(facts: &Facts) -> Option<String> {
+    if facts.unseen {
+        return Some(
+            "Its sessions could not be looked at: that several people are behind it is assumed, and a person is \
+             asked before it is blocked from public ports."
+                .to_owned(),
+        );
+    }
     let machines = (facts.stacks > 1).then_some(facts.stacks)?;
     Some(format!("Its sessions show {machines} TCP stacks at one time: it is the address of more than one machine."))
 }

@@ -22,6 +22,9 @@ pub struct Facts {
     pub shared: bool,
     /// Distinct TCP stacks that its sessions showed at one time lately; 0 where it had none, or none was looked at.
     pub stacks: u32,
+    /// Its sessions could not be looked at, or not in time: who else is behind it is not known, and counts as
+    /// several people.
+    pub unseen: bool,
     /// Most sessions of this host come from few sources: what is seen are proxies in front of it, not those behind them.
     pub fronted: bool,
     /// A person has said that it is not to be blocked, lately.

@@ -15,6 +15,8 @@ pub const DAYS_A_PERSON: u32 = 15;
 /// People that a network is taken to have behind each of its addresses where the configuration says that they are shared
 /// (`sources.shared`), or a feed: carriers put between 10 and 100 customers behind one (RFC 6888, section 3, asks for limits per customer for that reason).
 pub const SHARED_PEOPLE: u32 = 16;
+/// People that are taken to be behind an address where that could not be looked at: several, whatever the rest says.
+pub const UNSEEN_PEOPLE: u32 = 2;
 
 /// Whether decoys completed on these ports are proof of harm, if they are proof: the score is block-eligible, and no browser was at it.
 #[must_use]
@@ -29,7 +31,8 @@ pub fn people(facts: &Facts) -> u32 {
     let customer = u32::from(facts.is_customer || facts.sessions > 0);
     let shared = if facts.shared { SHARED_PEOPLE } else { 0 };
     let more = (facts.days / DAYS_A_PERSON).saturating_add(further_stacks(facts));
-    (customer + shared).saturating_add(more)
+    let unseen = if facts.unseen { UNSEEN_PEOPLE } else { 0 };
+    (customer + shared + unseen).saturating_add(more)
 }
 
 /// Machines behind the address beside one, by their TCP stacks: each is taken for one more person's.
@@ -51,6 +54,9 @@ pub fn arithmetic(facts: &Facts) -> String {
     }
     if facts.shared {
         terms.push(format!("{SHARED_PEOPLE} (many share its address, by `sources.shared` or a feed)"));
+    }
+    if facts.unseen {
+        terms.push(format!("{UNSEEN_PEOPLE} (its sessions could not be looked at in time)"));
     }
     format!("A block from public ports would harm an estimated {} = {} people.", terms.join(" + "), people(facts))
 }
@@ -87,6 +93,7 @@ mod tests {
         let stacks = |stacks| Facts { stacks, ..Facts::default() };
         assert_eq!([0, 1, 2, 5].map(|count| people(&stacks(count))), [0, 0, 1, 4], "one machine is the scanner's own");
         let told = arithmetic(&stacks(3));
+        assert_eq!(people(&Facts { unseen: true, ..stacks(0) }), UNSEEN_PEOPLE);
         assert!(told.contains(" + 2 (its sessions show 3 TCP stacks at one time) = 2 people."), "{told}");
     }
 }

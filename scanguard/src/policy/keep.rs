@@ -53,6 +53,13 @@ impl Policy {
         self.proofs.iter().map(|(source, port, time)| KeptDecoy { source, port, completed: self.timeline.clock(time) })
     }
 
+    /// The ports on which a source completed decoys lately, and when.
+    #[must_use]
+    pub fn decoys_of(&self, source: &SourceKey, now: Clock) -> Vec<(u16, Clock)> {
+        let completed = self.proofs.completed_by(source, self.timeline.moment(now));
+        completed.map(|(port, time)| (port, self.timeline.clock(time))).collect()
+    }
+
     /// What is remembered of blocks that ended, those of sources that are blocked again among them. In no order.
     pub fn history(&self) -> impl Iterator<Item = KeptEnd> {
         let finished = self.finished.iter().map(|(source, ended, finished)| (source, ended, *finished));

@@ -41,7 +41,7 @@ use proof::Proofs;
 
 pub use clock::Clock;
 pub use event::{Action, BlockReason, Deferral, Doubt, Ending, Event, Lifter, level};
-pub use explain::Explanation;
+pub use explain::{Decoys, Explanation};
 pub use facts::{BACKED_WITHIN, Facts};
 pub use keep::{KeptDecoy, KeptEnd, RunningBlock};
 
@@ -327,7 +327,7 @@ fn doubt(settings: &Blocks, facts: &Facts) -> Option<Doubt> {
     let rows = [
         (facts.fronted, Doubt::Fronted),
         (facts.is_customer, Doubt::Customer),
-        (harm::people(facts) > settings.most_harmed, Doubt::Harmed),
+        (facts.unseen || harm::people(facts) > settings.most_harmed, Doubt::Harmed),
         (level(Scope::All) > settings.max_auto_level, Doubt::MaxAutoLevel),
     ];
     rows.into_iter().find(|(applies, _)| *applies).map(|(_, doubt)| doubt)

@@ -53,9 +53,13 @@ impl Proofs {
 
     /// On which ports a source completed decoys lately, the latest last.
     pub(super) fn of(&self, source: &SourceKey, now: Moment) -> Vec<u16> {
+        self.completed_by(source, now).map(|(port, _)| port).collect()
+    }
+
+    /// The same with their times.
+    pub(super) fn completed_by(&self, source: &SourceKey, now: Moment) -> impl Iterator<Item = (u16, Moment)> {
         let ports = self.completed.get(source).map(|(_, ports)| ports);
-        let lately = ports.into_iter().flatten().filter(|(_, time)| now.since(*time) <= WITHIN_MS);
-        lately.map(|(port, _)| *port).collect()
+        ports.into_iter().flatten().copied().filter(move |(_, time)| now.since(*time) <= WITHIN_MS)
     }
 
     /// All of them with their times.

@@ -31,8 +31,8 @@ const HEADERS: usize = 14 + 40;
 /// The kernel takes every trial frame up to this length; longer ones where it has room.
 const LONGEST: usize = 3_000;
 
-/// The kernel part, for one capture.
-pub(super) struct Kernel {
+/// The kernel part, loaded once for any number of captures, one after the other.
+pub struct Kernel {
     datapath: Datapath,
     events: EventStream,
     config: KernelConfig,
@@ -44,14 +44,16 @@ pub(super) struct Kernel {
     last: Option<u32>,
     skipped: u64,
     compared: u64,
+    /// Whether a capture left its traces in it.
+    is_used: bool,
 }
 
 impl Kernel {
     /// Loads it.
     ///
     /// # Errors
-    /// Without the rights, or on a kernel that lacks something.
-    pub(super) fn load() -> Result<Self> {
+    /// [`crate::kernel::KernelError`] without the rights, or on a kernel that lacks something.
+    pub fn load() -> Result<Self> {
         let options =
             LoadOptions { max_sources: SOURCES, virtual_world: true, events_bytes: 1 << 16, ..LoadOptions::default() };
         let mut datapath = Datapath::load(&options)?;
@@ -67,7 +69,20 @@ impl Kernel {
             last: None,
             skipped: 0,
             compared: 0,
+            is_used: false,
         })
+    }
+
+    /// Forgets the capture before.
+    fn renew(&mut self) -> Result<()> {
+        let Self { datapath, events, config, own, behind, socket, told, last, skipped, compared, is_used: _ } = self;
+        datapath.wipe()?;
+        while events.try_next().is_some() {}
+        *config = KernelConfig::new([0; 2]);
+        (*own, *behind, *socket, *last) = (None, None, None, None);
+        told.clear();
+        (*skipped, *compared) = (0, 0);
+        Ok(())
     }
 
     /// Frames that were compared, and those that the kernel takes no trial of.
@@ -75,12 +90,16 @@ impl Kernel {
         (self.compared, self.skipped)
     }
 
+    /// Begins a capture.
     pub(super) fn start(
         &mut self,
         config: &KernelConfig,
         entries: Vec<(Protocol, u16, PortEntry)>,
         allow: &[IpNetwork],
     ) -> Result<()> {
+        if std::mem::replace(&mut self.is_used, true) {
+            self.renew()?;
+        }
         self.config = *config;
         self.datapath.set_port_classes(entries)?;
         if !allow.is_empty() {

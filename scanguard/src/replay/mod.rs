@@ -8,7 +8,7 @@
 //! | `sessions` | follows TCP connections, as sockets would tell of them |
 //! | `tables` | the datapath's tables |
 //! | `world` | judges frame by frame, and hears events as the daemon does |
-//! | `kernel` | the real programs beside it, compared packet by packet |
+//! | [`Kernel`] | the real programs beside it, compared packet by packet |
 //! | [`tale`] | what became of each source |
 //! | [`labels`] | captures whose scanners are known, and scores against them |
 //! | [`report`] | the answer as JSON |
@@ -41,7 +41,7 @@ use scanguard_common::source::{KeyRules, SourceKey};
 use crate::config::Config;
 use crate::feeds::Feeds;
 use capture::{Captured, Ending};
-use kernel::Kernel;
+pub use kernel::Kernel;
 pub use line::WAIT_NS;
 pub use tale::{Moment, Tale};
 use world::World;
@@ -59,8 +59,6 @@ pub struct Options {
     pub feeds: Feeds,
     /// What is guarded; everything if nothing is named.
     pub protect: Vec<IpNetwork>,
-    /// Whether the kernel runs beside it.
-    pub kernel: bool,
     /// Whether to keep all events.
     pub events: bool,
 }
@@ -102,14 +100,18 @@ pub struct Replayed {
     pub keys: KeyRules,
 }
 
-/// Replays one capture. `progress` is told how many bytes of the file were read.
+/// Replays one capture, with the kernel beside it if one is given. `progress` is told how many bytes of the file were read.
 ///
 /// # Errors
 /// When it cannot be opened, when it is out of order and too large to be sorted, or when the kernel judges a packet differently.
-pub fn replay(path: &Path, options: &Options, progress: impl Fn(u64) + Clone + Send + 'static) -> Result<Replayed> {
-    let mut kernel = if options.kernel { Some(Kernel::load()?) } else { None };
+pub fn replay(
+    path: &Path,
+    options: &Options,
+    mut kernel: Option<&mut Kernel>,
+    progress: impl Fn(u64) + Clone + Send + 'static,
+) -> Result<Replayed> {
     let is_stream = path.as_os_str() == "-";
-    let mut world = World::new(options, kernel.as_mut())?;
+    let mut world = World::new(options, kernel.as_deref_mut())?;
     world.keep_events = options.events;
     world.takes_late = is_stream;
     let mut out_of_order = false;
@@ -127,10 +129,7 @@ pub fn replay(path: &Path, options: &Options, progress: impl Fn(u64) + Clone + S
     }
     drop(world);
     // Anew, in order.
-    if options.kernel {
-        kernel = Some(Kernel::load()?);
-    }
-    let mut world = World::new(options, kernel.as_mut())?;
+    let mut world = World::new(options, kernel)?;
     world.keep_events = options.events;
     let mut bytes: Vec<u8> = Vec::new();
     let mut places = Vec::new();

@@ -103,6 +103,9 @@ fn capture(html: &mut String, number: usize, capture: &Capture, report: &Report)
         push(html, format_args!("<p class=\"note\">{}</p>", escape(&note)));
     }
     let noticed = match capture.customers.noticed {
+        _ if capture.judged == 0 => {
+            "Nothing in it could be judged, so it does not tell whether anybody would have noticed.".to_owned()
+        }
         0 => "No packet to an open port would have been hidden: nobody would have noticed anything.".to_owned(),
         packets => format!(
             "{packets} packets from {} sources to open ports would have been hidden: whoever sent them would have noticed.",

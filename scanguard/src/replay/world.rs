@@ -96,7 +96,7 @@ pub struct Told {
 
 impl<'k> World<'k> {
     pub(super) fn new(options: &Options, kernel: Option<&'k mut Kernel>) -> anyhow::Result<Self> {
-        let Options { config, feeds, protect, kernel: _, events: _ } = options;
+        let Options { config, feeds, protect, events: _ } = options;
         let settings = KernelConfig {
             // Somebody always watches.
             heartbeat_ns: u64::MAX / 2,

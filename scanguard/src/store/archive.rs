@@ -3,30 +3,28 @@
 //!
 //! What is written here is in somebody's memory as well. So a write that fails is not kept for later: when the file takes writes again, or a
 //! new one has begun, [`Archive::epoch`] grows, and whoever keeps something here writes all of it anew. Only what is nowhere else, the
-//! audit and the lives of verdicts, waits in [`Journal`].
+//! audit and the lives of verdicts, waits in [`Journal`]. Whoever answers for a write asks [`Archive::saved`] what
+//! became of it.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::oneshot;
+use tokio::time::timeout;
 use tracing::warn;
 
 use super::Store;
 use super::archivist::Archivist;
 use super::error::{StoreError, TroubleKind};
-use super::journal::{Entry, Journal, Limits};
+use super::journal::{Entry, Journal, Limits, MANY_WAITING};
+use super::queue::{Kind, Mark, Outcome, Queue};
 use crate::turns;
 
-/// Writes that may wait for the disk. A disk that is that far behind is taken for one that fails.
-const QUEUE: usize = 4096;
-/// How long a command waits for the disk before it is answered all the same.
+/// How long a command or a question waits for the disk.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-pub(super) type Work = Box<dyn FnOnce(&mut Archivist) + Send>;
 
 /// A handle on the file of state. Cheap to clone; when the last one goes, all that waits is written first.
 #[derive(Clone)]
@@ -35,18 +33,28 @@ pub struct Archive {
 }
 
 struct Hand {
-    /// None while it is being dropped.
-    orders: Option<SyncSender<Work>>,
+    queue: Arc<Queue>,
     thread: Option<JoinHandle<()>>,
     shared: Arc<Shared>,
 }
 
 impl Drop for Hand {
     fn drop(&mut self) {
-        self.orders = None;
-        if let Some(thread) = self.thread.take() {
+        self.queue.close();
+        if !self.queue.wait_for_end(PATIENCE) {
+            warn!("the disk of the state file does not answer: what waits for it is given up");
+        } else if let Some(thread) = self.thread.take() {
             let _ = thread.join(); // What it panicked of is in the log.
         }
+    }
+}
+
+/// Tells that the thread has ended, also by a panic.
+struct Ends(Arc<Queue>);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        self.0.end();
     }
 }
 
@@ -54,8 +62,6 @@ impl Drop for Hand {
 pub(super) struct Shared {
     health: Mutex<Health>,
     pub(super) epoch: AtomicU64,
-    /// Writes for which there was no room in the queue.
-    pub(super) overrun: AtomicU64,
     pub(super) remembers: AtomicBool,
 }
 
@@ -76,6 +82,18 @@ pub struct Health {
     pub failures: u64,
     /// Damaged files that were set aside.
     pub files_set_aside: u64,
+    /// Records (the audit, the lives of blocks) that wait in memory for the file.
+    pub records_waiting: u64,
+    /// Records that were lost, because too many waited.
+    pub records_lost: u64,
+}
+
+/// What was decided is in force and not on the disk.
+#[derive(Clone, Debug, Eq, PartialEq, thiserror::Error)]
+#[error("{why}")]
+pub struct Unsaved {
+    /// Why not, for people.
+    pub why: String,
 }
 
 /// Why the file cannot be used.
@@ -133,25 +151,33 @@ impl Archive {
     }
 
     fn open_and(path: &Path, limits: Limits, sets_aside: bool) -> Self {
-        let (orders, queue) = sync_channel(QUEUE);
-        let shared = Arc::new(Shared::default());
+        let (shared, queue) = (Arc::<Shared>::default(), Arc::<Queue>::default());
         let (opened, wait) = sync_channel(1);
-        let mut archivist = Archivist::new(path, limits, Arc::clone(&shared), sets_aside);
+        let mut archivist = Archivist::new(path, limits, (Arc::clone(&shared), Arc::clone(&queue)), sets_aside);
+        let ends = Ends(Arc::clone(&queue));
         let thread = thread::Builder::new().name("state".into()).spawn(move || {
+            let _ends = ends;
             archivist.begin();
             turns::come_second();
             let _ = opened.send(());
-            archivist.serve(&queue);
+            archivist.serve();
         });
         let thread = thread.expect("a thread can be started");
         let _ = wait.recv();
-        Self { hand: Arc::new(Hand { orders: Some(orders), thread: Some(thread), shared }) }
+        Self { hand: Arc::new(Hand { queue, thread: Some(thread), shared }) }
     }
 
     /// How the file is.
     #[must_use]
     pub fn health(&self) -> Health {
-        self.hand.shared.health().clone()
+        let (records_waiting, records_lost) = self.hand.queue.records();
+        Health { records_waiting, records_lost, ..self.hand.shared.health().clone() }
+    }
+
+    /// Whether so many records wait for the file that those of further requests might be lost.
+    #[must_use]
+    pub fn has_many_waiting(&self) -> bool {
+        self.hand.queue.records().0 >= MANY_WAITING
     }
 
     /// Whether there was a file with something in it at the start.
@@ -168,19 +194,20 @@ impl Archive {
 
     /// Keeps something. Returns at once; what fails shows in [`Self::health`] and makes the epoch grow once writing works again.
     pub fn write(&self, work: impl FnOnce(&mut Store) -> Result<(), StoreError> + Send + 'static) {
-        self.order(Box::new(move |archivist| {
-            archivist.write(work);
-        }));
+        self.hand.queue.order(
+            Kind::Write,
+            Box::new(move |archivist| if archivist.write(work) { Outcome::Done } else { Outcome::Failed }),
+        );
     }
 
     /// As [`Self::write`], for what is everything that a new epoch asks for: if it succeeds the trouble is over.
     pub fn write_all(&self, work: impl FnOnce(&mut Store) -> Result<(), StoreError> + Send + 'static) {
-        self.order(Box::new(move |archivist| archivist.write_all(work)));
+        self.hand.queue.order(Kind::Write, Box::new(move |archivist| archivist.write_all(work)));
     }
 
-    /// Adds to what only grows. Kept in memory while the file fails.
+    /// Adds to what only grows. Returns at once; kept in memory while the file fails.
     pub fn append(&self, entry: Entry) {
-        self.order(Box::new(move |archivist| archivist.append(entry)));
+        self.hand.queue.record(entry);
     }
 
     /// As [`Self::write`], for who keeps it himself until it is written: waits for the outcome. Blocks: keep it off the async threads.
@@ -219,7 +246,7 @@ impl Archive {
         &self,
         work: impl FnOnce(Option<&Store>, &Journal) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, Unavailable> {
-        self.answer(move |archivist| Ok(work(archivist.store.as_ref(), &archivist.journal)?))
+        self.answer(move |archivist| Ok(work(archivist.store.as_ref(), &archivist.queue.journal())?))
     }
 
     fn answer<T: Send + 'static>(
@@ -227,42 +254,65 @@ impl Archive {
         work: impl FnOnce(&mut Archivist) -> Result<T, Unavailable> + Send + 'static,
     ) -> Result<T, Unavailable> {
         let (sender, answer) = sync_channel(1);
-        self.insist(Box::new(move |archivist| {
+        let work = move |archivist: &mut Archivist| {
             let _ = sender.send(work(archivist)); // Whoever asked may be gone.
-        }));
-        answer.recv_timeout(PATIENCE).map_err(|_| Unavailable::TooSlow)?
+            Outcome::Done
+        };
+        if !self.hand.queue.order(Kind::Question, Box::new(work)) {
+            return Err(Unavailable::TooSlow);
+        }
+        match answer.recv_timeout(PATIENCE) {
+            Ok(answer) => answer,
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => Err(Unavailable::TooSlow),
+        }
     }
 
-    /// Waits until all that was ordered is on the disk, or known not to get there; not for ever where the disk hangs.
-    pub async fn settled(&self) {
-        let (sender, settled) = oneshot::channel();
-        self.order(Box::new(move |_| {
-            let _ = sender.send(()); // Whoever waited may be gone.
-        }));
-        if tokio::time::timeout(PATIENCE, settled).await.is_err() {
-            warn!("the disk of the file of state is slow: a command was answered before what it did is kept");
+    /// A moment in the order of writes: with two of them [`Self::saved`] knows which ones are meant.
+    #[must_use]
+    pub fn mark(&self) -> Mark {
+        self.hand.queue.mark()
+    }
+
+    /// Waits until what was written and appended between two marks is on the disk, or known not to get there for now,
+    /// and says which; not for ever where the disk hangs.
+    ///
+    /// # Errors
+    /// When some of it is not on the disk.
+    pub async fn saved(&self, since: Mark, until: Mark) -> Result<(), Unsaved> {
+        if self.hand.queue.has_failed(since, until) {
+            return Err(Unsaved { why: self.trouble() }); // Others' writes are not waited for.
         }
+        self.settle(since, until).await
+    }
+
+    /// Waits until all that was ordered is on the disk, or known not to get there; not for ever either.
+    ///
+    /// # Errors
+    /// When some of it is not on the disk.
+    pub async fn settled(&self) -> Result<(), Unsaved> {
+        self.settle(Mark::default(), self.mark()).await
+    }
+
+    async fn settle(&self, since: Mark, until: Mark) -> Result<(), Unsaved> {
+        let why = match timeout(PATIENCE, self.hand.queue.settled(since, until)).await {
+            Ok(true) => return Ok(()),
+            Ok(false) => self.trouble(),
+            Err(_) => Unavailable::TooSlow.to_string(),
+        };
+        Err(Unsaved { why })
+    }
+
+    fn trouble(&self) -> String {
+        let trouble = self.hand.shared.health().trouble.clone();
+        trouble.map_or_else(
+            || "more waits for the state file than there is room for".to_owned(),
+            |trouble| trouble.message,
+        )
     }
 
     /// Sets for how long what only grows is kept.
     pub fn limit(&self, limits: Limits) {
-        self.order(Box::new(move |archivist| {
-            archivist.limits = limits;
-            archivist.trim();
-        }));
-    }
-
-    fn order(&self, work: Work) {
-        let Some(orders) = &self.hand.orders else { return };
-        if let Err(TrySendError::Full(_)) = orders.try_send(work) {
-            self.hand.shared.overrun.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    fn insist(&self, work: Work) {
-        if let Some(orders) = &self.hand.orders {
-            let _ = orders.send(work); // If the thread is gone there is no answer.
-        }
+        self.hand.queue.limit(limits);
     }
 }
 
@@ -272,6 +322,8 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
+    use crate::store::journal::MOST_WAITING;
+    use crate::store::queue::{QUESTIONS, WRITES};
     use crate::store::{AuditRecord, KeptAllow};
 
     const LIMIT: Duration = Duration::from_secs(30);
@@ -320,6 +372,188 @@ mod tests {
     fn write_all(archive: &Archive, prefixes: &[&str]) {
         let entries: Vec<KeptAllow> = prefixes.iter().map(|prefix| allow(prefix)).collect();
         archive.write_all(move |store| store.save_allow(&entries));
+    }
+
+    /// A disk that hangs until this is dropped.
+    struct Hang(#[expect(dead_code, reason = "it is dropped")] std::sync::mpsc::Sender<()>);
+
+    /// Returns when the thread hangs.
+    fn hang(archive: &Archive) -> Hang {
+        let (release, released) = std::sync::mpsc::channel::<()>();
+        let (reached, hangs) = std::sync::mpsc::channel();
+        archive.write(move |_| {
+            let _ = reached.send(());
+            let _ = released.recv();
+            Ok(())
+        });
+        hangs.recv().expect("it hangs");
+        Hang(release)
+    }
+
+    /// Fills the queue of writes. They change nothing.
+    fn fill(archive: &Archive) {
+        (0..WRITES).for_each(|_| archive.write(|_| Ok(())));
+    }
+
+    /// Does something as a command does, and waits for what its answer waits for.
+    async fn command(archive: &Archive, work: impl FnOnce(&Archive)) -> Result<(), Unsaved> {
+        let since = archive.mark();
+        work(archive);
+        archive.saved(since, archive.mark()).await
+    }
+
+    /// More than fits into pages that the file has already.
+    fn many() -> Vec<KeptAllow> {
+        (0..2000).map(|number| allow(&format!("2001:db8:{number:x}::/48"))).collect()
+    }
+
+    #[tokio::test]
+    async fn a_command_whose_write_finds_the_queue_full_is_told_that_it_is_not_saved() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let archive = Archive::open(&folder.path().join("state.db"), Limits::default());
+        command(&archive, |archive| keep(archive, "192.0.2.1")).await.expect("saved");
+        let hang = hang(&archive);
+        fill(&archive);
+        let (since, started) = (archive.mark(), Instant::now());
+        keep(&archive, "192.0.2.2");
+        let until = archive.mark();
+        archive.saved(since, until).await.expect_err("there was no room for it");
+        assert!(started.elapsed() < PATIENCE / 2, "there is nothing to wait for");
+        drop(hang);
+        archive.saved(until, archive.mark()).await.expect("others are not to blame");
+        assert_eq!(kept(&archive), ["192.0.2.1"], "so it is");
+        wait_for("everything to be asked for", || archive.epoch() > 0);
+        write_all(&archive, &["192.0.2.1", "192.0.2.2"]);
+        archive.settled().await.expect("all of it");
+        archive.saved(since, until).await.expect("it is saved now");
+        assert_eq!(archive.health().trouble, None);
+    }
+
+    #[tokio::test]
+    async fn a_command_whose_write_fails_is_told_so_and_it_is_written_when_there_is_room_again() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let archive = Archive::open(&folder.path().join("state.db"), Limits::default());
+        archive.ask(|store| store.fill_disk(true)).expect("a full disk");
+        let unsaved = command(&archive, |archive| archive.write(|store| store.save_allow(&many()))).await;
+        assert!(unsaved.as_ref().is_err_and(|unsaved| unsaved.why.contains("full")), "{unsaved:?}");
+        assert_eq!(archive.health().trouble.map(|trouble| trouble.kind), Some(TroubleKind::Full));
+        archive.ask(|store| store.fill_disk(false)).expect("room");
+        wait_for("everything to be asked for", || archive.epoch() > 0);
+        archive.write_all(|store| store.save_allow(&many()));
+        archive.settled().await.expect("saved");
+        assert_eq!((kept(&archive).len(), archive.health().trouble), (2000, None));
+    }
+
+    #[tokio::test]
+    async fn a_command_whose_record_cannot_be_written_is_told_so() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let archive = Archive::open(&folder.path().join("state.db"), Limits::default());
+        archive.ask(|store| store.fill_disk(true)).expect("a full disk");
+        let long = "x".repeat(1_000_000);
+        command(&archive, |archive| audit(archive, &long)).await.expect_err("there is no room");
+        assert_eq!(archive.health().records_waiting, 1);
+        archive.ask(|store| store.fill_disk(false)).expect("room");
+        command(&archive, |archive| audit(archive, "next")).await.expect("both are written");
+        assert_eq!(verbs(&archive), [long, "next".to_owned()]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn on_a_disk_that_hangs_a_command_is_told_so_in_time() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let archive = Archive::open(&folder.path().join("state.db"), Limits::default());
+        let hang = hang(&archive);
+        let unsaved = command(&archive, |archive| keep(archive, "192.0.2.1")).await.expect_err("it hangs");
+        assert!(unsaved.why.contains("slow"), "{unsaved}");
+        command(&archive, |archive| audit(archive, "refused")).await.expect_err("its record waits, too");
+        command(&archive, |_| ()).await.expect("what changes nothing has nothing to wait for");
+        drop(hang);
+        tokio::time::resume();
+        archive.settled().await.expect("it is written now");
+        assert_eq!((kept(&archive), verbs(&archive)), (vec!["192.0.2.1".to_owned()], vec!["refused".to_owned()]));
+    }
+
+    #[tokio::test]
+    async fn no_record_and_no_limit_is_lost_to_a_full_queue_and_nobody_waits_to_order() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let archive = Archive::open(&folder.path().join("state.db"), Limits::default());
+        (0..3).for_each(|_| audit(&archive, "before"));
+        archive.settled().await.expect("written");
+        let hang = hang(&archive);
+        fill(&archive);
+        let started = Instant::now();
+        (0..1000).for_each(|number| audit(&archive, &number.to_string()));
+        archive.limit(Limits { audit_rows: 1, ..Limits::default() });
+        (0..1000).for_each(|_| keep(&archive, "192.0.2.1"));
+        assert!(started.elapsed() < PATIENCE / 2, "{:?}", started.elapsed());
+        assert_eq!((archive.health().records_waiting, archive.health().records_lost), (1000, 0));
+        let since = archive.mark();
+        drop(hang);
+        archive.saved(since, archive.mark()).await.expect("nothing was ordered");
+        archive.settled().await.expect_err("a thousand writes found no room");
+        let records = archive.journal(|store, journal| Ok((store.map(|store| store.audit(0, 2000)), journal.len())));
+        let (written, waiting) = records.expect("records");
+        let written = written.expect("a file").expect("a list");
+        assert_eq!((written.len(), waiting), (1001, 0), "two of those before are beyond the new limit");
+        assert!(
+            written
+                .iter()
+                .skip(1)
+                .map(|(_, record)| record.verb.clone())
+                .eq((0..1000).map(|number| number.to_string()))
+        );
+    }
+
+    #[tokio::test]
+    async fn records_beyond_the_bound_are_counted_and_who_asked_is_told() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let archive = Archive::open(&folder.path().join("state.db"), Limits::default());
+        let hang = hang(&archive);
+        let since = archive.mark();
+        audit(&archive, "lost");
+        let until = archive.mark();
+        assert!(!archive.has_many_waiting());
+        (0..MOST_WAITING + 2).for_each(|_| audit(&archive, "x"));
+        assert!(archive.has_many_waiting());
+        let Health { records_waiting, records_lost, .. } = archive.health();
+        assert_eq!((records_waiting, records_lost), (MOST_WAITING as u64, 3));
+        drop(hang);
+        archive.saved(since, until).await.expect_err("its record is lost");
+        archive.saved(until, archive.mark()).await.expect_err("some of these, too");
+        let records = archive.ask(|store| store.audit(0, 100_000)).expect("a list");
+        assert_eq!((records.len(), archive.health().records_waiting), (MOST_WAITING, 0));
+    }
+
+    #[test]
+    fn a_question_that_finds_too_many_others_is_answered_at_once_and_others_in_time() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let archive = Archive::open(&folder.path().join("state.db"), Limits::default());
+        let hang = hang(&archive);
+        fill(&archive);
+        let asking: Vec<_> = (0..QUESTIONS)
+            .map(|_| {
+                let archive = archive.clone();
+                thread::spawn(move || archive.ask(|store| store.load_allow()).map(drop))
+            })
+            .collect();
+        let started = Instant::now();
+        wait_for("too many questions", || {
+            archive.hand.queue.order(Kind::Question, Box::new(|_| Outcome::Done));
+            started.elapsed() < PATIENCE && matches!(archive.ask(|_| Ok(())), Err(Unavailable::TooSlow))
+        });
+        assert!(started.elapsed() < PATIENCE, "nobody waited");
+        drop(hang);
+        asking.into_iter().for_each(|asked| {
+            let _ = asked.join().expect("an answer of some kind");
+        });
+        assert_eq!(kept(&archive), [""; 0]);
+    }
+
+    #[test]
+    fn the_last_handle_does_not_wait_for_a_disk_that_hangs_for_ever() {
+        let queue = Queue::default();
+        assert!(!queue.wait_for_end(Duration::from_millis(10)));
+        queue.end();
+        assert!(queue.wait_for_end(PATIENCE));
     }
 
     #[test]

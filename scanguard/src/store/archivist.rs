@@ -3,16 +3,16 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant, SystemTime};
 
 use tracing::{error, info, warn};
 
 use super::Store;
-use super::archive::{SetAside, Shared, Trouble, Unavailable, Work};
+use super::archive::{SetAside, Shared, Trouble, Unavailable};
 use super::aside;
 use super::error::StoreError;
-use super::journal::{Entry, Journal, Limits};
+use super::journal::Limits;
+use super::queue::{Next, Outcome, Queue};
 use super::watch::{Marks, Seen};
 
 /// How often it is looked whether the file is still there and whole, and whether one that failed works again.
@@ -23,8 +23,9 @@ const TRIM: Duration = Duration::from_secs(3600);
 /// What runs on the thread.
 pub(super) struct Archivist {
     path: PathBuf,
-    pub(super) limits: Limits,
+    limits: Limits,
     shared: Arc<Shared>,
+    pub(super) queue: Arc<Queue>,
     pub(super) store: Option<Store>,
     /// Whether the store can be written as far as is known; if not it was opened to be read.
     writable: bool,
@@ -33,7 +34,8 @@ pub(super) struct Archivist {
     marks: Option<Marks>,
     /// Single facts of the file, for a new one to begin with.
     facts: Vec<(String, u64)>,
-    pub(super) journal: Journal,
+    /// The last record that it was tried to write.
+    tried: u64,
     looked: Instant,
     trimmed: Option<Instant>,
     /// Whether a damaged file is set aside.
@@ -41,30 +43,45 @@ pub(super) struct Archivist {
 }
 
 impl Archivist {
-    pub(super) fn new(path: &Path, limits: Limits, shared: Arc<Shared>, sets_aside: bool) -> Self {
+    pub(super) fn new(
+        path: &Path,
+        limits: Limits,
+        (shared, queue): (Arc<Shared>, Arc<Queue>),
+        sets_aside: bool,
+    ) -> Self {
         Self {
             path: path.to_owned(),
             limits,
             shared,
+            queue,
             store: None,
             writable: false,
             lost: false,
             marks: None,
             facts: Vec::new(),
-            journal: Journal::default(),
+            tried: 0,
             looked: Instant::now(),
             trimmed: None,
             sets_aside,
         }
     }
 
-    pub(super) fn serve(&mut self, orders: &Receiver<Work>) {
+    pub(super) fn serve(&mut self) {
+        let queue = Arc::clone(&self.queue);
         loop {
-            match orders.recv_timeout(LOOK.saturating_sub(self.looked.elapsed())) {
-                Ok(work) => work(self),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => break,
+            let work = match queue.next(self.tried, LOOK.saturating_sub(self.looked.elapsed())) {
+                Next::Work(number, work) => Some((number, work(self))),
+                Next::LookAround | Next::Nothing => None,
+                Next::End => break,
+            };
+            if let Some(limits) = queue.take_limits() {
+                self.limits = limits;
+                self.trim();
             }
+            if queue.last_record() > self.tried {
+                self.flush_journal();
+            }
+            queue.done(work, self.tried);
             if self.looked.elapsed() >= LOOK {
                 self.look();
                 self.looked = Instant::now();
@@ -174,32 +191,34 @@ impl Archivist {
         outcome.is_ok()
     }
 
-    pub(super) fn write_all(&mut self, work: impl FnOnce(&mut Store) -> Result<(), StoreError>) {
-        if self.write(work) && self.flush_journal() && self.shared.health().trouble.take().is_some() {
+    pub(super) fn write_all(&mut self, work: impl FnOnce(&mut Store) -> Result<(), StoreError>) -> Outcome {
+        if !self.write(work) {
+            return Outcome::Failed;
+        }
+        if self.flush_journal() && self.shared.health().trouble.take().is_some() {
             info!(file = %self.path.display(), "the file of state has everything again");
         }
+        Outcome::AllSaved
     }
 
-    pub(super) fn append(&mut self, entry: Entry) {
-        self.journal.push(entry);
-        self.flush_journal();
-    }
-
-    /// Writes what waits; true when nothing does any more.
+    /// Writes the records that wait; true when none of those does any more.
     fn flush_journal(&mut self) -> bool {
-        if self.journal.is_empty() {
-            return true;
+        let until = self.queue.last_record();
+        self.tried = until;
+        loop {
+            let (oldest, last) = self.queue.oldest_records();
+            if oldest.is_empty() {
+                return true;
+            }
+            if let Err(error) = self.try_write(|store| store.record(oldest.iter().map(|entry| &**entry))) {
+                self.trouble_with(&error);
+                return false;
+            }
+            self.queue.recorded(last);
+            if last >= until {
+                return true;
+            }
         }
-        let mut journal = std::mem::take(&mut self.journal);
-        let outcome = self.try_write(|store| store.record(journal.waiting()));
-        if outcome.is_ok() {
-            journal.clear();
-        }
-        self.journal = journal;
-        if let Err(error) = &outcome {
-            self.trouble_with(error);
-        }
-        outcome.is_ok()
     }
 
     pub(super) fn ask<T>(&mut self, work: impl FnOnce(&mut Store) -> Result<T, StoreError>) -> Result<T, Unavailable> {
@@ -257,7 +276,7 @@ impl Archivist {
     /// Every few seconds: is the file as it was left, and does one that failed work again?
     fn look(&mut self) {
         self.look_at_file();
-        let overrun = self.shared.overrun.swap(0, Ordering::Relaxed);
+        let overrun = self.queue.take_overrun();
         if overrun > 0 {
             self.lost = true;
             self.fail(&StoreError::TooSlow { path: self.path.clone(), writes: overrun });

@@ -4,6 +4,7 @@
 //! of all; whoever may write the file as root can do what he likes, so what must be out of his reach belongs in a log of another machine.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use rusqlite::Row;
 
@@ -11,7 +12,12 @@ use super::Store;
 use super::error::{StoreError, sqlite};
 
 /// Entries that wait in memory at most while the file fails.
-const MOST_WAITING: usize = 10_000;
+pub(super) const MOST_WAITING: usize = 10_000;
+/// From so many waiting entries on, requests that take something away are refused: what comes after them may find no
+/// room.
+pub(super) const MANY_WAITING: u64 = 8000;
+/// Entries that are written at once: other work gets its turn between.
+const AT_ONCE: usize = 512;
 
 /// For how long what only grows is kept: what is beyond either of a pair goes.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -87,34 +93,78 @@ pub struct LifeEvent {
     pub why: String,
 }
 
-/// What waits to be written.
-#[derive(Debug, Default)]
+/// What waits to be written. Each entry has a number, one more than the one before.
+#[derive(Clone, Debug)]
 pub struct Journal {
-    waiting: VecDeque<Entry>,
+    waiting: VecDeque<Arc<Entry>>,
+    /// The number of the oldest that waits, or of the next to come.
+    first: u64,
+    /// The number of the last that was written.
+    written: u64,
+    lost: u64,
+}
+
+impl Default for Journal {
+    fn default() -> Self {
+        Self { waiting: VecDeque::new(), first: 1, written: 0, lost: 0 }
+    }
 }
 
 impl Journal {
-    pub(super) fn push(&mut self, entry: Entry) {
-        if self.waiting.len() >= MOST_WAITING {
+    /// Adds one; where too many wait the oldest is lost, of which it gives the number.
+    pub(super) fn push(&mut self, entry: Entry) -> Option<u64> {
+        let is_full = self.waiting.len() >= MOST_WAITING;
+        let lost = is_full.then_some(self.first);
+        if is_full {
             self.waiting.pop_front();
-            tracing::error!(
-                "the file of state has failed for so long that the oldest record that waits for it is lost"
-            );
+            (self.first, self.lost) = (self.first + 1, self.lost + 1);
+            if self.lost.is_power_of_two() {
+                let lost = self.lost;
+                tracing::error!(lost, "records are lost: the state file has failed for so long that no more can wait");
+            }
         }
-        self.waiting.push_back(entry);
+        self.waiting.push_back(Arc::new(entry));
+        lost
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
+    /// The number of the last that was written.
+    pub(super) const fn written(&self) -> u64 {
+        self.written
     }
 
-    pub(super) fn clear(&mut self) {
-        self.waiting.clear();
+    /// The number of the last that came.
+    pub(super) fn last(&self) -> u64 {
+        self.first + self.waiting.len() as u64 - 1
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// How many were lost since the start, for there were too many.
+    pub(super) const fn lost(&self) -> u64 {
+        self.lost
+    }
+
+    /// The oldest ones, and the number of the last of them.
+    pub(super) fn oldest(&self) -> (Vec<Arc<Entry>>, u64) {
+        let oldest: Vec<_> = self.waiting.iter().take(AT_ONCE).cloned().collect();
+        let last = self.first + oldest.len() as u64 - 1;
+        (oldest, last)
+    }
+
+    /// Those up to this one are written. (One that had to make room while it was written counts as lost, though it is
+    /// not.)
+    pub(super) fn forget_through(&mut self, last: u64) {
+        self.written = last;
+        while self.first <= last && self.waiting.pop_front().is_some() {
+            self.first += 1;
+        }
     }
 
     /// What waits, the oldest first.
     pub fn waiting(&self) -> impl Iterator<Item = &Entry> {
-        self.waiting.iter()
+        self.waiting.iter().map(|entry| &**entry)
     }
 }
 
@@ -335,7 +385,7 @@ mod tests {
         for number in 0..MOST_WAITING + 2 {
             journal.push(audit(number as u64, "x"));
         }
-        assert_eq!(journal.waiting().count(), MOST_WAITING);
+        assert_eq!((journal.waiting().count(), journal.lost()), (MOST_WAITING, 2));
         assert!(matches!(journal.waiting().next(), Some(Entry::Audit(record)) if record.at == 2));
     }
 }

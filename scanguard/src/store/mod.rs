@@ -11,6 +11,7 @@
 //! | `facts` | single facts by name |
 //! | `journal` | what only grows: the audit, the lives of verdicts |
 //! | [`Archive`] | all of it on a thread of its own, whatever becomes of the disk |
+//! | `queue` | what waits for that thread |
 //! | `archivist` | that thread |
 //! | `watch` | whether somebody else wrote the file |
 //! | `aside` | where damaged files go |
@@ -29,6 +30,7 @@ mod journal;
 mod opened;
 mod people;
 mod questions;
+mod queue;
 mod schema;
 mod watch;
 
@@ -41,7 +43,7 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
-pub use archive::{Archive, Health, SetAside, Trouble, Unavailable};
+pub use archive::{Archive, Health, SetAside, Trouble, Unavailable, Unsaved};
 pub use decisions::{Decisions, KeptAllow, KeptBlock, KeptMode, KeptRecurrence};
 use error::sqlite;
 pub use error::{StoreError, TroubleKind};
@@ -49,6 +51,7 @@ pub use incidents::IncidentQuery;
 pub use journal::{AuditRecord, Entry, Journal, LifeEvent, Limits};
 pub use opened::Opened;
 pub use questions::{KeptDecoy, KeptDenial, KeptQuestion};
+pub use queue::Mark;
 
 /// How long a call waits for somebody else who reads or writes the file, a backup for instance.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -129,6 +132,19 @@ impl Store {
         if let Err(error) = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true) {
             tracing::warn!(%error, file = %path.display(), "the log of a damaged file may be written into it");
         }
+    }
+
+    /// From now on the file cannot grow, as on a full disk; or can again.
+    #[cfg(test)]
+    pub(crate) fn fill_disk(&self, full: bool) -> Result<(), StoreError> {
+        let pages: i64 = self
+            .connection
+            .pragma_query_value(None, "page_count", |row| row.get(0))
+            .map_err(sqlite(&self.path, "read"))?;
+        let most = if full { pages } else { i64::from(u32::MAX) - 1 };
+        self.connection
+            .query_row(&format!("PRAGMA max_page_count = {most}"), (), |_| Ok(()))
+            .map_err(sqlite(&self.path, "set up"))
     }
 
     /// Writes something, to see whether that can be done.

@@ -6,6 +6,7 @@
 pub mod datapath;
 pub mod egress;
 mod filter;
+pub mod generator;
 pub mod plot;
 pub mod policy;
 pub mod replay;

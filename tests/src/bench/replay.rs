@@ -46,11 +46,11 @@ pub fn measure() -> Result<Figures> {
 fn measure_in(folder: &std::path::Path) -> Result<Figures> {
     let options = |protect: &[&str]| -> Result<Options> {
         let protect = protect.iter().map(|network| network.parse()).collect::<Result<_, _>>()?;
-        Ok(Options { config: Config::default(), feeds: Feeds::default(), protect, kernel: false, events: false })
+        Ok(Options { config: Config::default(), feeds: Feeds::default(), protect, events: false })
     };
     let run = |path: &std::path::Path, packets: u32, options: &Options| -> Result<f64> {
         let started = Instant::now();
-        let replayed = replay(path, options, |_| {})?;
+        let replayed = replay(path, options, None, |_| {})?;
         anyhow::ensure!(replayed.ending.frames == u64::from(packets), "all packets are read");
         anyhow::ensure!(replayed.tales.iter().any(|(_, tale)| tale.concealed.is_some()), "the scanner is found");
         Ok(f64::from(packets) / started.elapsed().as_secs_f64())

@@ -2,8 +2,7 @@
 
 use std::fmt;
 use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use scanguard::kernel::{AttachMode, Datapath, DriverMode, LoadOptions};
@@ -12,6 +11,7 @@ use serde::Serialize;
 
 use crate::frames;
 use crate::lab::netns::Netns;
+use crate::lab::wait::wait_until;
 
 /// Rounds of all rows; the median counts.
 const ROUNDS: usize = 3;
@@ -111,19 +111,17 @@ fn rate(mode: Option<(AttachMode, DriverMode)>) -> Result<f64> {
 
 /// Gigabits a second of a transfer, once the server listens.
 fn transfer(client: &Netns) -> Result<f64> {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    loop {
+    let mut measured = None;
+    wait_until("iperf3 to listen", Duration::from_secs(10), || {
         let mut command = client.command("/usr/bin/env");
         command.args(["iperf3", "-J", "-c", SERVER, "-t", &SECONDS.to_string()]);
         let output = command.output().context("cannot run iperf3")?;
         let report: serde_json::Value =
             serde_json::from_slice(&output.stdout).context("cannot read the report of iperf3")?;
-        if let Some(bits) = report["end"]["sum_received"]["bits_per_second"].as_f64() {
-            return Ok(bits / 1e9);
-        }
-        ensure!(Instant::now() < deadline, "iperf3: {}", report["error"]);
-        thread::yield_now();
-    }
+        measured = report["end"]["sum_received"]["bits_per_second"].as_f64();
+        Ok(measured.is_some())
+    })?;
+    Ok(measured.context("a rate")? / 1e9)
 }
 
 fn ip(host: &Netns, arguments: &str) -> Result<()> {

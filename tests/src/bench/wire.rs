@@ -154,7 +154,7 @@ const ROWS: [Spec; 15] = [
 
 const ANY: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);
 
-fn syn() -> Vec<u8> {
+pub(super) fn syn() -> Vec<u8> {
     frames::syn(ANY, PUBLIC)
 }
 
@@ -403,7 +403,7 @@ fn run_with(program: &str, arguments: &[&str], input: &str) -> Result<()> {
     Ok(())
 }
 
-fn ip(arguments: &str) -> Result<String> {
+pub(super) fn ip(arguments: &str) -> Result<String> {
     let output =
         Command::new("ip").args(arguments.split(' ')).output().context("cannot run ip, of package iproute2")?;
     ensure!(output.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&output.stderr).trim());
@@ -415,11 +415,11 @@ fn link(name: &str) -> Result<serde_json::Value> {
 }
 
 /// Packets that a link says it received.
-fn received(name: &str) -> Result<u64> {
+pub(super) fn received(name: &str) -> Result<u64> {
     link(name)?[0]["stats64"]["rx"]["packets"].as_u64().context("a count of packets")
 }
 
-fn index(name: &str) -> Result<u32> {
+pub(super) fn index(name: &str) -> Result<u32> {
     link(name)?[0]["ifindex"].as_u64().and_then(|index| index.try_into().ok()).context("an index")
 }
 

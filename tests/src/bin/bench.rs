@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
 use scanguard_tests::bench::plot::Bars;
-use scanguard_tests::bench::{datapath, egress, policy, replay, tcp, wire};
+use scanguard_tests::bench::{datapath, egress, generator, policy, replay, tcp, wire};
 use serde::Serialize;
 
 /// What the kernel part costs, beside programs that do nothing.
@@ -30,6 +30,8 @@ enum Verb {
     Datapath,
     /// The program that sees what leaves, beside an empty one.
     Egress,
+    /// Frames a second that a generator on every CPU makes, with an empty program at the other end.
+    Generator,
     /// Packets a second over a link, beside empty programs and other filters.
     Wire,
     /// A bulk TCP transfer, without scanguard and with it.
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
     let shown = match verb {
         Verb::Datapath => datapath::measure().and_then(|figures| draw(&figures.bars(), svg).and(show(&figures, json))),
         Verb::Egress => egress::measure().and_then(|figures| show(&figures, json)),
+        Verb::Generator => generator::measure().and_then(|figures| show(&figures, json)),
         Verb::Wire => wire::measure().and_then(|figures| draw(&figures.bars(), svg).and(show(&figures, json))),
         Verb::Tcp => tcp::measure().and_then(|figures| show(&figures, json)),
         Verb::Policy => policy::measure().and_then(|figures| show(&figures, json)),

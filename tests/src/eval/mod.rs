@@ -65,10 +65,9 @@ pub fn evaluate(labels: &Path) -> Result<Evaluation> {
             config: Config::default(),
             feeds: Feeds::default(),
             protect: label.protected.clone(),
-            kernel: false,
             events: false,
         };
-        let replayed = replay(&labels.folder.join(&label.file), &options, |_| {})?;
+        let replayed = replay(&labels.folder.join(&label.file), &options, None, |_| {})?;
         let contacts = flows::contacts(&labels.folder.join(&label.file), &label.protected)?;
         let file = label.file.display().to_string();
         for row in &mut rows {

@@ -48,7 +48,7 @@ mod client;
 pub(crate) mod forge;
 mod responder;
 mod site;
-mod wait;
+pub(crate) mod wait;
 
 pub use sandbox::CannotRun;
 pub use stage::{Scene, Setup};

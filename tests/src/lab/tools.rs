@@ -43,6 +43,8 @@ pub enum Tool {
     Nft,
     /// The usual scanner.
     Nmap,
+    /// The command line of SQLite.
+    Sqlite3,
     /// Records links.
     Tcpdump,
     /// Tells what filters there are.
@@ -58,6 +60,7 @@ impl Tool {
             Self::Bpftool => ("bpftool", "bpftool"),
             Self::Chromium => ("chromium", "chromium"),
             Self::Curl => ("curl", "curl"),
+            Self::Sqlite3 => ("sqlite3", "sqlite3"),
             Self::Dbclient => ("dbclient", "dropbear-bin"),
             Self::Dropbear => ("dropbear", "dropbear-bin"),
             Self::Dropbearkey => ("dropbearkey", "dropbear-bin"),

@@ -2,8 +2,10 @@
 
 use std::path::Path;
 
+use super::LEFT_OUT;
 use super::report::{Outcome, Trial};
 use super::suite::Runnable;
+use crate::skip;
 
 /// What begins a line that is ours. Names of tests have no line breaks.
 const MARK: &str = "@@scanguard ";
@@ -24,7 +26,7 @@ pub(super) fn script(root: &Path, suites: &[Runnable], effort: Effort) -> String
     let Effort { limit_s, frames, patience } = effort;
     let mut text = format!(
         "export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root\n\
-         export SCANGUARD_FRAMES={frames} SCANGUARD_PATIENCE={patience}\n\
+         export SCANGUARD_FRAMES={frames} SCANGUARD_PATIENCE={patience} {}={LEFT_OUT}\n\
          mkdir -p /dev/pts /dev/shm\n\
          mount -t devpts devpts /dev/pts\n\
          mount -t tmpfs shm /dev/shm\n\
@@ -33,6 +35,7 @@ pub(super) fn script(root: &Path, suites: &[Runnable], effort: Effort) -> String
          mount -t bpf bpf /sys/fs/bpf\n\
          ip link set lo up\n\
          cd {}\n",
+        skip::ALLOW,
         quoted(&root.join("tests"))
     );
     for runnable in suites {
@@ -65,7 +68,7 @@ impl Console {
     /// Takes a line that came at `at_s` seconds, and returns the suite that it ends, if it ends one.
     pub(super) fn line(&mut self, line: &str, at_s: f64) -> Option<&Trial> {
         let line = line.trim_end();
-        if let Some(note) = line.strip_prefix("NOT TESTED: ") {
+        if let Some(note) = skip::note(line) {
             self.notes.push(note.to_owned());
         }
         // The firmware and the kernel end no lines for us.
@@ -116,6 +119,7 @@ mod tests {
     fn paths_with_quotes_and_spaces_stay_whole() {
         let script = script(Path::new("/it's here"), &runnables(), Effort { limit_s: 5, frames: 7, patience: 2 });
         assert!(script.contains(r"cd '/it'\''s here/tests'"), "{script}");
+        assert!(script.contains("SCANGUARD_ALLOW_SKIP=split-frames\n"), "{script}");
         assert!(script.contains(r"timeout 5 '/it'\''s here/atomics' --test-threads 1 --nocapture 2>&1"), "{script}");
     }
 
@@ -125,7 +129,7 @@ mod tests {
         for (at_s, line) in [
             (1.0, "[    1.0] the kernel talks"),
             (1.0, "\u{1b}c@@scanguard begin atomics\r"),
-            (1.5, "NOT TESTED: this kernel splits no frames"),
+            (1.5, "NOT TESTED: split-frames: this kernel splits no frames"),
             (3.0, "@@scanguard end 0 atomics\r"),
             (3.0, "@@scanguard begin packet table"),
             (4.0, "@@scanguard end 0 something else that a test printed"),
@@ -141,7 +145,7 @@ mod tests {
         let told: Vec<_> = trials.iter().map(|trial| (trial.name.as_str(), trial.seconds)).collect();
         assert_eq!(told, [("atomics", 2.0), ("packet table", 2.5), ("challenges", 0.0)]);
         assert_eq!(trials[0].outcome, Outcome::Passed);
-        assert_eq!(trials[0].notes, ["this kernel splits no frames"]);
+        assert_eq!(trials[0].notes, ["split-frames: this kernel splits no frames"]);
         assert_eq!(trials[2].outcome, Outcome::Failed("the machine stopped".to_owned()));
     }
 

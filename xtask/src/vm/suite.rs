@@ -1,12 +1,10 @@
 //! What is tried on each kernel: tests of the crate `tests`, by the programs that cargo makes of them.
 
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 
-use anyhow::{Context as _, Result, ensure};
-use serde::Deserialize;
+use anyhow::{Context as _, Result};
 
-use crate::build;
+use crate::programs::{self, TestProgram};
 
 /// Some tests of one file.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -53,42 +51,19 @@ impl Runnable {
     }
 }
 
-/// What cargo says of a thing it made, as far as it matters here.
-#[derive(Deserialize)]
-struct Made {
-    reason: String,
-    target: Option<Target>,
-    executable: Option<PathBuf>,
-}
-
-#[derive(Deserialize)]
-struct Target {
-    name: String,
-    kind: Vec<String>,
-}
-
 /// Builds the tests and finds the programs.
 ///
 /// # Errors
 /// When they do not build.
 pub(super) fn build(root: &Path) -> Result<Vec<Runnable>> {
-    println!("==> building the tests");
-    let mut cargo = build::cargo(root);
-    cargo.args(["test", "--locked", "--package", "scanguard-tests", "--no-run", "--message-format", "json"]);
-    let built = cargo.stderr(Stdio::inherit()).output().context("cannot start cargo")?;
-    ensure!(built.status.success(), "the tests do not build");
-    let text = String::from_utf8_lossy(&built.stdout);
-    SUITES.iter().map(|suite| find(&text, *suite)).collect()
+    let programs = programs::build(root)?;
+    SUITES.iter().map(|suite| find(&programs, *suite)).collect()
 }
 
-fn find(messages: &str, suite: Suite) -> Result<Runnable> {
-    let made = messages.lines().filter_map(|line| serde_json::from_str::<Made>(line).ok());
-    let program = made
-        .filter(|made| made.reason == "compiler-artifact")
-        .filter_map(|made| made.target.zip(made.executable))
-        .find(|(target, _)| target.name == suite.target && target.kind == ["test"])
-        .map(|(_, program)| program);
-    Ok(Runnable { suite, program: program.with_context(|| format!("cargo made no test {}", suite.target))? })
+fn find(programs: &[TestProgram], suite: Suite) -> Result<Runnable> {
+    let found = programs.iter().find(|program| program.is_file_of_tests && program.name == suite.target);
+    let program = found.with_context(|| format!("cargo made no test {}", suite.target))?.path.clone();
+    Ok(Runnable { suite, program })
 }
 
 #[cfg(test)]
@@ -96,14 +71,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_program_of_a_test_is_found_among_what_cargo_says() {
-        let messages = r#"{"reason":"compiler-artifact","target":{"kind":["lib"],"name":"packets"},"executable":null}
-{"reason":"compiler-artifact","target":{"kind":["bin"],"name":"packets"},"executable":"/target/packets"}
-{"reason":"compiler-artifact","target":{"kind":["test"],"name":"packets"},"executable":"/target/deps/packets-1"}
-{"reason":"build-finished","success":true}"#;
+    fn a_suite_is_run_by_the_program_of_its_file() {
+        let program = |is_file_of_tests, path: &str| TestProgram {
+            name: "packets".to_owned(),
+            is_file_of_tests,
+            path: path.into(),
+        };
+        let programs = [program(false, "/target/packets"), program(true, "/target/deps/packets-1")];
         let suite = SUITES.into_iter().find(|suite| suite.target == "packets").expect("the suite");
-        assert_eq!(find(messages, suite).expect("the program").program, Path::new("/target/deps/packets-1"));
+        assert_eq!(find(&programs, suite).expect("the program").program, Path::new("/target/deps/packets-1"));
         let other = SUITES.into_iter().find(|suite| suite.target == "proof").expect("the suite");
-        assert!(find(messages, other).is_err());
+        assert!(find(&programs, other).is_err());
     }
 }

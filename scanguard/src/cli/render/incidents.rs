@@ -210,8 +210,15 @@ fn session(session: &IncidentSessions) -> [String; 6] {
 }
 
 fn deed(deed: &IncidentDeed) -> [String; 5] {
-    let IncidentDeed { action, scope, reason, times, first, last } = deed;
-    let action = scope.as_ref().map_or_else(|| action.clone(), |scope| format!("{action} {scope}"));
+    let IncidentDeed { action, carried_out, scope, reason, times, first, last } = deed;
+    let action = match (*carried_out, action.as_str(), scope.as_deref()) {
+        (true, action, None) => action.to_owned(),
+        (true, action, Some(scope)) => format!("{action} {scope}"),
+        (false, "conceal", _) => "would have been concealed (mode observe)".to_owned(),
+        (false, "block", Some("private")) => "would have been blocked from private ports (mode observe)".to_owned(),
+        (false, "block", _) => "would have been blocked (mode observe)".to_owned(),
+        (false, action, _) => format!("{action}, not carried out (mode observe)"),
+    };
     [action, reason.clone(), count(*times), moment(first), moment(last)]
 }
 
@@ -290,6 +297,7 @@ mod tests {
             done: vec![
                 IncidentDeed {
                     action: "conceal".into(),
+                    carried_out: true,
                     scope: None,
                     reason: "closed".into(),
                     times: 1,
@@ -298,6 +306,7 @@ mod tests {
                 },
                 IncidentDeed {
                     action: "block".into(),
+                    carried_out: true,
                     scope: Some("private".into()),
                     reason: "proven".into(),
                     times: 1,
@@ -366,6 +375,19 @@ mod tests {
         let mut brief = scan();
         brief.ports.truncate(1);
         insta::assert_json_snapshot!(brief);
+    }
+
+    #[test]
+    fn what_was_not_carried_out_in_mode_observe_is_told_so() {
+        let mut observed = scan();
+        observed.done.iter_mut().for_each(|deed| deed.carried_out = false);
+        let told = incident(&observed, Paint::new(false));
+        for expected in
+            ["would have been concealed (mode observe)", "would have been blocked from private ports (mode observe)"]
+        {
+            assert!(told.contains(expected), "{told}");
+        }
+        assert!(!told.contains("  conceal ") && !told.contains("  block "), "{told}");
     }
 
     #[test]

@@ -140,7 +140,7 @@ mod tests {
             hard: true,
             reason: Some("spam".into()),
             expires: None,
-            why: "an operator wanted it".into(),
+            why: "by an operator".into(),
             ..begin.clone()
         };
         let history = BlockHistory { schema_version: SCHEMA_VERSION, entries: vec![begin, end, operator] };

@@ -170,6 +170,9 @@ fn notes(capture: &Capture) -> Vec<String> {
 
 fn customers(capture: &Capture, paint: Paint) -> String {
     let found = capture.customers;
+    if capture.judged == 0 {
+        return "Nothing in it could be judged, so it does not tell whether anybody would have noticed.\n".to_owned();
+    }
     if found.noticed == 0 {
         return paint.good("No packet to an open port would have been hidden: nobody would have noticed anything.\n");
     }

@@ -28,10 +28,10 @@ pub fn why(why: &Why, paint: Paint) -> String {
 }
 
 fn write(why: &Why, paint: Paint, text: &mut String) -> fmt::Result {
-    let Why { address, source, mode, verdict, evidence, allow, attempts, contacts, first_seen, last_seen, .. } = why;
+    let Why { address, source, verdict, evidence, allow, attempts, contacts, first_seen, last_seen, .. } = why;
     let whose = if address == source { String::new() } else { format!(", which belongs to the source {source}") };
-    writeln!(text, "{}{whose}: {}", paint.strong(address), state(verdict, allow.matched, paint))?;
-    writeln!(text, "  {}", meaning(verdict, allow.matched, mode))?;
+    writeln!(text, "{}{whose}: {}", paint.strong(address), state(why, paint))?;
+    writeln!(text, "  {}", meaning(why))?;
     for line in details(verdict) {
         writeln!(text, "  {line}")?;
     }
@@ -52,8 +52,9 @@ fn write(why: &Why, paint: Paint, text: &mut String) -> fmt::Result {
         allow.entry.as_ref().map_or_else(|| "It is not on it.".to_owned(), |entry| format!("By {}.", by(entry)));
     section(text, "Allowlist", &[on_the_list], paint)?;
     let proof: Vec<String> = why.proof.iter().map(proof_line).collect();
-    let incidents: Vec<String> =
-        why.incidents.iter().map(|id| format!("Incident {id}: `scanguard incidents show {id}`.")).collect();
+    let incidents = why.incidents.iter().map(|id| format!("Incident {id}: `scanguard incidents show {id}`."));
+    let unread = why.incidents_unread.iter().map(|why| format!("Those of before cannot be read: {why}."));
+    let incidents: Vec<String> = incidents.chain(unread).collect();
     let signals: Vec<String> = why.signals.iter().map(signal_line).collect();
     let answered: Vec<String> = why.answered.iter().map(answered).collect();
     let sessions: Vec<String> = why.sessions.iter().map(sessions).chain(known(&why.known)).collect();
@@ -142,9 +143,10 @@ fn known(known: &WhyKnown) -> Option<String> {
     })
 }
 
-fn state(verdict: &WhyVerdict, allowed: bool, paint: Paint) -> String {
-    match verdict.level.as_str() {
-        _ if allowed => paint.good("allowed"),
+fn state(why: &Why, paint: Paint) -> String {
+    match why.verdict.level.as_str() {
+        _ if why.never_judged.is_some() => paint.good("never judged"),
+        _ if why.allow.matched => paint.good("allowed"),
         "block" => paint.bad("blocked"),
         "conceal" => paint.doubtful("concealed"),
         _ => paint.good("nothing is done about it"),
@@ -152,8 +154,9 @@ fn state(verdict: &WhyVerdict, allowed: bool, paint: Paint) -> String {
 }
 
 /// What a verdict does.
-fn meaning(verdict: &WhyVerdict, allowed: bool, mode: &str) -> String {
-    let WhyVerdict { level, scope, origin, .. } = verdict;
+fn meaning(why: &Why) -> String {
+    let Why { mode, verdict: WhyVerdict { level, scope, origin, .. }, .. } = why;
+    let allowed = why.allow.matched || why.never_judged.is_some();
     let does = match (level.as_str(), scope.as_deref()) {
         _ if allowed => return "Nothing is held against it, whatever it does.".to_owned(),
         ("block", Some("private")) => "no new connection to any port but public ones",

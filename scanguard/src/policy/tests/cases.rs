@@ -157,12 +157,16 @@ fn harm_is_proven_by_score_ports_and_nobody_else_behind_the_address() {
     let fronted = Facts { fronted: true, ..HARMFUL };
     let shared = Facts { shared: true, ..HARMFUL };
     let machines = |stacks| Facts { stacks, ..HARMFUL };
+    let unseen = Facts { unseen: true, ..HARMFUL };
     let bold = Blocks { most_harmed: 2, ..all };
     let denied = Facts { denied: true, ..HARMFUL };
     let browsers = [8081, 8082, 9000, 9001];
     let mail = [25, 143, 465, 5060];
     let conceal = Blocks { max_auto_level: AutoLevel::Conceal, ..Blocks::default() };
-    let rows: [(&str, Blocks, Facts, &[u16], Vec<_>); 20] = [
+    let rows: [(&str, Blocks, Facts, &[u16], Vec<_>); 23] = [
+        ("its sessions unseen", all, unseen, &PORTS, vec![block, ask("harmed")]),
+        ("unseen, whatever may be harmed", bold, unseen, &PORTS, vec![block, ask("harmed")]),
+        ("unseen, and private ports alone", private, Facts { unseen: true, ..STRANGER }, &PORTS, vec![block]),
         ("a stranger", all, HARMFUL, &PORTS, vec![("block", "harm")]),
         ("not without a person", private, HARMFUL, &PORTS, vec![block, ask("max_auto_level")]),
         ("a low score", all, STRANGER, &PORTS, vec![block]),

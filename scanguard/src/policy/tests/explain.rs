@@ -1,7 +1,7 @@
 //! What people read.
 
 use super::*;
-use crate::policy::Explanation;
+use crate::policy::{Decoys, Explanation};
 
 /// Blocks a source so many times, an hour between two, and gives when the last began.
 fn blocked(policy: &mut Policy, settings: &Blocks, scanner: SourceKey, times: u32) -> Clock {
@@ -47,7 +47,7 @@ fn the_arithmetic_of_a_block_is_told() {
     for (times, expected) in rows {
         let mut policy = Policy::default();
         let now = blocked(&mut policy, &settings, scanner, times).after(MINUTE);
-        let mut explanation = policy.explain(&settings, &STRANGER, &scanner, now);
+        let mut explanation = policy.explain(&settings, Decoys::Somewhere, &STRANGER, &scanner, now);
         explanation.arithmetic.truncate(3); // What follows is about the decoys.
         assert_eq!(text(&explanation), format!("{} {expected}", BlockReason::Proven.sentence()), "{times}");
     }
@@ -58,7 +58,7 @@ fn settings_that_changed_since_are_told() {
     let (mut policy, settings, scanner) = (Policy::default(), Blocks::default(), source("203.0.113.9"));
     let now = blocked(&mut policy, &settings, scanner, 1);
     let changed = Blocks { first: HOUR, ..settings };
-    let explanation = text(&policy.explain(&changed, &STRANGER, &scanner, now));
+    let explanation = text(&policy.explain(&changed, Decoys::Somewhere, &STRANGER, &scanner, now));
     assert!(explanation.contains("It lasts 10m, by the settings of when it began."), "{explanation}");
 }
 
@@ -69,11 +69,18 @@ fn what_counts_after_a_block_is_told_until_it_does_not() {
     let expected = "2 earlier blocks count, the last ended 3h ago; each counts for 7d. > \
                     Once it proves that it is really there, it is blocked from private ports for 160m.";
     let now = ended.after(3 * HOUR);
-    assert_eq!(text(&policy.explain(&settings, &STRANGER, &scanner, now)), expected, "before the next step");
+    assert_eq!(
+        text(&policy.explain(&settings, Decoys::Somewhere, &STRANGER, &scanner, now)),
+        expected,
+        "before the next step"
+    );
     policy.step(&settings, &STRANGER, Event::Tick, now);
-    assert_eq!(text(&policy.explain(&settings, &STRANGER, &scanner, now)), expected, "after it");
+    assert_eq!(text(&policy.explain(&settings, Decoys::Somewhere, &STRANGER, &scanner, now)), expected, "after it");
     let forgotten = " > Once it proves that it is really there, it is blocked from private ports for 10m.";
-    assert_eq!(text(&policy.explain(&settings, &STRANGER, &scanner, ended.after(7 * DAY))), forgotten);
+    assert_eq!(
+        text(&policy.explain(&settings, Decoys::Somewhere, &STRANGER, &scanner, ended.after(7 * DAY))),
+        forgotten
+    );
 }
 
 #[test]
@@ -90,7 +97,7 @@ fn why_nothing_would_be_done_is_told() {
     ];
     for (settings, allowed, expected) in rows {
         let Explanation { arithmetic, next_step } =
-            policy.explain(&settings, &Facts { allowed, ..STRANGER }, &scanner, START);
+            policy.explain(&settings, Decoys::Somewhere, &Facts { allowed, ..STRANGER }, &scanner, START);
         assert!(arithmetic.is_empty() && next_step.contains(expected), "{expected}: {next_step}");
     }
 }
@@ -99,7 +106,9 @@ fn why_nothing_would_be_done_is_told() {
 fn several_machines_behind_an_address_are_told() {
     let explain = |stacks| {
         let facts = Facts { stacks, ..STRANGER };
-        Policy::default().explain(&Blocks::default(), &facts, &source("203.0.113.9"), START).arithmetic
+        Policy::default()
+            .explain(&Blocks::default(), Decoys::Somewhere, &facts, &source("203.0.113.9"), START)
+            .arithmetic
     };
     assert!(explain(0).is_empty() && explain(1).is_empty());
     assert!(explain(2)[0].starts_with("Its sessions show 2 TCP stacks at one time"), "{:?}", explain(2));
@@ -120,8 +129,63 @@ fn what_being_on_a_feed_means_is_told() {
     ];
     for (settings, facts, expected) in rows {
         let Explanation { arithmetic, .. } =
-            Policy::default().explain(&settings, &facts, &source("203.0.113.9"), START);
+            Policy::default().explain(&settings, Decoys::Somewhere, &facts, &source("203.0.113.9"), START);
         assert!(arithmetic.len() == 1 && arithmetic[0].contains(expected), "{expected}: {arithmetic:?}");
     }
-    assert!(Policy::default().explain(&all, &STRANGER, &source("203.0.113.9"), START).arithmetic.is_empty());
+    assert!(
+        Policy::default()
+            .explain(&all, Decoys::Somewhere, &STRANGER, &source("203.0.113.9"), START)
+            .arithmetic
+            .is_empty()
+    );
+}
+
+#[test]
+fn why_promises_no_block_where_nothing_can_be_proven() {
+    let (policy, scanner) = (Policy::default(), source("203.0.113.9"));
+    let unproven = Blocks { unproven: true, ..Blocks::default() };
+    let customer = Facts { is_customer: true, ..STRANGER };
+    let listed = Facts { feed: Some(AutoLevel::BlockPrivate), ..STRANGER };
+    let none = "no automatic block is possible with this configuration";
+    let rows: [(_, _, _, &[&str]); 7] = [
+        (
+            Decoys::Off,
+            Blocks::default(),
+            STRANGER,
+            &[none, "`challenge = \"on\"`", "`canary` of [ports]", "`unproven = true`"],
+        ),
+        (Decoys::NoCanary, Blocks::default(), STRANGER, &[none, "`challenge = \"on\"`", "`canary` of [ports]"]),
+        (Decoys::NoCanary, Blocks::default(), listed, &[none, "but for the feed"]),
+        (Decoys::NoCanary, Blocks::default(), customer, &["nobody is even asked"]),
+        (Decoys::Off, unproven, STRANGER, &["Once its score is high enough, it is blocked"]),
+        (Decoys::Observe, Blocks::default(), STRANGER, &["In mode observe it can prove nothing"]),
+        (Decoys::Observe, unproven, STRANGER, &["Once its score is high enough, it is blocked"]),
+    ];
+    for (decoys, settings, facts, expected) in rows {
+        let Explanation { next_step, .. } = policy.explain(&settings, decoys, &facts, &scanner, START);
+        assert!(expected.iter().all(|words| next_step.contains(words)), "{decoys:?} {facts:?}: {next_step}");
+        assert!(!next_step.contains("or it proves"), "{decoys:?} {facts:?}: {next_step}");
+    }
+}
+
+#[test]
+fn a_later_decoy_of_who_is_blocked_for_proof_does_not_call_the_proof_into_question() {
+    let (mut policy, scanner) = (Policy::default(), source("203.0.113.9"));
+    let settings = Blocks { first: HOUR, ..Blocks::default() };
+    let later = blocked(&mut policy, &settings, scanner, 1).after(20 * MINUTE);
+    policy.step(&settings, &STRANGER, Event::Completed { source: scanner, port: 23 }, later);
+    let told = text(&policy.explain(&settings, Decoys::Somewhere, &STRANGER, &scanner, later));
+    assert!(told.contains(BlockReason::Proven.sentence()), "{told}");
+    assert!(told.contains("It completed decoys on 1 port in the last 10m.") && !told.contains("are proof"), "{told}");
+}
+
+#[test]
+fn the_decoys_that_a_source_completed_lately_are_told_with_their_times() {
+    let (mut policy, settings, scanner) = (Policy::default(), Blocks::default(), source("203.0.113.9"));
+    policy.step(&settings, &STRANGER, Event::Completed { source: scanner, port: 22 }, START);
+    let later = START.after(MINUTE);
+    policy.step(&settings, &STRANGER, Event::Completed { source: scanner, port: 23 }, later);
+    assert_eq!(policy.decoys_of(&scanner, later), [(22, START), (23, later)]);
+    assert_eq!(policy.decoys_of(&scanner, START.after(11 * MINUTE)), [(23, later)]);
+    assert_eq!(policy.decoys_of(&source("203.0.113.10"), later), []);
 }
