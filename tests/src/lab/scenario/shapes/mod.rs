@@ -60,7 +60,7 @@ const FIRST_PUBLIC: u16 = 8_100;
 const FIRST_CLOSED: u16 = 7_100;
 const FIRST_CANARY: u16 = 7_900;
 /// Ports that are restricted as soon as they are open, which they are one after another while the scenario runs.
-const FIRST_OPENING: u16 = 6_300;
+const FIRST_OPENING: u16 = 6_500;
 /// Closed ones that make suspects.
 const ACCUSING: u16 = 7_600;
 
@@ -70,7 +70,7 @@ keep = true
 allow = [\"99.99.99.99\"]
 [ports]
 learning = \"0s\"
-restricted = [\"default\", \"6100-6199\", \"6100-6199/udp\", \"6300-6399\", \"6300-6399/udp\"]
+restricted = [\"default\", \"6100-6199\", \"6100-6199/udp\", \"6500-6599\", \"6500-6599/udp\"]
 canary = [\"7900-7909\"]
 [sources]
 new_per_second = 100000000
