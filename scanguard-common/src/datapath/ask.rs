@@ -158,7 +158,7 @@ fn identify<T: Stages>(case: &mut CaseRef<'_>, tables: &T) -> Ruling {
     let Some(config) = tables.config() else {
         return Ruling::pass(kind.reason());
     };
-    if kind == Kind::AckProbe && !tables.is_own(&case.parsed.destination) && !is_unanswered(case, config, tables) {
+    if kind == Kind::AckProbe && !tables.is_own(&case.parsed.destination) {
         return settle(case, Reason::Established, tables); // Forwarded: it is not our port that is closed.
     }
     case.looked_up = kind.may_belong();
@@ -222,7 +222,7 @@ fn locate<T: Tables>(case: &mut Case, config: &KernelConfig, tables: &T) {
         (case.is_ours, case.is_protected) = (true, true);
         case.class = match kind {
             _ if config.learnt == 0 => PortClass::Unknown,
-            Kind::Echo | Kind::AckProbe => PortClass::Closed,
+            Kind::Echo => PortClass::Closed,
             _ => entry.silent(),
         };
     } else if kind == Kind::Datagram && is_any && entry.is_private() && tables.is_group(destination) {
@@ -240,14 +240,6 @@ fn is_hidden_probe<T: Tables>(case: &Case, config: &KernelConfig, tables: &T) ->
     case.parsed.is_odd != 0
         || config.egress_since_ns == u64::MAX
         || tables.pass(&Flow::of(&case.parsed, Protocol::Tcp)).is_decoy()
-}
-
-/// Whether an ACK goes to an address of a protected network that never sent anything: like an echo request it asks whether there is
-/// anybody.
-#[inline(always)]
-fn is_unanswered<T: Tables>(case: &Case, config: &KernelConfig, tables: &T) -> bool {
-    let destination = &case.parsed.destination;
-    config.census.protected != 0 && config.learnt != 0 && tables.is_protected(destination)
 }
 
 /// A packet whose source and port are known.
