@@ -84,6 +84,18 @@ impl Address {
         Self { words: [self.words[0] & mask.words[0], self.words[1] & mask.words[1]] }
     }
 
+    /// Whether it is an address of many by itself: IPv4 multicast (`224.0.0.0/4`), the limited broadcast address, IPv6 multicast
+    /// (`ff00::/8`).
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_multicast(&self) -> bool {
+        if self.is_mapped() {
+            let value = u32::from_be(self.last_word());
+            return value >> 28 == 0xe || value == u32::MAX;
+        }
+        self.high() >> 56 == 0xff
+    }
+
     /// The first eight bytes as a number: its highest byte is the address' first.
     #[inline(always)]
     #[must_use]
@@ -167,6 +179,24 @@ mod tests {
             let in_memory: [u8; 16] = zerocopy::transmute!(packed);
             assert_eq!(in_memory, packed.bytes(), "{text}: the words lie in memory as the bytes do");
             assert_eq!(packed.last_word().to_ne_bytes(), in_memory[12..], "{text}");
+        }
+    }
+
+    #[test]
+    fn multicast_and_the_limited_broadcast_address_are_told_by_their_first_bits() {
+        for (text, expected) in [
+            ("224.0.0.251", true),
+            ("239.255.255.250", true),
+            ("255.255.255.255", true),
+            ("ff02::1", true),
+            ("ff05::101", true),
+            ("223.255.255.255", false),
+            ("240.0.0.1", false),
+            ("192.0.2.255", false),
+            ("fe80::1", false),
+            ("::ff02", false),
+        ] {
+            assert_eq!(Address::from(text.parse::<IpAddr>().expect("an address")).is_multicast(), expected, "{text}");
         }
     }
 

@@ -114,6 +114,17 @@ impl PortEntry {
         self.0 & FALLBACK != 0
     }
 
+    /// Whether it is not for customers, be it open or closed: anything but public ports, and those of which nothing is said.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_private(self) -> bool {
+        match self.own() {
+            PortClass::Restricted | PortClass::Canary | PortClass::Closed => true,
+            PortClass::Unknown => matches!(self.answering(), PortClass::Restricted),
+            PortClass::Public => false,
+        }
+    }
+
     /// The class of such a port that has answered.
     #[inline(always)]
     #[must_use]

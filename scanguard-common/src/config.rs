@@ -100,6 +100,8 @@ impl KernelConfig {
                 allow_generation: 0,
                 prefix_verdicts: 0,
                 protected: 0,
+                local: 0,
+                reserved: 0,
             },
             enforce_until_ns: u64::MAX,
             egress_since_ns: u64::MAX,

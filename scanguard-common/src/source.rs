@@ -42,6 +42,8 @@ const fn address(groups: [u16; 8]) -> Address {
 /// `64:ff9b::/96` (RFC 6052).
 const WELL_KNOWN_TRANSLATOR: Address = address([0x64, 0xff9b, 0, 0, 0, 0, 0, 0]);
 const ZERO: Address = address([0; 8]);
+/// Bits of a translator's prefix, after which the IPv4 address follows (RFC 6052).
+const TRANSLATOR_BITS: u8 = 96;
 
 impl KeyRules {
     /// /64 sources, the well-known translator prefix, private ranges judged like others.
@@ -96,6 +98,19 @@ impl KeyRules {
             return None;
         }
         Some(SourceKey(if is_whole(&address) { address } else { address.masked(&self.ipv6_mask) }))
+    }
+
+    /// Whether none of a prefix' addresses is ever a source, for [`Self::source_of`]: a prefix of this length (of 128 bits), IPv4 mapped.
+    #[must_use]
+    pub fn judges_none_of(&self, prefix: &Address, bits: u8) -> bool {
+        let lies_in =
+            |(network, length): &(Address, u8)| bits >= *length && prefix.masked(&Address::mask(*length)) == *network;
+        if NEVER.iter().any(lies_in) || (self.ignore_private != 0 && PRIVATE.iter().any(lies_in)) {
+            return true;
+        }
+        // What is behind a translator is judged by its IPv4 address.
+        let is_translated = bits >= TRANSLATOR_BITS && !prefix.is_mapped() && self.translates(prefix);
+        is_translated && self.judges_none_of(&Address::from_ipv4_word(prefix.last_word()), bits)
     }
 
     #[inline(always)]
@@ -167,7 +182,6 @@ impl KeyRules {
     /// source's own, or holds addresses of a translator, each of which stands for an IPv4 source.
     #[must_use]
     pub fn may_split_sources(&self, prefix: &Address, bits: u8) -> bool {
-        const TRANSLATOR_BITS: u8 = 96; // RFC 6052
         if prefix.is_mapped() {
             return false;
         }
@@ -230,6 +244,31 @@ const NETWORK_WHOLE_BITS: u8 = 64;
 const NETWORK4: Address = Address::mask(NETWORK4_BITS);
 const NETWORK6: Address = Address::mask(NETWORK6_BITS);
 const NETWORK_WHOLE: Address = Address::mask(NETWORK_WHOLE_BITS);
+
+const fn address4(address: [u8; 4]) -> Address {
+    Address::from_ipv4_word(u32::from_ne_bytes(address))
+}
+
+/// The prefixes none of whose addresses [`KeyRules::source_of`] takes for a source.
+const NEVER: [(Address, u8); 6] = [
+    (address4([0, 0, 0, 0]), MAPPED_BITS + 32),
+    (address4([127, 0, 0, 0]), MAPPED_BITS + 8),
+    (address4([224, 0, 0, 0]), MAPPED_BITS + 4),
+    (address4([255, 255, 255, 255]), MAPPED_BITS + 32),
+    // Unspecified and loopback: :: and ::1.
+    (ZERO, 127),
+    (address([0xff00, 0, 0, 0, 0, 0, 0, 0]), 8),
+];
+
+/// The same of those that it does not take where private ranges are not judged.
+const PRIVATE: [(Address, u8); 6] = [
+    (address4([10, 0, 0, 0]), MAPPED_BITS + 8),
+    (address4([172, 16, 0, 0]), MAPPED_BITS + 12),
+    (address4([192, 168, 0, 0]), MAPPED_BITS + 16),
+    (address4([169, 254, 0, 0]), MAPPED_BITS + 16),
+    (address([0xfc00, 0, 0, 0, 0, 0, 0, 0]), 7),
+    (address([0xfe80, 0, 0, 0, 0, 0, 0, 0]), 10),
+];
 
 impl Default for KeyRules {
     fn default() -> Self {
@@ -326,6 +365,92 @@ mod tests {
         ];
         for (address, expected) in rows {
             assert_eq!(key(&rules, address).as_deref(), expected, "{address}");
+        }
+    }
+
+    #[test]
+    fn prefixes_of_which_nobody_is_judged_are_those_of_whose_addresses_none_is_a_source() {
+        let rules = KeyRules::new();
+        let private = KeyRules { ignore_private: 1, ..rules };
+        let ip = |text: &str| text.parse::<IpAddr>().expect("an address");
+        let of = |rules: &KeyRules, (text, length)| {
+            let (address, bits) = crate::address::prefix(ip(text), length);
+            rules.judges_none_of(&address, bits)
+        };
+        for (prefix, expected) in [
+            (("0.0.0.0", 32), true),
+            (("0.0.0.0", 8), false),
+            (("0.176.0.0", 12), false),
+            (("127.0.0.0", 8), true),
+            (("126.0.0.0", 7), false),
+            (("224.0.0.0", 4), true),
+            (("240.0.0.0", 4), false),
+            (("::", 127), true),
+            (("::", 96), false),
+            (("::9.176.0.0", 108), false),
+            (("ff02::", 16), true),
+            (("64:ff9b::127.0.0.0", 104), true),
+            (("64:ff9b::", 96), false),
+        ] {
+            assert_eq!(of(&rules, prefix), expected, "{prefix:?}");
+        }
+        // The edges of all of them, each as an address alone.
+        for text in [
+            "0.0.0.0",
+            "0.0.0.1",
+            "9.255.255.255",
+            "10.0.0.0",
+            "10.255.255.255",
+            "11.0.0.0",
+            "126.255.255.255",
+            "127.0.0.0",
+            "127.255.255.255",
+            "128.0.0.0",
+            "169.253.255.255",
+            "169.254.0.0",
+            "169.254.255.255",
+            "169.255.0.0",
+            "172.15.255.255",
+            "172.16.0.0",
+            "172.31.255.255",
+            "172.32.0.0",
+            "192.167.255.255",
+            "192.168.0.0",
+            "192.168.255.255",
+            "192.169.0.0",
+            "223.255.255.255",
+            "224.0.0.0",
+            "239.255.255.255",
+            "240.0.0.0",
+            "255.255.255.254",
+            "255.255.255.255",
+            "::",
+            "::1",
+            "::2",
+            "::0.0.255.255",
+            "64:ff9b::0.0.0.0",
+            "64:ff9b::10.0.0.1",
+            "64:ff9b::224.0.0.1",
+            "64:ff9b::198.51.100.1",
+            "fbff::",
+            "fc00::",
+            "fdff::1",
+            "fe00::",
+            "fe7f::1",
+            "fe80::",
+            "febf::1",
+            "fec0::",
+            "feff::1",
+            "ff00::",
+            "ffff::1",
+        ] {
+            for rules in [&rules, &private] {
+                let address = ip(text);
+                let version = if address.is_ipv4() { 4 } else { 6 };
+                let is_judged = rules.source_of(address.into(), version).is_some();
+                let bits = if address.is_ipv4() { 32 } else { 128 };
+                assert_eq!(of(rules, (text, bits)), !is_judged, "{text}, {rules:?}");
+            }
         }
     }
 

@@ -25,8 +25,11 @@ pub trait Tables {
     /// Nanoseconds since some start, never going back.
     fn now_ns(&self) -> u64;
 
-    /// Whether an address is one of this host's own.
+    /// Whether an address is one of this host's own: of an interface, or of a prefix that is local by route.
     fn is_own(&self, address: &Address) -> bool;
+
+    /// Whether what is sent to an address reaches this host among others: multicast, broadcast, anycast.
+    fn is_group(&self, address: &Address) -> bool;
 
     /// What is said of a port.
     fn port(&self, protocol: Protocol, port: u16) -> PortEntry;

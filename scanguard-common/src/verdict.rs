@@ -182,4 +182,8 @@ pub struct Census {
     pub prefix_verdicts: u32,
     /// Entries of PROTECTED.
     pub protected: u32,
+    /// Entries of LOCAL.
+    pub local: u32,
+    /// Zero.
+    pub reserved: u32,
 }

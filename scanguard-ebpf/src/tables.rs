@@ -65,6 +65,11 @@ impl<H: Hook> Tables for KernelTables<'_, H> {
     }
 
     #[inline(always)]
+    fn is_group(&self, address: &Address) -> bool {
+        own::is_group(address)
+    }
+
+    #[inline(always)]
     fn port(&self, protocol: Protocol, port: u16) -> PortEntry {
         ports::entry(protocol, port)
     }

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use ipnetwork::IpNetwork;
+use scanguard_common::source::KeyRules;
 
 use crate::logins::Login;
 use crate::prefix::show;
@@ -13,6 +14,8 @@ use crate::prefix_map::Prefix;
 pub struct Facts {
     /// Its own addresses.
     pub own: Vec<IpAddr>,
+    /// Prefixes all of whose addresses are its own, by route.
+    pub own_prefixes: Vec<IpNetwork>,
     /// Next hops of its default routes.
     pub gateways: Vec<IpAddr>,
     /// Its name servers.
@@ -118,8 +121,22 @@ pub fn check_block(
             return refuse(Rule::Own, message);
         }
     }
+    if let Some(local) = facts.own_prefixes.iter().find(|local| Prefix::from(**local).covers(&block)) {
+        let message = format!(
+            "{name} is not blocked: all of {} is local to this host by route, and its own addresses are never judged as senders",
+            show(local)
+        );
+        return refuse(Rule::Own, message);
+    }
     if force {
         return Ok(());
+    }
+    if let Some(local) = facts.own_prefixes.iter().find(|local| block.covers(&Prefix::from(**local))) {
+        let message = format!(
+            "{name} is not blocked: {} in it is local to this host by route, and so its whole neighbourhood. --force blocks it all the same",
+            show(local)
+        );
+        return refuse(Rule::Own, message);
     }
     if let Some(login) = facts.logins.iter().find(|login| holds(login.address)) {
         let who = login.user.as_deref().unwrap_or("somebody");
@@ -174,11 +191,9 @@ fn prefix_of(text: &str) -> Prefix {
     text.parse::<IpNetwork>().expect("a prefix of ours").into()
 }
 
-/// Whether no address of a prefix is ever judged (`KeyRules::source` of scanguard-common).
+/// Whether no address of a prefix is ever judged.
 fn is_special(block: &Prefix) -> bool {
-    ["0.0.0.0/8", "127.0.0.0/8", "224.0.0.0/4", "255.255.255.255/32", "::/96", "ff00::/8"]
-        .into_iter()
-        .any(|special| prefix_of(special).covers(block))
+    KeyRules::new().judges_none_of(&block.address(), block.bits)
 }
 
 #[cfg(test)]
@@ -193,6 +208,7 @@ mod tests {
         let login = |address: &str| Login { address: ip(address), user: Some("ann".into()), how: How::Ssh };
         Facts {
             own: vec![ip("192.0.2.10"), ip("2001:db8:2::10"), ip("127.0.0.1"), ip("::1")],
+            own_prefixes: ["198.51.101.0/24", "2001:db8:101::/64"].map(|text| text.parse().expect("a prefix")).to_vec(),
             gateways: vec![ip("192.0.2.1"), ip("fe80::1")],
             resolvers: vec![ip("198.51.100.53"), ip("2001:db8:53::53")],
             logins: vec![login("203.0.113.7"), login("2001:db8:7::7")],
@@ -225,6 +241,11 @@ mod tests {
             ("192.0.2.10", Rule::Own, false),
             ("2001:db8:2::10", Rule::Own, false),
             ("192.0.2.0/24", Rule::Own, true),
+            // Local by route.
+            ("198.51.101.9", Rule::Own, false),
+            ("198.51.101.0/24", Rule::Own, false),
+            ("198.51.100.0/23", Rule::Own, true),
+            ("2001:db8:101::/72", Rule::Own, false),
             ("0.0.0.0/0", Rule::Own, true),
             ("192.0.2.1", Rule::Gateway, true),
             ("fe80::1", Rule::Gateway, true),
@@ -256,7 +277,19 @@ mod tests {
 
     #[test]
     fn ordinary_blocks_are_accepted() {
-        for prefix in ["198.18.0.9", "198.18.0.0/16", "10.1.0.0/16", "2a00:1:2:3::/64", "2a00::/32", "fe80::2"] {
+        for prefix in [
+            "198.18.0.9",
+            "198.18.0.0/16",
+            "10.1.0.0/16",
+            "2a00:1:2:3::/64",
+            "2a00::/32",
+            "fe80::2",
+            // Linux takes packets of these, and they are judged.
+            "0.176.0.0/16",
+            "0.1.2.3",
+            "::9.176.0.0/108",
+            "::2",
+        ] {
             assert_eq!(check(prefix, false, None), Ok(()), "{prefix}");
         }
     }

@@ -40,6 +40,7 @@ impl Answers for MadeUp {
             uptime_s: 1,
             kernel: "0".into(),
             packets: Packets::default(),
+            counters: Default::default(),
             sources: 0,
             suspects: 0,
             verdicts: VerdictCounts::default(),

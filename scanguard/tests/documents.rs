@@ -6,6 +6,7 @@ use std::path::Path;
 use prometheus::Histogram;
 use prometheus::core::Collector as _;
 use scanguard::metrics::families::Families;
+use scanguard::metrics::labels;
 use scanguard::metrics::sample::Sample;
 use scanguard::policy::{BlockReason, Deferral, Doubt, Ending};
 use scanguard_common::challenge::ChallengeResult;
@@ -20,10 +21,10 @@ fn with_part(document: &str, name: &str, part: &str) -> String {
     format!("{before}{begin}{part}{end}{after}")
 }
 
-fn table(head: [&str; 2], rows: impl IntoIterator<Item = (String, String)>) -> String {
-    let mut text = format!("| {} | {} |\n|---|---|\n", head[0], head[1]);
-    for (name, meaning) in rows {
-        writeln!(text, "| {name} | {meaning} |").expect("a String takes everything");
+fn table<const N: usize>(head: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
+    let mut text = format!("| {} |\n|{}\n", head.join(" | "), "---|".repeat(N));
+    for cells in rows {
+        writeln!(text, "| {} |", cells.join(" | ")).expect("a String takes everything");
     }
     text
 }
@@ -36,20 +37,26 @@ fn code(label: &str) -> String {
 fn the_reference_of_metrics_is_that_of_the_program() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/metrics.md");
     let document = std::fs::read_to_string(&path).expect("docs/metrics.md");
-    let reasons = Reason::ALL
-        .iter()
-        .map(|reason| (format!("`{}` ({})", reason.label(), reason.level().label()), reason.sentence().to_owned()));
-    let outcomes = Outcome::ALL.iter().map(|outcome| (code(outcome.label()), outcome.sentence().to_owned()));
+    // What is told as something else is said so.
+    let told = |label: &str, as_label: &str| if label == as_label { String::new() } else { code(as_label) };
+    let reasons = Reason::ALL.iter().map(|reason| {
+        let name = format!("`{}` ({})", reason.label(), reason.level().label());
+        [name, told(reason.label(), labels::reason(*reason)), reason.sentence().to_owned()]
+    });
+    let outcomes = Outcome::ALL.iter().map(|outcome| {
+        let as_label = told(outcome.label(), labels::outcome(*outcome));
+        [code(outcome.label()), as_label, outcome.sentence().to_owned()]
+    });
     let blocks =
-        BlockReason::ALL.map(|reason| (format!("`block`, `{}`", reason.label()), reason.sentence().to_owned()));
-    let ends = Ending::ALL.map(|ending| (format!("`end`, `{}`", ending.label()), ending.sentence().to_owned()));
+        BlockReason::ALL.map(|reason| [format!("`block`, `{}`", reason.label()), reason.sentence().to_owned()]);
+    let ends = Ending::ALL.map(|ending| [format!("`end`, `{}`", ending.label()), ending.sentence().to_owned()]);
     let deferrals =
-        Deferral::ALL.map(|deferral| (format!("`defer`, `{}`", deferral.label()), deferral.sentence().to_owned()));
-    let made = with_part(&document, "reasons", &table(["reason (level)", "means"], reasons));
-    let made = with_part(&made, "outcomes", &table(["outcome", "means"], outcomes));
-    let results = ChallengeResult::ALL.iter().map(|result| (code(result.label()), result.sentence().to_owned()));
+        Deferral::ALL.map(|deferral| [format!("`defer`, `{}`", deferral.label()), deferral.sentence().to_owned()]);
+    let made = with_part(&document, "reasons", &table(["reason (level)", "on `/metrics`", "means"], reasons));
+    let made = with_part(&made, "outcomes", &table(["outcome", "on `/metrics`", "means"], outcomes));
+    let results = ChallengeResult::ALL.iter().map(|result| [code(result.label()), result.sentence().to_owned()]);
     let made = with_part(&made, "challenges", &table(["result", "means"], results));
-    let questions = Doubt::ALL.map(|doubt| (format!("`ask`, `{}`", doubt.label()), doubt.sentence().to_owned()));
+    let questions = Doubt::ALL.map(|doubt| [format!("`ask`, `{}`", doubt.label()), doubt.sentence().to_owned()]);
     let decisions = blocks.into_iter().chain(questions).chain(ends).chain(deferrals);
     let made = with_part(&made, "decisions", &table(["action, reason", "means"], decisions));
     if std::env::var_os("SCANGUARD_UPDATE_DOCS").is_some() {

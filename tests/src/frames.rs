@@ -16,6 +16,10 @@ use scanguard_common::tables::Socket;
 pub const HOST4: [u8; 4] = [192, 0, 2, 10];
 /// The host's own IPv6 address in the table.
 pub const HOST6: [u8; 16] = [0x20, 0x01, 0x0d, 0xb8, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x10];
+const BROADCAST4: [u8; 4] = [192, 0, 2, 255];
+const MULTICAST4: [u8; 4] = [224, 0, 0, 251];
+/// An address of [`LOCAL`].
+const LOCAL4: [u8; 4] = [198, 51, 101, 77];
 const PEER4: [u8; 4] = [203, 0, 113, 66];
 const PEER6: [u8; 16] = [0x20, 0x01, 0x0d, 0xb8, 0, 0x66, 0, 1, 0, 0, 0, 0, 0, 0, 0, 9];
 const RESOLVER4: [u8; 4] = [198, 51, 100, 53];
@@ -56,6 +60,7 @@ pub fn port_classes() -> Vec<(Protocol, u16, PortClass)> {
         (Protocol::Udp, 443, PortClass::Public),
         (Protocol::Tcp, 22, PortClass::Restricted),
         (Protocol::Tcp, 3306, PortClass::Restricted),
+        (Protocol::Tcp, 5432, PortClass::Restricted),
         (Protocol::Tcp, 23, PortClass::Canary),
         (Protocol::Tcp, 41_001, PortClass::Closed),
         (Protocol::Udp, 41_001, PortClass::Closed),
@@ -84,6 +89,15 @@ pub const BEHIND: &str = "192.0.2.64/26";
 #[must_use]
 pub fn own_addresses() -> Vec<IpAddr> {
     vec![HOST4.into(), HOST6.into()]
+}
+
+/// A prefix that is local to the table's host by route.
+pub const LOCAL: &str = "198.51.101.0/24";
+
+/// Addresses of many hosts, the table's among them.
+#[must_use]
+pub fn groups() -> Vec<IpAddr> {
+    vec![BROADCAST4.into()]
 }
 
 /// The sockets of the table's host: a question to a resolver, a listener that userspace has not seen yet, a connection to the
@@ -290,14 +304,14 @@ pub fn table() -> Vec<Row> {
             tcp(ip4(PEER4), JUST_OPENED, SYN),
             Reason::NewFlow,
             Some((four, Closed, Tcp)),
-            Some((four, Outcome::Unknown)),
+            Some((four, Outcome::Public)),
         ),
         row(
             "UDP to a port that opened a moment ago",
             udp(ip4(PEER4), 5000, JUST_OPENED, b"hello"),
             Reason::NewFlow,
             Some((four, Closed, Udp)),
-            Some((four, Outcome::Unknown)),
+            Some((four, Outcome::Public)),
         ),
         new("a late answer to a port of our own clients", udp(ip4(PEER4), 5000, 41_001, b"late"), four, Unknown, Udp),
         new("a late answer of a name server", udp(ip4(PEER4), 53, 2000, b"late"), four, Unknown, Udp),
@@ -494,6 +508,10 @@ impl Mutations {
         // To a host behind ours, of which there are few, so that they are asked again and again.
         if self.random.random_ratio(1, 4) && frame[12..14] == [0x08, 0x00] && frame.len() > ETHERNET + 19 {
             frame[ETHERNET + 19] = 64 + self.random.random_range(0..6);
+        } else if self.random.random_ratio(1, 8) && frame[12..14] == [0x08, 0x00] && frame.len() > ETHERNET + 19 {
+            // To many hosts, ours among them; to an address that is ours by route.
+            let to = [BROADCAST4, MULTICAST4, LOCAL4][self.random.random_range(0..3)];
+            frame[ETHERNET + 16..ETHERNET + 20].copy_from_slice(&to);
         }
         if self.random.random_ratio(1, 8) {
             let length = self.random.random_range(0..=frame.len());

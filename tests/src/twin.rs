@@ -3,6 +3,7 @@
 use ipnetwork::IpNetwork;
 use scanguard::kernel::trial::{TRIAL_INTERFACE, XDP_DROP, XDP_PASS, XDP_TX};
 use scanguard::kernel::{Counters, Datapath, EventStream, LoadOptions};
+use scanguard::net::Own;
 use scanguard::prefix_map::Prefix;
 use scanguard_common::address::prefix;
 use scanguard_common::challenge::{ChallengeMode, ChallengeRecord, ChallengeRules, Nic};
@@ -46,7 +47,9 @@ impl Twin {
         });
         let config = KernelConfig::new(CONTACT_KEY);
         kernel.set_port_classes(frames::port_entries()).expect("port classes");
-        kernel.set_own_addresses(&frames::own_addresses()).expect("own addresses");
+        let local: IpNetwork = frames::LOCAL.parse().expect("a network");
+        let own = Own { addresses: frames::own_addresses(), prefixes: vec![local], groups: frames::groups() };
+        kernel.set_own(&own).expect("own addresses");
         for (flow, socket) in frames::sockets() {
             kernel.set_virtual_socket(&flow, socket).expect("a socket");
         }
@@ -61,6 +64,10 @@ impl Twin {
         for address in frames::own_addresses() {
             model.add_own_address(address.into());
         }
+        for group in frames::groups() {
+            model.add_group(group.into());
+        }
+        model.set_local(vec![prefix(local.network(), local.prefix())]);
         for (flow, socket) in frames::sockets() {
             model.set_socket(flow, socket);
         }
@@ -262,6 +269,16 @@ impl Twin {
         self.kernel.set_protected(networks).expect("networks");
         let prefixes = networks.iter().map(|network| prefix(network.network(), network.prefix()));
         self.model.set_protected(prefixes.collect());
+    }
+
+    /// Replaces the prefixes that are local by route, in both; addresses and groups stay the table's.
+    ///
+    /// # Panics
+    /// When the kernel refuses.
+    pub fn set_local(&mut self, prefixes: &[IpNetwork]) {
+        let own = Own { addresses: frames::own_addresses(), prefixes: prefixes.to_vec(), groups: frames::groups() };
+        self.kernel.set_own(&own).expect("own addresses");
+        self.model.set_local(prefixes.iter().map(|network| prefix(network.network(), network.prefix())).collect());
     }
 
     /// Says since when all that leaves is seen, by both; and whether they forward, and have learnt what is behind them.

@@ -21,6 +21,7 @@ const START_NS: u64 = 3_600 * 100 * SECOND_NS;
 const OURS: [u8; 6] = [2, 0, 0, 0, 0, 2];
 const NIC: Nic = Nic { mac: OURS, generic: 0, tagged_only: 0 };
 const RESTRICTED: u16 = 22;
+const RESTRICTED_PORTS: [u16; 3] = [RESTRICTED, 3306, 5432];
 const CANARY: u16 = 23;
 const FROM4: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 66);
 const FROM6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0x606, 0, 0, 0, 0, 0x66);
@@ -49,9 +50,10 @@ struct Sent {
 const PEER: Peer = Peer { version: 4, tags: 0, options: true };
 
 impl Peer {
+    /// Every shape of a frame that is answered.
     fn all() -> impl Iterator<Item = Self> {
         let shapes = [4, 6].into_iter().flat_map(|version| (0..3).map(move |tags| (version, tags)));
-        shapes.flat_map(|(version, tags)| [false, true].map(|options| Self { version, tags, options }))
+        shapes.map(|(version, tags)| Self { version, tags, options: true })
     }
 
     fn frame(self, sent: Sent) -> Vec<u8> {
@@ -213,6 +215,43 @@ fn a_real_stack_gets_through_to_a_restricted_port() {
         assert_eq!(twin.feed(&peer.syn(RESTRICTED)), XDP_TX, "the pass is over");
         twin.assert_equal("retry");
     }
+}
+
+#[test]
+fn a_syn_without_options_is_hidden_and_not_challenged() {
+    for peer in Peer::all().map(|peer| Peer { options: false, ..peer }) {
+        let mut twin = twin(ChallengeMode::On);
+        accuse(&mut twin, peer);
+        for port in [RESTRICTED, 7, CANARY] {
+            assert_eq!(twin.answer_to(&peer.syn(port)), (XDP_DROP, None), "{peer:?} asks for {port}");
+        }
+        twin.assert_equal("no options");
+    }
+}
+
+#[test]
+fn a_suspect_is_let_through_to_two_restricted_ports_an_hour_and_the_third_is_as_closed() {
+    let mut twin = twin(ChallengeMode::On);
+    accuse(&mut twin, PEER);
+    for (port, seconds) in RESTRICTED_PORTS.into_iter().zip([2, 4, 6]) {
+        twin.set_now(START_NS + seconds * SECOND_NS);
+        let (action, answer) = met(&mut twin, PEER, port);
+        if RESTRICTED_PORTS[..2].contains(&port) {
+            assert_eq!((action, answer), (XDP_PASS, None), "port {port}");
+            continue;
+        }
+        assert_eq!(action, XDP_TX, "port {port} gets a decoy");
+        let said = read(&answer.expect("a decoy"), PEER, port);
+        let (sequence, acknowledged) = (ISN.wrapping_add(1), said.sequence.wrapping_add(1));
+        let (action, answer) = twin.answer_to(&PEER.frame(Sent { port, flags: ACK, sequence, acknowledged }));
+        assert_eq!(action, XDP_TX, "it is reset like one that completes a decoy on a closed port");
+        assert_eq!(read(&answer.expect("a reset"), PEER, port).flags, RST);
+        assert!(twin.take_proofs().is_empty(), "to ask for a restricted port proves nothing");
+    }
+    twin.set_now(START_NS + 3_700 * SECOND_NS);
+    assert_ne!(twin.feed(&PEER.syn(1)), XDP_PASS, "its score is still that of a suspect");
+    assert_eq!(met(&mut twin, PEER, RESTRICTED_PORTS[2]), (XDP_PASS, None), "an hour later");
+    twin.assert_equal("restricted ports");
 }
 
 #[test]

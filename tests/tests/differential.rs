@@ -15,7 +15,7 @@ use scanguard_common::packet::{PARSED_WORDS, Parsed, parse, parse_leaving};
 use scanguard_common::reason::Mode;
 use scanguard_common::verdict::{Known, Origin, Scope, Verdict};
 use scanguard_tests::answers::{Kind, answer};
-use scanguard_tests::frames::{BEHIND, Mutations, table};
+use scanguard_tests::frames::{BEHIND, LOCAL, Mutations, table};
 use scanguard_tests::rig;
 use scanguard_tests::skip::skip;
 use scanguard_tests::twin::Twin;
@@ -113,7 +113,11 @@ fn meddle(twin: &mut Twin, random: &mut SmallRng, now_ns: u64) {
     }
     let source = sources[random.random_range(0..among)].source;
     let ends_ns = now_ns + random.random_range(0..120) * MINUTE_NS;
-    match random.random_range(0..13) {
+    match random.random_range(0..14) {
+        13 => {
+            let local: IpNetwork = LOCAL.parse().expect("a network");
+            twin.set_local(if random.random_ratio(3, 4) { slice::from_ref(&local) } else { &[] });
+        }
         11 => {
             let since_ns =
                 random.random_ratio(3, 4).then(|| now_ns.saturating_sub(random.random_range(0..10) * MINUTE_NS));

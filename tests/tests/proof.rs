@@ -50,9 +50,21 @@ fn who_comes_back_to_what_looked_open_is_blocked_from_private_ports_and_nobody_e
 }
 
 #[test]
-fn who_asks_for_banners_or_connects_is_blocked_from_private_ports_and_nobody_else() {
-    for scenario in ["banner-grab", "connect"] {
-        proves_the_scanner(scenario);
+fn who_connects_is_blocked_from_private_ports_and_nobody_else() {
+    proves_the_scanner("connect");
+}
+
+#[test]
+fn a_grabber_of_banners_is_proven_by_a_real_stack_and_concealed_without_one() {
+    for variant in variants(&play("banner-grab")) {
+        let [verdict] = &variant.verdicts[..] else { panic!("not one verdict: {variant}") };
+        assert_eq!(verdict.role, Role::Scanner, "{variant}");
+        if variant.scanner.challenged == 0 {
+            // masscan sends SYNs without options, which are not challenged.
+            assert_eq!((verdict.level.as_str(), variant.scanner.restricted_revealed), ("conceal", 0), "{variant}");
+        } else {
+            assert_eq!((verdict.level.as_str(), verdict.reason.as_deref()), ("block", Some("proven")), "{variant}");
+        }
     }
 }
 

@@ -523,7 +523,7 @@ impl World {
         let (action, length) = answer_frame(&Frame(&frame), &self.tables, &mut reply);
         self.frames += 1;
         self.frame_bytes += frame.len() as u64;
-        if action != Action::Pass {
+        if !matches!(action, Action::Pass | Action::PassPlain) {
             let parsed = parse(&Frame(&frame));
             self.may_act(&parsed);
             if action == Action::Answer {
@@ -536,12 +536,21 @@ impl World {
     /// Nothing forbids to act on this packet.
     fn may_act(&self, parsed: &Parsed) {
         let config = &self.config;
-        let source = config.keys.source(parsed).unwrap_or_else(|| panic!("never judged: {parsed:?}"));
-        assert!(!is_host(&parsed.source), "our own address: {parsed:?}");
-        let translated = source.0.is_mapped() && !parsed.source.is_mapped();
+        let mode = config.mode_at(|| self.now_ns);
+        assert!(self.operators || mode == Mode::Enforce, "dropped in mode observe: {parsed:?}");
+        // Dropped whoever sends them; of the last nobody reads who that is.
+        let is_refused = matches!(parsed.shape, Shape::LongChain | Shape::CutChain | Shape::PriorityTags);
+        if parsed.shape == Shape::PriorityTags {
+            return;
+        }
+        let source = config.keys.source(parsed);
+        assert!(is_refused || source.is_some(), "never judged: {parsed:?}");
+        assert!(is_refused || !is_host(&parsed.source), "our own address: {parsed:?}");
+        let source = source.map_or(parsed.source, |source| source.0);
+        let translated = source.is_mapped() && !parsed.source.is_mapped();
         for (allowed, bits, expires_ns) in &self.allowed {
             let covers = |address: &Address| address.masked(&Address::mask(*bits)) == *allowed;
-            let covered = covers(&parsed.source) || (translated && covers(&source.0));
+            let covered = covers(&parsed.source) || (translated && covers(&source));
             assert!(
                 !covered || *expires_ns <= self.now_ns,
                 "on the allowlist at {}: {parsed:?}, {:?}",
@@ -549,8 +558,6 @@ impl World {
                 self.allowed
             );
         }
-        let mode = config.mode_at(|| self.now_ns);
-        assert!(self.operators || mode == Mode::Enforce, "dropped in mode observe: {parsed:?}");
         let is_tcp = parsed.shape == Shape::Tcp;
         let is_segment = is_tcp && parsed.tcp_flags & SYN == 0 && parsed.tcp_flags & (ACK | RST) != 0;
         if !self.hard {
@@ -572,7 +579,9 @@ impl World {
                 .iter()
                 .find(|(port, _)| *port == parsed.destination_port)
                 .map_or(PortClass::Unknown, |port| port.1);
-            let is_open = matches!(class, PortClass::Public | PortClass::Unknown);
+            // Where clients of this host have their ports nothing is known of UDP, and what belongs to no flow is hidden from suspects.
+            let is_clients = parsed.shape == Shape::Udp && config.is_ephemeral(parsed.destination_port);
+            let is_open = class == PortClass::Public || (class == PortClass::Unknown && !is_clients);
             assert!(!(is_plain && is_open), "a port that is not to be hidden: {parsed:?}");
         }
     }

@@ -147,7 +147,7 @@ pub(super) fn refuse<T: Tables>(case: &Case, tables: &T) -> Ruling {
     let pass = Ruling::pass(case.kind.reason());
     let Some(reason) = case.kind.refused() else { return pass };
     let destination = &case.parsed.destination;
-    let is_ours = tables.is_own(destination) || tables.is_protected(destination);
+    let is_ours = tables.is_own(destination) || tables.is_protected(destination) || tables.is_group(destination);
     if is_ours && !suspicion::is_allowed(case, tables) { Ruling::hide(reason) } else { pass }
 }
 
@@ -212,7 +212,7 @@ fn locate<T: Tables>(case: &mut Case, config: &KernelConfig, tables: &T) {
     let entry =
         if has_port { tables.port(kind.protocol(), case.parsed.destination_port) } else { PortEntry::default() };
     let destination = &case.parsed.destination;
-    (case.is_protected, case.class) = (false, PortClass::Unknown);
+    (case.is_protected, case.is_group, case.class) = (false, false, PortClass::Unknown);
     // Whose port it is matters only where something is known of it.
     let is_any = entry.unless_closed() != PortClass::Unknown;
     case.is_ours = (is_any || !kind.is_attempt()) && tables.is_own(destination);
@@ -225,13 +225,17 @@ fn locate<T: Tables>(case: &mut Case, config: &KernelConfig, tables: &T) {
             Kind::Echo | Kind::AckProbe => PortClass::Closed,
             _ => entry.silent(),
         };
+    } else if kind == Kind::Datagram && is_any && entry.is_private() && tables.is_group(destination) {
+        // Services get what is sent to many, and answer it from their own address; Linux refuses none of it. So whether such a port is
+        // open is hidden as that of a restricted one, and asking is no evidence: neighbours ask all whether they have a printer.
+        (case.is_ours, case.is_group, case.class) = (true, true, PortClass::Restricted);
     }
 }
 
 /// Whether an ACK to a restricted port that belongs to no connection is hidden from suspects on its way in: it may complete a decoy, or
 /// nobody judges what leaves, or it is a fragment or has options, to which the stack may answer before it comes to the port (RFC 792, RFC
 /// 4443), and which a queue of fragments remembers.
-#[inline(always)]
+#[cfg_attr(target_arch = "bpf", inline(never))]
 fn is_hidden_probe<T: Tables>(case: &Case, config: &KernelConfig, tables: &T) -> bool {
     case.parsed.is_odd != 0
         || config.egress_since_ns == u64::MAX
@@ -409,7 +413,7 @@ fn answer_contact<T: Stages>(
     let may_accuse = case.is_unweighed || record.score() >= config.score.conceal_at;
     let closed = is_candidate && (may_accuse || case.suspect || in_networks || in_storm) && is_closed(case, tables);
     let class = case.class; // Another one now, if the port turned out to be open.
-    case.outcome = kind.outcome(class, closed);
+    case.outcome = if case.is_group { Outcome::Unknown } else { kind.outcome(class, closed) };
     if case.is_new || (may_accuse && config.score.points(case.outcome) != 0) {
         let crosses = tables.stage(Stage::Contact, case) != 0;
         if crosses && tables.stage(Stage::Accuse, case) != 0 {

@@ -56,8 +56,11 @@ pub struct Case {
     pub(super) is_new: bool,
     /// Whether the contact did not add to the source's score before.
     pub(super) is_unweighed: bool,
+    /// Whether the destination is an address of many, and the port one that is not for customers: it is hidden like a restricted one,
+    /// and worth nothing.
+    pub(super) is_group: bool,
     /// Zero.
-    pub(super) reserved: [u8; 5],
+    pub(super) reserved: [u8; 4],
 }
 
 const _: () = assert!(size_of::<Case>() == 136, "no padding");

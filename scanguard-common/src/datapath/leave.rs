@@ -299,7 +299,9 @@ fn see_open<T: Tables>(case: &mut Case, endpoint: &Endpoint, is_answered: bool, 
     let entry = tables.port(case.kind.protocol(), case.port);
     let seen_ns = tables.opened(endpoint);
     case.class = if case.is_protected { entry.answering() } else { entry.own() };
-    let is_service = matches!(case.class, PortClass::Public | PortClass::Restricted) && !case.is_protected;
+    let is_service = !case.is_protected
+        && (matches!(case.class, PortClass::Public | PortClass::Restricted)
+            || entry.answering() == PortClass::Restricted);
     if case.answer == Answer::Datagram && !is_answered && seen_ns.is_none() {
         // Not an answer but a question of our own, unless it is a service's.
         if !is_service {

@@ -117,6 +117,7 @@ pub(super) fn glance<P: Packet, T: Tables>(frame: &P, case: &mut CaseRef<'_>, ta
     case.looked_up = false;
     case.suspect = false;
     case.is_protected = false;
+    case.is_group = false;
     case.answer = Answer::None;
     let length = case.length;
     case.begin(length);

@@ -60,6 +60,10 @@ pub struct MemoryTables {
     /// Prefixes and their length in bits.
     protected: Vec<(Address, u8)>,
     own_addresses: HashSet<Address>,
+    /// Addresses of many, this host among them.
+    groups: HashSet<Address>,
+    /// Prefixes that are local by route, and their length in bits.
+    local: Vec<(Address, u8)>,
     sockets: HashMap<Flow, Socket>,
     opened: RefCell<HashMap<Endpoint, u64>>,
     asked: RefCell<HashMap<Question, Asked>>,
@@ -116,6 +120,8 @@ impl MemoryTables {
             ports: _,
             protected: _,
             own_addresses: _,
+            groups: _,
+            local: _,
             sockets: _,
             opened,
             asked,
@@ -196,6 +202,17 @@ impl MemoryTables {
         self.own_addresses.insert(address);
     }
 
+    /// Adds an address of many hosts, this one among them: broadcast, anycast. (Multicast is told by the address itself.)
+    pub fn add_group(&mut self, address: Address) {
+        self.groups.insert(address);
+    }
+
+    /// Replaces the prefixes all of whose addresses are this host's, by its routes: of so many bits (of 128).
+    pub fn set_local(&mut self, prefixes: Vec<(Address, u8)>) {
+        self.local = prefixes;
+        self.take_census();
+    }
+
     /// Adds a socket by the flow it receives ([`Flow::to_listener`] for one without a peer), or takes it away.
     pub fn set_socket(&mut self, flow: Flow, socket: Socket) {
         if socket == Socket::None {
@@ -262,6 +279,7 @@ impl MemoryTables {
         config.census.prefix_verdicts = self.prefix_verdicts.len() as u32;
         config.census.known = self.known.len() as u32;
         config.census.protected = self.protected.len() as u32;
+        config.census.local = self.local.len() as u32;
         config.census.allowed = self.allowed.len() as u32;
         let keys = config.keys;
         let within = |(prefix, bits, _): &&(Address, u8, u64)| keys.may_split_sources(prefix, *bits);
@@ -441,7 +459,12 @@ impl Tables for MemoryTables {
     }
 
     fn is_own(&self, address: &Address) -> bool {
-        self.own_addresses.contains(address)
+        let covers = |(prefix, bits): &(Address, u8)| address.masked(&Address::mask(*bits)) == *prefix;
+        self.own_addresses.contains(address) || (!self.groups.contains(address) && self.local.iter().any(covers))
+    }
+
+    fn is_group(&self, address: &Address) -> bool {
+        address.is_multicast() || self.groups.contains(address)
     }
 
     fn port(&self, protocol: Protocol, port: u16) -> PortEntry {

@@ -1,5 +1,6 @@
 //! True outcomes, in the pure datapath: what frames that leave tell, and what sockets tell of connections.
 
+mod destinations;
 mod sessions;
 
 use std::net::IpAddr;

@@ -35,7 +35,10 @@ pub use records::{AuditEntry, AuditList, AuditQuery, BlockEvent, BlockHistory, H
 pub use reload::{Change, Reloaded};
 pub use signal::{HEAVIEST_SIGNAL, Signal, SignalDecision, Signalled};
 pub use sources::{Source, SourceList, SourceOrder, SourcesQuery};
-pub use status::{Interface, MapFill, Packets, SessionsWatch, Status, VerdictCounts, Warning, WouldHave};
+pub use status::{
+    Counted, CountedAnswers, CountedAttempts, CountedChallenges, CountedContacts, CountedPackets, Interface, MapFill,
+    Packets, SessionsWatch, Status, VerdictCounts, Warning, WouldHave,
+};
 pub use why::{
     Evidence, Why, WhyAllow, WhyAnswered, WhyBehind, WhyKnown, WhyPending, WhyProof, WhyScore, WhySessions, WhySignal,
     WhyVerdict,

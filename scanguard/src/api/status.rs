@@ -35,6 +35,9 @@ pub struct Status {
     pub kernel: String,
     /// What became of packets.
     pub packets: Packets,
+    /// What the kernel part counted, with all that `/metrics` tells as one.
+    #[serde(default)]
+    pub counters: Counted,
     /// Sources in the table.
     pub sources: u64,
     /// Sources whose score reached the conceal threshold.
@@ -108,6 +111,86 @@ pub struct Packets {
     pub dropped: u64,
     /// Passed because the mode is observe.
     pub would_drop: u64,
+}
+
+/// What the kernel part counted since it was loaded. What never occurred may be missing.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Counted {
+    /// Packets that arrived, each once.
+    pub packets: Vec<CountedPackets>,
+    /// First packets of a source to a destination, protocol and port.
+    pub contacts: Vec<CountedContacts>,
+    /// New flows.
+    pub attempts: Vec<CountedAttempts>,
+    /// Challenges to suspects.
+    pub challenges: Vec<CountedChallenges>,
+    /// Answers of the stack that were kept from suspects and blocked sources as they left, or would have been in mode enforce.
+    pub withheld: Vec<CountedAnswers>,
+}
+
+/// Packets that got the same for the same reason.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct CountedPackets {
+    /// What was done with them: `none`, `conceal` or `block`.
+    pub level: String,
+    /// Why.
+    pub reason: String,
+    /// In which mode; in `observe` they passed, whatever the level.
+    pub mode: String,
+    /// How many.
+    pub packets: u64,
+    /// Their bytes on the link.
+    pub bytes: u64,
+}
+
+/// Contacts of one outcome.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct CountedContacts {
+    /// The outcome.
+    pub outcome: String,
+    /// How many.
+    pub contacts: u64,
+}
+
+/// New flows to ports of one class.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct CountedAttempts {
+    /// The class of the port.
+    pub class: String,
+    /// The protocol.
+    pub protocol: String,
+    /// How many.
+    pub attempts: u64,
+}
+
+/// Challenges of one kind of which the same became.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct CountedChallenges {
+    /// `retry` or `decoy`.
+    pub kind: String,
+    /// What became of them.
+    pub result: String,
+    /// How many.
+    pub challenges: u64,
+}
+
+/// Answers that were withheld because of a level.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct CountedAnswers {
+    /// `conceal` or `block`.
+    pub level: String,
+    /// In which mode; in `observe` they left all the same.
+    pub mode: String,
+    /// How many.
+    pub packets: u64,
+    /// Their bytes on the link.
+    pub bytes: u64,
 }
 
 /// Verdicts in force, by level.

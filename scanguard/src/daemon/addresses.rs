@@ -1,6 +1,6 @@
-//! Keeps the kernel part's list of own addresses true.
+//! Keeps the kernel part's lists of own addresses true.
 
-use std::net::IpAddr;
+use std::fmt::Display;
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
@@ -8,7 +8,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use tracing::{info, warn};
 
 use crate::kernel::Tables;
-use crate::net::{Changes, NetError, address_changes, own_addresses};
+use crate::net::{Changes, NetError, Own, own, own_changes};
 
 /// How long to wait for more changes before asking what is there now: they come in flocks.
 const FLOCK: Duration = Duration::from_millis(50);
@@ -17,26 +17,27 @@ const UNBIDDEN: Duration = Duration::from_secs(60);
 
 /// The host's addresses as last told to the kernel part.
 pub(super) struct OwnAddresses {
-    told: Vec<IpAddr>,
+    told: Own,
     changes: Option<Changes>,
     /// What is there is being asked: nothing else waits for it.
-    asking: Option<JoinHandle<Result<Vec<IpAddr>, NetError>>>,
+    asking: Option<JoinHandle<Result<Own, NetError>>>,
     /// The answer, until it is taken over.
-    found: Option<Vec<IpAddr>>,
+    found: Option<Own>,
     unbidden: tokio::time::Interval,
 }
 
 impl OwnAddresses {
     /// Subscribes to changes and tells the kernel part what is there.
     pub(super) async fn follow(tables: &mut Tables) -> anyhow::Result<Self> {
-        let changes = address_changes()?;
-        let addresses = own_addresses().await?;
-        tables.set_own_addresses(&addresses)?;
+        let changes = own_changes()?;
+        let told = own().await?;
+        tables.set_own(&told)?;
         let mut unbidden = interval(UNBIDDEN);
         unbidden.set_missed_tick_behavior(MissedTickBehavior::Delay);
         unbidden.reset();
-        info!(count = addresses.len(), "own addresses are known");
-        Ok(Self { told: addresses, changes: Some(changes), asking: None, found: None, unbidden })
+        let Own { addresses, prefixes, groups } = &told;
+        info!(count = addresses.len(), prefixes = prefixes.len(), groups = groups.len(), "own addresses are known");
+        Ok(Self { told, changes: Some(changes), asking: None, found: None, unbidden })
     }
 
     /// Waits until it was asked which addresses there are, after they may have changed; [`Self::take_over`] puts it in force. Cancel safe. What
@@ -47,8 +48,8 @@ impl OwnAddresses {
                 let asked = asking.await;
                 self.asking = None;
                 match asked {
-                    Ok(Ok(addresses)) => {
-                        self.found = Some(addresses);
+                    Ok(Ok(own)) => {
+                        self.found = Some(own);
                         return;
                     }
                     Ok(Err(error)) => warn!(%error, "cannot tell the kernel part of changed addresses"),
@@ -58,7 +59,7 @@ impl OwnAddresses {
             self.changed().await;
             self.asking = Some(tokio::spawn(async {
                 sleep(FLOCK).await;
-                own_addresses().await
+                own().await
             }));
         }
     }
@@ -80,21 +81,23 @@ impl OwnAddresses {
 
     /// Tells the kernel part what was found, if it is something else than it has.
     pub(super) fn take_over(&mut self, tables: &mut Tables) {
-        let Some(addresses) = self.found.take() else { return };
-        if addresses == self.told {
+        let Some(own) = self.found.take() else { return };
+        if own == self.told {
             return;
         }
-        let only = |one: &[IpAddr], other: &[IpAddr]| -> Vec<String> {
-            one.iter().filter(|address| !other.contains(address)).map(IpAddr::to_string).collect()
-        };
-        match tables.set_own_addresses(&addresses) {
-            Ok(()) => info!(
-                added = only(&addresses, &self.told).join(" "),
-                removed = only(&self.told, &addresses).join(" "),
-                "own addresses changed"
-            ),
-            Err(error) => return warn!(%error, "cannot tell the kernel part of changed addresses"),
+        if let Err(error) = tables.set_own(&own) {
+            return warn!(%error, "cannot tell the kernel part of changed addresses");
         }
-        self.told = addresses;
+        info!(added = more(&own, &self.told), removed = more(&self.told, &own), "own addresses changed");
+        self.told = own;
     }
+}
+
+/// What one has more than another.
+fn more(one: &Own, other: &Own) -> String {
+    fn only<T: Display + PartialEq>(one: &[T], other: &[T]) -> Vec<String> {
+        one.iter().filter(|entry| !other.contains(entry)).map(ToString::to_string).collect()
+    }
+    let (addresses, prefixes) = (only(&one.addresses, &other.addresses), only(&one.prefixes, &other.prefixes));
+    [addresses, prefixes, only(&one.groups, &other.groups)].concat().join(" ")
 }

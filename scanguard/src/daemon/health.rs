@@ -188,10 +188,14 @@ pub(super) fn warnings(facts: &Facts<'_>) -> Vec<Warning> {
         warnings.push(warning(
             "egress_missing",
             format!(
-                "What leaves by {} is not seen: late answers to what this host asked may look like questions.{more}",
+                "What leaves by {} is neither seen nor judged. Late answers to what this host asked may look like questions. Segments \
+                 to restricted ports that belong to no connection are looked up among the sockets as they arrive instead, which costs \
+                 more; what only leaving answers tell, ports that opened a moment ago and errors for sources under block all, \
+                 suspects and blocked sources get to see.{more}",
                 unseen.join(", ")
             ),
-            "The daemon's log says why; Linux 6.6 (TCX) or the queueing discipline clsact is needed.",
+            "The daemon's log says why. It takes Linux 6.6 (TCX), or the queueing discipline clsact (`modprobe sch_ingress`); it is \
+             tried again whenever interfaces change.",
         ));
     }
     if daemon && let Some(reason) = &sessions.reason {
@@ -400,5 +404,9 @@ mod tests {
             ..ill
         };
         assert_eq!(codes(&blind), [("egress_missing".to_owned(), false), ("sessions_unseen".to_owned(), false)]);
+        let told = &warnings(&blind)[0].message;
+        for part in ["What leaves by eth0 is neither seen nor judged", "looked up among the sockets as they arrive"] {
+            assert!(told.contains(part), "{told}");
+        }
     }
 }

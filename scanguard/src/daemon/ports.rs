@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use scanguard_common::address::Address;
 use scanguard_common::class::{PortClass, Protocol};
 use scanguard_common::opened::Endpoint;
 use tokio::sync::mpsc;
@@ -16,7 +15,7 @@ use tracing::{debug, info, warn};
 use super::keeper::{self, Keeper, Kept, ToKeep};
 use crate::api::timestamp;
 use crate::config::{Config, Ports};
-use crate::kernel::{KernelError, Readings, Tables, clock};
+use crate::kernel::{KernelError, Ours, Readings, Tables, clock};
 use crate::net::{DiagError, Listener, NetSettings, SettingsError, listeners};
 use crate::ports::{Changes, Observation, PortTracker};
 use crate::store::Opened;
@@ -60,7 +59,7 @@ struct Look {
 }
 
 /// Endpoints with when they were seen last, and this host's own addresses.
-type Answering = (Vec<(Endpoint, u64)>, HashSet<Address>);
+type Answering = (Vec<(Endpoint, u64)>, Ours);
 
 /// What could not be seen at the last look.
 #[derive(Clone, Copy, Default)]
@@ -297,7 +296,7 @@ impl PortWatch {
         changes
     }
 
-    fn hear_answers(&mut self, opened: Vec<(Endpoint, u64)>, own: &HashSet<Address>) {
+    fn hear_answers(&mut self, opened: Vec<(Endpoint, u64)>, own: &Ours) {
         for (endpoint, seen_ns) in opened {
             if let (true, Some(protocol)) = (own.contains(&endpoint.address), Protocol::from_u8(endpoint.protocol)) {
                 self.tracker.seen_answering(protocol, endpoint.port, wall(seen_ns));

@@ -182,6 +182,7 @@ impl Answers for View {
             uptime_s: self.started.elapsed().as_secs(),
             kernel: self.kernel.clone(),
             packets: packets(counters.verdicts()),
+            counters: Sample::of(&counters, mode).counted(),
             sources: snapshot.records.len() as u64,
             suspects: snapshot.suspects,
             verdicts: VerdictCounts {

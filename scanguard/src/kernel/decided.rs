@@ -371,6 +371,8 @@ impl Decided {
             allow_generation: config.census.allow_generation,
             prefix_verdicts: any(self.prefix_verdicts.len()),
             protected: config.census.protected,
+            local: config.census.local,
+            reserved: 0,
         }
     }
 }

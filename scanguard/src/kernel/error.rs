@@ -138,6 +138,16 @@ pub enum KernelError {
         /// How many are followed.
         limit: usize,
     },
+    /// More prefixes that are local by route than the kernel part follows.
+    #[error(
+        "this host has {count} prefixes that are local by route (`ip route show table local`), more than the {limit} that are followed"
+    )]
+    TooManyLocal {
+        /// How many there are.
+        count: usize,
+        /// How many are followed.
+        limit: usize,
+    },
     /// More networks than can be protected.
     #[error("`protect` names {count} networks, more than the {limit} there is room for: name larger ones")]
     TooManyNetworks {

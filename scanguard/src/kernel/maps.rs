@@ -96,20 +96,26 @@ pub(super) mod whole {
     pub(in super::super) type Opened = (Endpoint, u64);
 }
 
-/// Entries of the map OWN, as `scanguard-ebpf/src/maps/own.rs` says.
+/// Own addresses, and as many of groups, for which the map OWN has room, as `scanguard-ebpf/src/maps/own.rs` says.
 pub(super) const MAX_OWN_ADDRESSES: usize = 4096;
+
+/// Entries of the map LOCAL, as `scanguard-ebpf/src/maps/own.rs` says.
+pub(super) const MAX_LOCAL: usize = 256;
 
 /// Entries of the map PROTECTED, as `scanguard-ebpf/src/maps/own.rs` says.
 pub(super) const MAX_PROTECTED: usize = 1024;
 
-/// What OWN and PROTECTED say of what is in them.
+/// What OWN, LOCAL and PROTECTED say of what is in them.
 pub(super) const OURS: u32 = 1;
+/// What OWN says of an address of many hosts, this one among them.
+pub(super) const GROUP: u32 = 2;
 
 /// What this process writes.
 pub(super) struct Written {
     pub(super) config: Array<MapData, ConfigBytes>,
     pub(super) ports: Array<MapData, u8>,
     pub(super) own: HashMap<MapData, AddressBytes, u32>,
+    pub(super) local: LpmTrie<MapData, AddressBytes, u32>,
     pub(super) protected: LpmTrie<MapData, AddressBytes, u32>,
     pub(super) opened: HashMap<MapData, EndpointBytes, u64>,
     pub(super) verdicts: HashMap<MapData, AddressBytes, VerdictBytes>,
@@ -146,6 +152,7 @@ pub(super) struct Counted {
     pub(super) passes_map: Whole,
     pub(super) allow_map: Whole,
     pub(super) prefix_verdicts_map: Whole,
+    pub(super) local_map: Whole,
     pub(super) protected_map: Whole,
     pub(super) ports_map: Whole,
     pub(super) nics_map: Whole,
@@ -200,6 +207,7 @@ pub(super) fn take(maps: &mut impl Maps) -> Result<(Written, Counted), KernelErr
     let (known, known_map) = whole_map(maps, "KNOWN")?;
     let (allow, allow_map) = typed(maps, "ALLOW")?;
     let (prefix_verdicts, prefix_verdicts_map) = typed(maps, "PREFIX_VERDICTS")?;
+    let (local, local_map) = typed(maps, "LOCAL")?;
     let (protected, protected_map) = typed(maps, "PROTECTED")?;
     let (ports, ports_map) = typed(maps, "PORTS")?;
     let (nics, nics_map) = whole_map(maps, "NICS")?;
@@ -209,6 +217,7 @@ pub(super) fn take(maps: &mut impl Maps) -> Result<(Written, Counted), KernelErr
         config: one(maps, "CONFIG")?,
         ports,
         own,
+        local,
         protected,
         opened,
         verdicts,
@@ -242,6 +251,7 @@ pub(super) fn take(maps: &mut impl Maps) -> Result<(Written, Counted), KernelErr
         passes_map,
         allow_map,
         prefix_verdicts_map,
+        local_map,
         protected_map,
         ports_map,
         nics_map,

@@ -63,6 +63,6 @@ pub use error::KernelError;
 pub use events::EventStream;
 pub use link::DriverMode;
 pub use program::{AttachMode, Attachment, Program};
-pub use readings::{Counters, MapUse, Readings};
+pub use readings::{Counters, MapUse, Ours, Readings};
 pub use tables::Tables;
 pub use told::{Altered, Comparison, Reading};

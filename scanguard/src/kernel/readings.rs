@@ -23,7 +23,7 @@ use super::batch;
 use super::clock;
 use super::decided::Decided;
 use super::error::KernelError;
-use super::maps::{Counted, MapSize, Whole, from_bytes, map_error, whole};
+use super::maps::{Counted, MapSize, OURS, Whole, from_bytes, map_error, whole};
 use crate::prefix_map::Prefix;
 
 /// A handle on what was counted. Cheap to clone; calls block for as long as the system calls take, so keep them off the async
@@ -171,6 +171,10 @@ impl Readings {
         self.by_prefix(&self.shared.counted.allow_map)
     }
 
+    pub(super) fn local(&self) -> Result<Vec<(Prefix, u32)>, KernelError> {
+        self.by_prefix(&self.shared.counted.local_map)
+    }
+
     pub(super) fn protected(&self) -> Result<Vec<(Prefix, u32)>, KernelError> {
         self.by_prefix(&self.shared.counted.protected_map)
     }
@@ -196,7 +200,7 @@ impl Readings {
         Ok(entries.into_iter().map(|(_, word)| word).collect())
     }
 
-    /// The addresses that the kernel part takes for this host's own.
+    /// The addresses that the kernel part takes for this host's own, and for those of groups that it is of.
     pub(super) fn own(&self) -> Result<Vec<(Address, u32)>, KernelError> {
         // SAFETY: as for SOURCES.
         unsafe { read(&self.shared.counted.own_map) }
@@ -284,8 +288,9 @@ impl Readings {
     ///
     /// # Errors
     /// When the map cannot be read.
-    pub fn own_addresses(&self) -> Result<HashSet<Address>, KernelError> {
-        Ok(self.own()?.into_iter().map(|(address, _)| address).collect())
+    pub fn own_addresses(&self) -> Result<Ours, KernelError> {
+        let addresses = self.own()?.into_iter().filter(|(_, kind)| *kind == OURS).map(|(address, _)| address).collect();
+        Ok(Ours { addresses, prefixes: self.local()?.into_iter().map(|(prefix, _)| prefix).collect() })
     }
 
     /// What is kept of sources that were answered.
@@ -373,6 +378,25 @@ where
 {
     // SAFETY: the caller's promise.
     unsafe { batch::entries(map.descriptor.as_fd()) }.map_err(|source| KernelError::Read { map: map.name, source })
+}
+
+const ADDRESS_BITS: u8 = 128;
+
+/// The addresses that the kernel part takes for this host's own.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Ours {
+    addresses: HashSet<Address>,
+    /// Local by route.
+    prefixes: Vec<Prefix>,
+}
+
+impl Ours {
+    /// Whether an address is one of them.
+    #[must_use]
+    pub fn contains(&self, address: &Address) -> bool {
+        let whole = Prefix::around(address, ADDRESS_BITS);
+        self.addresses.contains(address) || self.prefixes.iter().any(|prefix| prefix.covers(&whole))
+    }
 }
 
 /// All counters at one moment, summed over CPUs.

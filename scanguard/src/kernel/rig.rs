@@ -5,23 +5,53 @@
 //! it.
 
 use std::io;
+use std::path::Path;
 use std::time::Duration;
 
-use aya::maps::{Array, MapData, PerCpuArray, PerCpuValues, ProgramArray};
+use aya::maps::{Array, HashMap, Map, MapData, PerCpuArray, PerCpuValues, ProgramArray};
 use aya::programs::{ProgramFd, SchedClassifier, TestRun as _, TestRunAttrs, TestRunOptions, Xdp, XdpMode};
 use aya::util::nr_cpus;
 use aya::{Ebpf, EbpfLoader};
 
+use scanguard_common::layout::LAYOUT;
 use scanguard_common::packet::PARSED_WORDS;
+use scanguard_common::record::SourceRecord;
+use scanguard_common::source::SourceKey;
+use zerocopy::FromBytes as _;
 
 use super::datapath::Datapath;
 use super::error::KernelError;
 use super::filter::Filter;
-use super::maps::map_error;
+use super::maps::{AddressBytes, RecordBytes, map_error};
 use super::trial::Trial;
 
 /// Frames that the kernel makes at a time.
 const LIVE_BATCH: u32 = 64;
+
+/// The records of sources in the map that a daemon with `--keep` pinned: read one by one, for there may be many.
+#[derive(Debug)]
+pub struct PinnedSources(HashMap<MapData, AddressBytes, RecordBytes>);
+
+impl PinnedSources {
+    /// Opens it below the folder of pins.
+    ///
+    /// # Errors
+    /// When there is none of this layout.
+    pub fn open(folder: &Path) -> Result<Self, KernelError> {
+        let path = folder.join(format!("v{LAYOUT}/maps/{SOURCES}"));
+        let map = MapData::from_pin(path).and_then(Map::from_map_data).map_err(map_error(SOURCES))?;
+        HashMap::try_from(map).map(Self).map_err(map_error(SOURCES))
+    }
+
+    /// What is recorded of a source.
+    #[must_use]
+    pub fn record(&self, source: &SourceKey) -> Option<SourceRecord> {
+        let bytes = self.0.get(&source.0.bytes(), 0).ok()?;
+        SourceRecord::read_from_bytes(&bytes).ok()
+    }
+}
+
+const SOURCES: &str = "SOURCES";
 
 /// A loaded rig. Dropping it detaches it.
 pub struct Rig {

@@ -19,12 +19,13 @@ use super::decided::Decided;
 use super::decisions::lpm_key;
 use super::error::KernelError;
 use super::maps::{
-    self, ConfigBytes, EndpointBytes, MAX_OWN_ADDRESSES, MAX_PROTECTED, Maps, NicBytes, OURS, SessionBytes, Written,
-    deleted, from_bytes, map_error, to_bytes,
+    self, ConfigBytes, EndpointBytes, GROUP, MAX_LOCAL, MAX_OWN_ADDRESSES, MAX_PROTECTED, Maps, NicBytes, OURS,
+    SessionBytes, Written, deleted, from_bytes, map_error, to_bytes,
 };
 use super::pins::Pins;
 use super::readings::Readings;
 use super::sieve::Sieve;
+use crate::net::Own;
 use crate::prefix_map::Prefix;
 
 /// The maps, with what this process knows of their contents. One process writes them at a time.
@@ -38,8 +39,9 @@ pub struct Tables {
     has_canaries: bool,
     pub(super) decided: Decided,
     pub(super) sieve: Sieve,
-    /// What OWN, PROTECTED and NICS hold.
-    pub(super) own: BTreeSet<[u8; 16]>,
+    /// What OWN, LOCAL, PROTECTED and NICS hold.
+    pub(super) own: BTreeMap<[u8; 16], u32>,
+    pub(super) local: BTreeSet<Prefix>,
     pub(super) protected: BTreeSet<Prefix>,
     pub(super) nics: BTreeMap<u32, NicBytes>,
     pub(super) cleared: Cleared,
@@ -53,7 +55,7 @@ impl Tables {
         let (written, counted) = maps::take(maps)?;
         let classes = vec![PortEntry::default().number(); PORT_ENTRIES as usize];
         let config = KernelConfig::new([0; 2]);
-        let (own, protected, nics) = Default::default();
+        let (own, local, protected, nics) = Default::default();
         let (readings, decided) = (Readings::new(counted), Decided::default());
         let (sieve, cleared) = (Sieve::default(), Cleared::default());
         let (has_canaries, generation) = (false, 0);
@@ -66,6 +68,7 @@ impl Tables {
             decided,
             sieve,
             own,
+            local,
             protected,
             nics,
             cleared,
@@ -106,7 +109,8 @@ impl Tables {
         for (prefix, Allowance { expires_ns }) in tables.readings.allowances()? {
             tables.decided.found_allowed(prefix, expires_ns);
         }
-        tables.own = tables.readings.own()?.into_iter().map(|(address, _)| address.bytes()).collect();
+        tables.own = tables.readings.own()?.into_iter().map(|(address, kind)| (address.bytes(), kind)).collect();
+        tables.local = tables.readings.local()?.into_iter().map(|(prefix, _)| prefix).collect();
         tables.protected = tables.readings.protected()?.into_iter().map(|(prefix, _)| prefix).collect();
         tables.nics = tables.readings.nics()?.into_iter().collect();
         tables.readings.set_own_addresses(tables.own.len());
@@ -130,7 +134,7 @@ impl Tables {
     /// Whether an address is this host's own.
     #[must_use]
     pub fn is_own(&self, address: &Address) -> bool {
-        self.own.contains(&address.bytes())
+        self.own.contains_key(&address.bytes())
     }
 
     /// The settings as last written.
@@ -202,38 +206,72 @@ impl Tables {
         Ok(())
     }
 
-    /// Replaces the addresses that are this host's own.
+    /// Replaces the addresses that are this host's own, and has it be of no group and have no prefix that is local by route.
     ///
     /// # Errors
-    /// When there are more than the map takes, or it cannot be written.
+    /// As for [`Self::set_own`].
     pub fn set_own_addresses(&mut self, addresses: &[IpAddr]) -> Result<(), KernelError> {
-        if addresses.len() > MAX_OWN_ADDRESSES {
-            return Err(KernelError::TooManyAddresses { count: addresses.len(), limit: MAX_OWN_ADDRESSES });
+        self.set_own(&Own { addresses: addresses.to_vec(), ..Own::default() })
+    }
+
+    /// Replaces what is this host's own, and what it is one of many of.
+    ///
+    /// # Errors
+    /// When there is more than the maps take, or they cannot be written.
+    pub fn set_own(&mut self, own: &Own) -> Result<(), KernelError> {
+        let Own { addresses, prefixes, groups } = own;
+        for (count, limit) in [(addresses.len(), MAX_OWN_ADDRESSES), (groups.len(), MAX_OWN_ADDRESSES)] {
+            if count > limit {
+                return Err(KernelError::TooManyAddresses { count, limit });
+            }
         }
-        let filter = |addresses: &[IpAddr]| {
-            addresses.iter().fold(0, |filter, address| filter | Address::from(*address).filter_bit())
+        if prefixes.len() > MAX_LOCAL {
+            return Err(KernelError::TooManyLocal { count: prefixes.len(), limit: MAX_LOCAL });
+        }
+        let of_kind = |addresses: &[IpAddr], kind| -> Vec<([u8; 16], u32)> {
+            addresses.iter().map(|address| (Address::from(*address).bytes(), kind)).collect()
         };
-        let wanted: BTreeSet<[u8; 16]> = addresses.iter().map(|address| Address::from(*address).bytes()).collect();
+        // What is both is an address.
+        let wanted: BTreeMap<[u8; 16], u32> =
+            [of_kind(groups, GROUP), of_kind(addresses, OURS)].into_iter().flatten().collect();
+        let filter = wanted.keys().fold(0, |filter, address| filter | Address::from_bytes(*address).filter_bit());
         // The filter lets old and new addresses through while the table changes.
-        self.config.own_filter |= filter(addresses);
+        self.config.own_filter |= filter;
         self.config.own_first = [NO_ADDRESS; OWN_FIRST];
         self.write_config()?;
         self.generation += 1;
         let map = &mut self.written.own;
-        for address in &wanted {
-            map.insert(address, OURS, 0).map_err(map_error("OWN"))?;
-            self.own.insert(*address);
+        for (address, kind) in &wanted {
+            map.insert(address, kind, 0).map_err(map_error("OWN"))?;
+            self.own.insert(*address, *kind);
         }
-        for gone in self.own.difference(&wanted) {
+        for gone in self.own.keys().filter(|address| !wanted.contains_key(*address)) {
             deleted("OWN", map.remove(gone))?;
         }
         self.readings.set_own_addresses(wanted.len());
         self.own = wanted;
-        self.config.own_filter = filter(addresses);
+        self.set_local(prefixes)?;
+        self.config.own_filter = filter;
         for (place, address) in self.config.own_first.iter_mut().zip(addresses) {
             *place = (*address).into();
         }
         self.write_config()
+    }
+
+    /// Replaces the prefixes that are local by route; the settings are still to be written.
+    fn set_local(&mut self, prefixes: &[IpNetwork]) -> Result<(), KernelError> {
+        let wanted: BTreeSet<Prefix> = prefixes.iter().map(|network| Prefix::from(*network)).collect();
+        let trie = &mut self.written.local;
+        for prefix in &wanted {
+            trie.insert(&lpm_key(*prefix), OURS, 0).map_err(map_error("LOCAL"))?;
+            self.local.insert(*prefix);
+        }
+        for gone in self.local.difference(&wanted) {
+            deleted("LOCAL", trie.remove(&lpm_key(*gone)))?;
+        }
+        self.config.census.local = wanted.len() as u32;
+        self.local = wanted;
+        Ok(())
     }
 
     /// Replaces the networks behind this host that it protects.

@@ -32,6 +32,7 @@ pub struct Reading {
     allow: HashMap<Prefix, Allowance>,
     classes: Vec<u8>,
     own: Vec<([u8; 16], u32)>,
+    local: Vec<(Prefix, u32)>,
     protected: Vec<(Prefix, u32)>,
     nics: Vec<(u32, NicBytes)>,
     sieve: Vec<u64>,
@@ -99,6 +100,7 @@ impl Look {
             allow: allow.into_iter().collect(),
             classes: readings.classes()?,
             own,
+            local: readings.local()?,
             protected: readings.protected()?,
             nics: readings.nics()?,
             sieve: readings.sieve()?,
@@ -142,7 +144,8 @@ impl Tables {
                     == untouched(wanted.allow, allow, |prefix| *prefix, |prefix| decided.allowance(prefix))
                 && self.sieve.other_than(&reading.sieve).next().is_none();
         let others = reading.classes == self.classes
-            && holds(&reading.own, &self.own)
+            && reading.own.iter().copied().collect::<BTreeMap<_, _>>() == self.own
+            && holds(&reading.local, &self.local)
             && holds(&reading.protected, &self.protected)
             && reading.nics.iter().copied().collect::<BTreeMap<_, _>>() == self.nics;
         match (lists, others) {
@@ -157,8 +160,8 @@ impl Tables {
     /// # Errors
     /// When a map cannot be written.
     pub fn repair(&mut self, reading: &Reading) -> Result<Vec<Altered>, KernelError> {
-        let Self { written, decided, sieve, classes, own, protected, nics, .. } = self;
-        let Written { ports, own: own_map, protected: protected_map, nics: nics_map, .. } = written;
+        let Self { written, decided, sieve, classes, own, local, protected, nics, .. } = self;
+        let Written { ports, own: own_map, local: local_map, protected: protected_map, nics: nics_map, .. } = written;
         let Written { verdicts, prefix_verdicts, known, allow, sieve: sieve_map, .. } = written;
         let touched = decided.touched();
         let nothing = HashSet::new();
@@ -204,12 +207,26 @@ impl Tables {
                         None => Ok(()), // An array keeps its length.
                     },
                 )?,
-                repair("OWN", &listed(&reading.own), own.iter().map(|own| (*own, OURS)), &nothing, |address, ours| {
-                    match ours {
-                        Some(ours) => own_map.insert(address, ours, 0),
+                repair(
+                    "OWN",
+                    &listed(&reading.own),
+                    own.iter().map(|(own, kind)| (*own, *kind)),
+                    &nothing,
+                    |address, kind| match kind {
+                        Some(kind) => own_map.insert(address, kind, 0),
                         None => own_map.remove(address),
-                    }
-                })?,
+                    },
+                )?,
+                repair(
+                    "LOCAL",
+                    &reading.local.iter().copied().collect(),
+                    local.iter().map(|prefix| (*prefix, OURS)),
+                    &HashSet::new(),
+                    |prefix, ours| match ours {
+                        Some(ours) => local_map.insert(&lpm_key(*prefix), ours, 0),
+                        None => local_map.remove(&lpm_key(*prefix)),
+                    },
+                )?,
                 repair(
                     "PROTECTED",
                     &reading.protected.iter().copied().collect(),

@@ -6,6 +6,7 @@ use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricT
 
 use scanguard_common::reason::Level;
 
+use super::labels::{self, merged, summed};
 use super::sample::Sample;
 use crate::kernel::DriverMode;
 
@@ -51,6 +52,7 @@ fn read(sample: &Sample) -> Vec<MetricFamily> {
         contacts,
         attempts,
         challenges,
+        withheld,
         events_lost,
         proofs_lost,
         unrecorded,
@@ -65,11 +67,12 @@ fn read(sample: &Sample) -> Vec<MetricFamily> {
     let Sample { decisions, decision_seconds, drift, repairs, state, breaker_open, pending, would_have, .. } = sample;
     let (state_failing, state_failures, state_set_aside) = *state;
     let Sample { incidents, incidents_open, feeds, signals, .. } = sample;
-    let verdict_labels = || {
-        verdicts.iter().map(|(level, reason, mode, count)| {
-            (vec![("level", level.label()), ("reason", reason.label()), ("mode", mode.label())], count)
-        })
-    };
+    let verdicts = merged(verdicts.iter().map(|(level, reason, mode, count)| {
+        (vec![("level", level.label()), ("reason", labels::reason(*reason)), ("mode", mode.label())], *count)
+    }));
+    let withheld = withheld
+        .iter()
+        .map(|(level, mode, count)| (vec![("level", level.label()), ("mode", mode.label())], count.packets));
     let attach_modes = interfaces.iter().flat_map(|interface| {
         DriverMode::ALL.map(|mode| {
             let now = interface.attached && interface.driver_mode == mode.label();
@@ -80,24 +83,29 @@ fn read(sample: &Sample) -> Vec<MetricFamily> {
         counter(
             "packets_total",
             "Packets by what was done with them, why, and in which mode. Each packet is counted once.",
-            verdict_labels().map(|(labels, count)| (labels, count.packets)),
+            verdicts.iter().map(|(labels, count)| (labels.clone(), count.packets)),
         ),
         counter(
             "bytes_total",
             "Bytes on the link, by what was done with them, why, and in which mode.",
-            verdict_labels().map(|(labels, count)| (labels, count.bytes)),
+            verdicts.iter().map(|(labels, count)| (labels.clone(), count.bytes)),
+        ),
+        counter(
+            "answers_withheld_total",
+            "Answers of the stack that were kept from suspects and blocked sources as they left, or would have been in mode enforce.",
+            withheld,
         ),
         counter(
             "contacts_total",
             "First packets of a source to a destination, protocol and port, by outcome.",
-            contacts.iter().map(|(outcome, count)| (vec![("outcome", outcome.label())], *count)),
+            summed(contacts.iter().map(|(outcome, count)| (vec![("outcome", labels::outcome(*outcome))], *count))),
         ),
         counter(
             "attempts_total",
             "New flows by class of the port asked for and protocol.",
-            attempts.iter().map(|(class, protocol, count)| {
-                (vec![("class", class.label()), ("protocol", protocol.label())], *count)
-            }),
+            summed(attempts.iter().map(|(class, protocol, count)| {
+                (vec![("class", labels::class(*class)), ("protocol", protocol.label())], *count)
+            })),
         ),
         counter(
             "events_lost_total",
@@ -117,10 +125,12 @@ fn read(sample: &Sample) -> Vec<MetricFamily> {
         ),
         counter(
             "challenges_total",
-            "Challenges to suspects by kind and by what became of them.",
-            challenges
-                .iter()
-                .map(|(kind, result, count)| (vec![("kind", kind.label()), ("result", result.label())], *count)),
+            "Challenges to suspects by what became of them; both kinds are one here.",
+            summed(
+                challenges
+                    .iter()
+                    .map(|(_, result, count)| (vec![("kind", labels::CHALLENGE), ("result", result.label())], *count)),
+            ),
         ),
         gauge("sources", "Sources in the table.", [(Vec::new(), *sources)]),
         gauge("suspects", "Sources whose score reached the conceal threshold.", [(Vec::new(), *suspects)]),

@@ -10,7 +10,10 @@ use scanguard_common::counter::{Counter, CounterIndex, Loss};
 use scanguard_common::reason::{Level, Mode, Reason};
 use scanguard_common::verdict::Scope;
 
-use crate::api::{Interface, MapFill, WouldHave};
+use crate::api::{
+    Counted, CountedAnswers, CountedAttempts, CountedChallenges, CountedContacts, CountedPackets, Interface, MapFill,
+    WouldHave,
+};
 use crate::incidents::Kind;
 use crate::kernel::Counters;
 
@@ -37,6 +40,8 @@ pub struct Sample {
     pub attempts: Vec<(PortClass, Protocol, u64)>,
     /// Challenges by kind and by what became of them.
     pub challenges: Vec<(ChallengeKind, ChallengeResult, u64)>,
+    /// Answers that were kept from a source because of a level.
+    pub withheld: Vec<(Level, Mode, Counter)>,
     /// Events that found the ring buffer full.
     pub events_lost: u64,
     /// Proofs that found theirs full.
@@ -106,6 +111,9 @@ impl Sample {
                 .iter()
                 .map(move |result| (kind, *result, counters.get(CounterIndex::challenge(kind, *result)).packets))
         });
+        let withheld = [Level::Conceal, Level::Block]
+            .into_iter()
+            .flat_map(|level| Mode::ALL.map(|mode| (level, mode, counters.get(CounterIndex::withheld(level, mode)))));
         let contacts = Outcome::ALL.iter();
         Self {
             verdicts: running.chain(other).collect(),
@@ -114,10 +122,52 @@ impl Sample {
                 .collect(),
             attempts: attempts.collect(),
             challenges: challenges.collect(),
+            withheld: withheld.collect(),
             events_lost: counters.get(CounterIndex::loss(Loss::Events)).packets,
             proofs_lost: counters.get(CounterIndex::loss(Loss::Proofs)).packets,
             unrecorded: counters.get(CounterIndex::loss(Loss::Newcomers)).packets,
             ..Self::default()
+        }
+    }
+}
+
+impl Sample {
+    /// What the kernel part counted, for people on the control socket: nothing is told as one that is not.
+    #[must_use]
+    pub fn counted(&self) -> Counted {
+        let packets = self.verdicts.iter().map(|(level, reason, mode, Counter { packets, bytes })| CountedPackets {
+            level: level.label().to_owned(),
+            reason: reason.label().to_owned(),
+            mode: mode.label().to_owned(),
+            packets: *packets,
+            bytes: *bytes,
+        });
+        let contacts = self
+            .contacts
+            .iter()
+            .map(|(outcome, count)| CountedContacts { outcome: outcome.label().to_owned(), contacts: *count });
+        let attempts = self.attempts.iter().map(|(class, protocol, count)| CountedAttempts {
+            class: class.label().to_owned(),
+            protocol: protocol.label().to_owned(),
+            attempts: *count,
+        });
+        let challenges = self.challenges.iter().map(|(kind, result, count)| CountedChallenges {
+            kind: kind.label().to_owned(),
+            result: result.label().to_owned(),
+            challenges: *count,
+        });
+        let withheld = self.withheld.iter().map(|(level, mode, Counter { packets, bytes })| CountedAnswers {
+            level: level.label().to_owned(),
+            mode: mode.label().to_owned(),
+            packets: *packets,
+            bytes: *bytes,
+        });
+        Counted {
+            packets: packets.collect(),
+            contacts: contacts.collect(),
+            attempts: attempts.collect(),
+            challenges: challenges.collect(),
+            withheld: withheld.collect(),
         }
     }
 }
@@ -130,6 +180,7 @@ impl Default for Sample {
             contacts: Vec::new(),
             attempts: Vec::new(),
             challenges: Vec::new(),
+            withheld: Vec::new(),
             events_lost: 0,
             proofs_lost: 0,
             unrecorded: 0,

@@ -2,6 +2,8 @@
 
 use futures_util::StreamExt as _;
 use rtnetlink::MulticastGroup;
+use rtnetlink::packet_core::NetlinkPayload;
+use rtnetlink::packet_route::RouteNetlinkMessage;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -15,15 +17,21 @@ pub struct Changes {
 }
 
 impl Changes {
-    /// Subscribes. Ask how things are after that, so that no change falls between.
-    pub(super) fn subscribe(groups: &[MulticastGroup]) -> Result<Self, NetError> {
+    /// Subscribes to what `counts`. Ask how things are after that, so that no change falls between.
+    pub(super) fn subscribe(
+        groups: &[MulticastGroup],
+        counts: fn(&NetlinkPayload<RouteNetlinkMessage>) -> bool,
+    ) -> Result<Self, NetError> {
         let (connection, _handle, mut messages) = rtnetlink::new_multicast_connection(groups)?;
         let driver = tokio::spawn(connection);
         // Room for one: many changes before anybody looked are one.
         let (sender, changed) = mpsc::channel(1);
         let forwarder = tokio::spawn(async move {
-            // Any message counts, an overrun among them: it means that changes were missed.
-            while messages.next().await.is_some() {
+            // An overrun means that changes were missed: it is not left out.
+            while let Some((message, _)) = messages.next().await {
+                if !counts(&message.payload) {
+                    continue;
+                }
                 match sender.try_send(()) {
                     Ok(()) | Err(mpsc::error::TrySendError::Full(())) => {}
                     Err(mpsc::error::TrySendError::Closed(())) => return,

@@ -44,7 +44,7 @@ pub async fn links() -> Result<Vec<LinkInfo>, NetError> {
 /// # Errors
 /// When netlink cannot be used.
 pub fn link_changes() -> Result<Changes, NetError> {
-    Changes::subscribe(&[MulticastGroup::Link, MulticastGroup::Ipv4Route, MulticastGroup::Ipv6Route])
+    Changes::subscribe(&[MulticastGroup::Link, MulticastGroup::Ipv4Route, MulticastGroup::Ipv6Route], |_| true)
 }
 
 #[cfg(test)]

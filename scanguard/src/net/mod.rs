@@ -14,7 +14,7 @@ use std::io;
 
 use tokio::task::JoinHandle;
 
-pub use addresses::{address_changes, own_addresses};
+pub use addresses::{Own, own, own_addresses, own_changes};
 pub use changes::Changes;
 pub use diag::DiagError;
 pub use links::{LinkInfo, link_changes, links};
@@ -49,6 +49,12 @@ struct Netlink {
 impl Netlink {
     fn open() -> Result<Self, NetError> {
         let (connection, handle, _messages) = rtnetlink::new_connection()?;
+        Ok(Self { handle, driver: tokio::spawn(connection) })
+    }
+
+    /// One whose questions the kernel reads to the letter.
+    fn open_strict() -> Result<Self, NetError> {
+        let (connection, handle, _messages) = rtnetlink::new_connection_with_strict_check()?;
         Ok(Self { handle, driver: tokio::spawn(connection) })
     }
 }

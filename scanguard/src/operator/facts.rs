@@ -6,7 +6,7 @@ use tracing::warn;
 
 use crate::config::Safety;
 use crate::logins::{self, How, Login};
-use crate::net::{gateways, own_addresses, resolvers};
+use crate::net::{Own, gateways, own, resolvers};
 use crate::safety::Facts;
 
 /// Looks around. What cannot be found out is said and left out.
@@ -18,8 +18,10 @@ pub async fn gather(safety: &Safety, also_logged_in: &[IpAddr]) -> Facts {
         user: None,
         how: How::Environment,
     }));
+    let Own { addresses, prefixes, .. } = known("own addresses", own().await);
     Facts {
-        own: known("own addresses", own_addresses().await),
+        own: addresses,
+        own_prefixes: prefixes,
         gateways: known("gateways", gateways().await),
         resolvers,
         logins,
@@ -28,9 +30,9 @@ pub async fn gather(safety: &Safety, also_logged_in: &[IpAddr]) -> Facts {
     }
 }
 
-fn known<E: std::fmt::Display>(what: &str, found: Result<Vec<IpAddr>, E>) -> Vec<IpAddr> {
+fn known<T: Default, E: std::fmt::Display>(what: &str, found: Result<T, E>) -> T {
     found.unwrap_or_else(|error| {
         warn!(%error, "{what} are not known, and so not protected from being blocked");
-        Vec::new()
+        T::default()
     })
 }

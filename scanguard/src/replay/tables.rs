@@ -79,6 +79,10 @@ impl Tables for ReplayTables {
         self.guarded.get() == Some(*address) && self.witness.has_heard(address)
     }
 
+    fn is_group(&self, address: &Address) -> bool {
+        address.is_multicast()
+    }
+
     fn port(&self, protocol: Protocol, port: u16) -> PortEntry {
         self.memory.port(protocol, port)
     }

@@ -60,6 +60,11 @@ enum Verb {
         #[command(flatten)]
         programs: Programs,
     },
+    /// Print what the rows of `adversary` or `shapes` claim, of a report that was written with --json, as a table in Markdown.
+    Table {
+        /// The report.
+        file: PathBuf,
+    },
     /// List the scenarios.
     List,
 }
@@ -95,6 +100,12 @@ fn run(verb: Verb) -> Result<()> {
             for Scenario { name, about, .. } in ALL {
                 println!("{name:<16}{about}");
             }
+            Ok(())
+        }
+        Verb::Table { file } => {
+            let text = std::fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+            let report: Report = serde_json::from_str(&text).context("that is no report of a scenario")?;
+            print!("{}", report.table());
             Ok(())
         }
         Verb::Demo { programs } => {

@@ -16,6 +16,7 @@
 //! - [`cgroup`] keeps its sockets apart from those of others;
 //! - [`netns`] makes hosts, [`plan`] says who has which address and port, [`topology`] wires them up;
 //! - [`wire`] records and counts what really passed a link; [`tools`] runs nmap, curl and the others;
+//! - [`craft`] writes packets that no stack sends;
 //! - `client` asks, `responder` and `site` answer from here, where no program of others does it; `ssh` runs a real server and client of it;
 //! - [`services`] listens on the edge, [`customers`] browses and holds sessions open;
 //! - [`defender`] is what protects the edge: nothing, scanguard's daemon, or the usual nftables recipe;
@@ -25,6 +26,7 @@
 
 pub mod cgroup;
 pub mod chaos;
+pub mod craft;
 pub mod customers;
 pub mod defender;
 pub mod demo;

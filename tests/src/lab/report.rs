@@ -36,6 +36,9 @@ pub struct Report {
     /// What only some scenarios measure.
     #[serde(flatten)]
     pub special: Special,
+    /// What a row of an attack claims and shows.
+    #[serde(flatten)]
+    pub row: Row,
     /// One report per variant, where the scenario has variants.
     pub rows: Vec<Report>,
 }
@@ -60,6 +63,91 @@ pub struct Special {
     pub incidents: Option<Incidents>,
     /// What was sent to somebody in whose name others sent.
     pub reflect: Option<Reflect>,
+}
+
+/// What a row of `adversary` or `shapes` claims and shows; nothing in other scenarios.
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[serde(default)]
+pub struct Row {
+    /// What it is called in tables.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// What is done, and what is to be known of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+    /// Frames that were sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub frames: Option<u64>,
+    /// Of these, how many the edge answered, or of groups that belong together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answered: Option<u64>,
+    /// Cases in which what was answered breaks the promise: see `note`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub told_apart: Option<u64>,
+    /// The first claim that does not hold, or the first: what it allows at most …
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bound: Option<u64>,
+    /// … and what there was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub measured: Option<u64>,
+    /// All claims.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub claims: Vec<Claim>,
+    /// The shortest frames that show each kind of failure.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub failures: Vec<Failure>,
+}
+
+/// A bound that a row claims, and what it measured.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Claim {
+    /// What is counted.
+    pub what: String,
+    /// How many there may be.
+    pub most: u64,
+    /// How many there were.
+    pub measured: u64,
+}
+
+impl Claim {
+    /// Whether it is kept.
+    #[must_use]
+    pub const fn holds(&self) -> bool {
+        self.measured <= self.most
+    }
+}
+
+/// Frames that show a failure.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+pub struct Failure {
+    /// What is special about them.
+    pub shape: String,
+    /// The frames in hexadecimal, Ethernet header first.
+    pub frames: Vec<String>,
+    /// What the edge answered.
+    pub answers: String,
+}
+
+impl Row {
+    /// A row of this name with these claims.
+    #[must_use]
+    pub fn claiming(name: &str, note: &str, claims: Vec<Claim>) -> Self {
+        let main = claims.iter().find(|claim| !claim.holds()).or(claims.first());
+        Self {
+            name: Some(name.to_owned()),
+            note: Some(note.to_owned()),
+            bound: main.map(|claim| claim.most),
+            measured: main.map(|claim| claim.measured),
+            claims,
+            ..Self::default()
+        }
+    }
+
+    /// Whether all claims are kept.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        self.claims.iter().all(Claim::holds)
+    }
 }
 
 /// What a page made a customer's browser do.
@@ -284,6 +372,7 @@ impl Report {
                 decoys_completed: rows.iter().filter_map(|row| row.special.decoys_completed).reduce(|a, b| a + b),
                 ..Special::default()
             },
+            row: Row::default(),
             rows,
         })
     }
@@ -292,6 +381,10 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { scenario, defender, kernel, duration_s, scanner, customers, verdicts, wire, counted, .. } = self;
+        if self.row.name.is_some() {
+            writeln!(formatter, "{scenario}")?;
+            return self.row.fmt(formatter);
+        }
         writeln!(formatter, "{scenario}, defender {defender}, kernel {kernel}, {duration_s:.1} s")?;
         let mut line = |name: &str, value: u64| writeln!(formatter, "  {name:<38}{value:>8}");
         line("ports the scanner asked", scanner.probes_sent)?;
@@ -316,6 +409,7 @@ impl fmt::Display for Report {
             line("attempts the defender counted", counted.total())?;
         }
         self.special.fmt(formatter)?;
+        self.row.fmt(formatter)?;
         for Verdict { source, role, level, scope, reason, after_ms } in verdicts {
             let role = format!("{role:?}").to_lowercase();
             let [scope, reason] = [scope, reason].map(|text| text.as_deref().unwrap_or_default());
@@ -328,6 +422,49 @@ impl fmt::Display for Report {
 
 /// What a decision may take: see `docs/threat-model.md`.
 const DECISION_TARGET_MS: u64 = 5;
+
+impl fmt::Display for Row {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name: _, note, frames, answered, told_apart, bound: _, measured: _, claims, failures } = self;
+        let numbers = [("frames", frames), ("answered", answered), ("told apart", told_apart)];
+        for (name, number) in numbers.into_iter().filter_map(|(name, number)| Some((name, (*number)?))) {
+            writeln!(formatter, "  {name:<38}{number:>8}")?;
+        }
+        for claim @ Claim { what, most, measured } in claims {
+            let verdict = if claim.holds() { "" } else { "   BROKEN" };
+            writeln!(formatter, "  {what:<38}{measured:>8} of at most {most}{verdict}")?;
+        }
+        for Failure { shape, frames, answers } in failures {
+            writeln!(formatter, "  failure: {shape}\n    answered: {answers}")?;
+            frames.iter().try_for_each(|frame| writeln!(formatter, "    {frame}"))?;
+        }
+        note.iter().try_for_each(|note| writeln!(formatter, "  note: {note}"))
+    }
+}
+
+impl Report {
+    /// A table of what the rows claim, as docs/threat-model.md has it.
+    #[must_use]
+    pub fn table(&self) -> String {
+        let mut table = String::from("| attack | what is done | bound | measured |\n|---|---|---|---|\n");
+        for row in self.rows.iter().map(|report| &report.row) {
+            let texts = |number: fn(&Claim) -> u64| {
+                let texts = row.claims.iter().map(|claim| format!("{} {}", claim.what, number(claim)));
+                texts.collect::<Vec<_>>().join(", ")
+            };
+            let [name, note] = [&row.name, &row.note].map(|text| text.as_deref().unwrap_or_default());
+            let (bounds, measured) = (texts(|claim| claim.most), texts(|claim| claim.measured));
+            table += &format!("| {name} | {note} | {bounds} | {measured} |\n");
+        }
+        table
+    }
+
+    /// Rows in which a claim does not hold.
+    #[must_use]
+    pub fn broken(&self) -> Vec<&Row> {
+        self.rows.iter().map(|report| &report.row).filter(|row| !row.holds()).collect()
+    }
+}
 
 impl fmt::Display for Special {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -12,7 +12,7 @@ use super::Lab;
 use super::customers::{Browsing, Held, Requests, Sessions};
 use super::defender::{Daemon, Defender, Guard, Judgement};
 use super::plan::{PUBLIC, RESTRICTED, TO_EDGE, UPLINK};
-use super::report::{Count, Counts, Customers, Report, SCHEMA_VERSION, Scanner, Special};
+use super::report::{Count, Counts, Customers, Report, Row, SCHEMA_VERSION, Scanner, Special};
 use super::services::Service;
 use super::tools::Tool;
 use super::wait::wait_until;
@@ -285,6 +285,7 @@ impl Observations {
             wire: self.wire(),
             counted: self.judgement.counted.clone(),
             special: Special::default(),
+            row: Row::default(),
             rows: Vec::new(),
         }
     }

@@ -18,6 +18,11 @@ pub(crate) fn patiently(limit: Duration) -> Duration {
     limit * *PATIENCE
 }
 
+/// Whether this machine is one on which everything takes longer.
+pub(crate) fn is_emulated() -> bool {
+    *PATIENCE > 1
+}
+
 /// Looks again and again until `condition` holds; an error that names `what` when `limit` passes first.
 pub(crate) fn wait_until(what: &str, limit: Duration, mut condition: impl FnMut() -> Result<bool>) -> Result<()> {
     let limit = patiently(limit);

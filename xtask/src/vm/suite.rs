@@ -18,7 +18,7 @@ pub(super) struct Suite {
 }
 
 /// All, in the order in which they run: what needs the kernel alone first.
-pub(super) const SUITES: [Suite; 9] = [
+pub(super) const SUITES: [Suite; 10] = [
     Suite { name: "atomics", target: "atomics", only: &[] },
     Suite { name: "packet table", target: "packets", only: &[] },
     Suite { name: "challenges", target: "challenge", only: &[] },
@@ -32,6 +32,7 @@ pub(super) const SUITES: [Suite; 9] = [
         only: &["scanguard_counts_every_source_exactly", "observing_counts_the_same"],
     },
     Suite { name: "lab return", target: "proof", only: &["who_comes_back"] },
+    Suite { name: "lab shapes", target: "shapes", only: &["frames_of_every_shape"] },
 ];
 
 /// A suite and the program that holds it.

@@ -773,7 +773,7 @@ impl Stack {
     /// An ICMP error about a packet, if it may be sent (`icmp_send`, `icmp6_send`).
     fn error(&mut self, packet: &Packet<'_>, (kind, code): (u8, u8), pointer: u32) {
         let is_about_options = packet.from.is_ipv6() && (kind, code) == (4, 2);
-        if packet.framed_to_group && !is_about_options || packet.to_group && !is_about_options {
+        if (packet.framed_to_group || packet.to_group) && !is_about_options {
             return;
         }
         if is_about_icmp_error(packet) || self.is_exhausted(packet.from) {

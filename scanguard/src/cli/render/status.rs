@@ -91,7 +91,7 @@ fn waiting(status: &Status) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::{SCHEMA_VERSION, SessionsWatch};
+    use crate::api::{Counted, CountedPackets, SCHEMA_VERSION, SessionsWatch};
 
     fn example() -> Status {
         let interface = |name: &str, driver_mode: &str| Interface {
@@ -114,6 +114,16 @@ mod tests {
             uptime_s: 7_261,
             kernel: "6.18.5".into(),
             packets: Packets { passed: 1_234_567, dropped: 0, would_drop: 12 },
+            counters: Counted {
+                packets: vec![CountedPackets {
+                    level: "conceal".into(),
+                    reason: "hidden_closed".into(),
+                    mode: "observe".into(),
+                    packets: 12,
+                    bytes: 720,
+                }],
+                ..Counted::default()
+            },
             sources: 1_024,
             suspects: 3,
             verdicts: VerdictCounts { conceal: 3, block: 0 },

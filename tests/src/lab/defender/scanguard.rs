@@ -157,20 +157,25 @@ impl Daemon {
     /// Packets that the kernel part counted since it was first loaded, by reason.
     ///
     /// # Errors
-    /// When it does not serve metrics, or not in the agreed shape.
+    /// When it does not answer, or not in the agreed shape.
     pub fn packets(&self) -> Result<BTreeMap<String, u64>> {
-        let metrics = self.metrics()?;
         let mut packets = BTreeMap::new();
-        for line in metrics.lines().filter_map(|line| line.strip_prefix("scanguard_packets_total{")) {
-            let read = || {
-                let (labels, count) = line.split_once("} ")?;
-                let reason = labels.split(',').find_map(|label| label.strip_prefix("reason=\"")?.strip_suffix('"'))?;
-                Some((reason.to_owned(), count.trim().parse::<u64>().ok()?))
-            };
-            let (reason, count) = read().with_context(|| format!("cannot read {line:?}"))?;
+        for entry in self.counters("packets")? {
+            let read = || Some((entry["reason"].as_str()?.to_owned(), entry["packets"].as_u64()?));
+            let (reason, count) = read().with_context(|| format!("cannot read {entry}"))?;
             *packets.entry(reason).or_default() += count;
         }
         Ok(packets)
+    }
+
+    /// Counters of one kind that only the control socket tells apart.
+    ///
+    /// # Errors
+    /// When it does not answer, or has none of these.
+    pub fn counters(&self, kind: &str) -> Result<Vec<Value>> {
+        let mut status = self.ask("/v1/status", None)?;
+        let counters = status["counters"][kind].take();
+        serde_json::from_value(counters).with_context(|| format!("there are no counters of {kind}"))
     }
 
     /// What it serves to Prometheus.

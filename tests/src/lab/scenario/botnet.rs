@@ -66,9 +66,9 @@ const fn bot(number: u32) -> Ipv4Addr {
 
 /// First contacts with closed ports that the kernel part counted.
 fn closed_contacts(daemon: &Daemon) -> Result<u64> {
-    let metrics = daemon.metrics()?;
-    let line = metrics.lines().find_map(|line| line.strip_prefix("scanguard_contacts_total{outcome=\"closed\"} "));
-    line.map_or(Ok(0), |number| number.trim().parse().context("a count of contacts"))
+    let counters = daemon.counters("contacts")?;
+    let closed = counters.iter().find(|counter| counter["outcome"] == "closed");
+    closed.and_then(|closed| closed["contacts"].as_u64()).context("a count of contacts")
 }
 
 /// What `scanguard incidents list` says.

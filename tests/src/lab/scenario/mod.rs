@@ -1,16 +1,19 @@
 //! Named runs that can be compared. A new one is a file here, or a constant in the file of its family, and a line in
 //! [`ALL`].
 
+mod adversary;
 mod balancer;
 mod botnet;
 mod containers;
 mod customers_only;
 mod framing;
 mod framing_admin;
+mod framing_fragments;
 mod gateway;
 mod hopping;
 mod kill;
 mod kinds;
+mod listeners;
 mod nmap;
 mod outgoing;
 mod p2p_noise;
@@ -18,6 +21,7 @@ mod proof;
 mod raw;
 mod reflect;
 mod restart;
+mod shapes;
 mod steering;
 mod tfo;
 mod udp_peers;
@@ -70,6 +74,7 @@ pub const ALL: &[Scenario] = &[
     proof::FLOOD,
     botnet::SCENARIO,
     framing_admin::SCENARIO,
+    framing_fragments::SCENARIO,
     udp_peers::SCENARIO,
     tfo::SCENARIO,
     containers::SCENARIO,
@@ -78,6 +83,8 @@ pub const ALL: &[Scenario] = &[
     p2p_noise::SCENARIO,
     restart::SCENARIO,
     outgoing::SCENARIO,
+    adversary::SCENARIO,
+    shapes::SCENARIO,
 ];
 
 impl Scenario {
