@@ -44,10 +44,10 @@ fn to_the_point(hole: Hole) -> Vec<u8> {
     const FREE: [u8; 4] = [0, 0x10, 15, 0];
     let steps: Vec<u8> = match hole {
         Hole::NeutralContacts => {
-            [20, 0, 0, 255, 20, 0, 0, 255, 29, 0, 7, 29, 0, 7 | 7 << 3, 29, 0, 7 | 14 << 3].to_vec()
+            [20, 0, 0, 255, 20, 0, 0, 255, 29, 0, 7, 29, 0, 7 | (7 << 3), 29, 0, 7 | (14 << 3)].to_vec()
         }
-        Hole::CutChains => (0..6).flat_map(|port| [14, 1, 24 + port, 0, 0, 2, 1, 1 | port << 5, 0]).collect(),
-        Hole::NoNetworks => (0..3).flat_map(|turn| [29, 0xa9, 7 | turn * 7 << 3]).collect(),
+        Hole::CutChains => (0..6).flat_map(|port| [14, 1, 24 + port, 0, 0, 2, 1, 1 | (port << 5), 0]).collect(),
+        Hole::NoNetworks => (0..3).flat_map(|turn| [29, 0xa9, 7 | ((turn * 7) << 3)]).collect(),
         _ => Vec::new(),
     };
     [&FREE[..], &steps].concat()
