@@ -38,15 +38,30 @@ proptest! {
     }
 }
 
+/// Histories that come to the point where chance would take long: a header chain cut in two to one closed port after the other, and a network
+/// whose addresses ask in turn.
+fn to_the_point(hole: Hole) -> Vec<u8> {
+    const FREE: [u8; 4] = [0, 0x10, 15, 0];
+    let steps: Vec<u8> = match hole {
+        Hole::NeutralContacts => {
+            [20, 0, 0, 255, 20, 0, 0, 255, 29, 0, 7, 29, 0, 7 | (7 << 3), 29, 0, 7 | (14 << 3)].to_vec()
+        }
+        Hole::CutChains => (0..6).flat_map(|port| [14, 1, 24 + port, 0, 0, 2, 1, 1 | (port << 5), 0]).collect(),
+        Hole::NoNetworks => (0..3).flat_map(|turn| [29, 0xa9, 7 | ((turn * 7) << 3)]).collect(),
+        _ => Vec::new(),
+    };
+    [&FREE[..], &steps].concat()
+}
+
 #[test]
 fn each_hole_that_was_closed_is_found_when_it_is_put_back() {
-    const MOST: usize = 200_000;
+    const MOST: usize = 50_000;
     let before = take_hook();
     set_hook(Box::new(|_| {})); // What is found is no news here.
     let found = Hole::ALL.map(|hole| {
         let mut chance = Chance(7);
-        let is_found = |_: &usize| {
-            let history = chance.history();
+        let is_found = |number: &usize| {
+            let history = if *number == 1 { to_the_point(hole) } else { chance.history() };
             let breaks = |run: &dyn Fn(&[u8])| catch_unwind(AssertUnwindSafe(|| run(&history))).is_err();
             breaks(&|history| oracle::run_with(history, hole)) && !breaks(&oracle::run)
         };

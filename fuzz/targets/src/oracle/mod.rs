@@ -583,6 +583,8 @@ impl World {
         };
         for number in 0..count {
             let port = CLOSED[(first + number) % CLOSED.len()];
+            // Each from another address of the network, if so.
+            let from = if how >= 10 { neighbour(from, (first + number) as u8) } else { from };
             let asked = Asked { from, to: host_for(from), ports: [50_000, port] };
             self.send_plain(&asked, what);
         }
@@ -1217,6 +1219,20 @@ fn own_addresses() -> [IpAddr; 3] {
 
 const fn host_for(sender: IpAddr) -> IpAddr {
     if sender.is_ipv4() { IpAddr::V4(ADDRESSES.v4) } else { IpAddr::V6(ADDRESSES.v6) }
+}
+
+/// An address beside another one.
+fn neighbour(address: IpAddr, number: u8) -> IpAddr {
+    match address {
+        IpAddr::V4(address) => {
+            let [a, b, c, _] = address.octets();
+            v4(a, b, c, 100 + number)
+        }
+        IpAddr::V6(address) => {
+            let [a, b, c, d, e, f, g, _] = address.segments();
+            v6([a, b, c, d, e, f, g, 100 + u16::from(number)])
+        }
+    }
 }
 
 /// The connection that everybody has.
