@@ -58,6 +58,10 @@ pub struct KernelConfig {
     pub forwards: u32,
     /// Whether it is learnt which ports and addresses of protected networks there are: 1 when one that never answered is none.
     pub learnt: u32,
+    /// Whether what leaves is judged: 0 in a capture, where it left.
+    pub judges_leaving: u32,
+    /// Zero.
+    pub reserved: u32,
     /// First port from which this host's own connections leave.
     pub ephemeral_first: u16,
     /// Last such port.
@@ -109,6 +113,8 @@ impl KernelConfig {
             mode: 0,
             forwards: 0,
             learnt: 0,
+            judges_leaving: 1,
+            reserved: 0,
             // Linux' default of net.ipv4.ip_local_port_range.
             ephemeral_first: 32_768,
             ephemeral_last: 60_999,

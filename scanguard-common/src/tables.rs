@@ -74,12 +74,6 @@ pub trait Tables {
     /// only sometimes, LLVM leaves it unset, which the BPF verifier refuses.)
     fn take_asked(&self, question: &Question) -> Asked;
 
-    /// Whether what leaves is judged; in a capture it left.
-    #[inline(always)]
-    fn withholds(&self) -> bool {
-        true
-    }
-
     /// When a datagram last left that one of this flow answers.
     fn flow(&self, flow: &Flow) -> Option<u64>;
 

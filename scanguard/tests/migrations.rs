@@ -266,6 +266,31 @@ const VERSIONS: &[(&str, &str)] = &[
         VALUES (x'00000000000000000000ffffcb007143', 'all', 'max_auto_level', 0, 600000, '[]', 14, 4102444800000, 'signal');
 ",
     ),
+    (
+        "
+    CREATE TABLE life_of_now ( -- of verdicts, and of questions whether there is to be one
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        at INTEGER NOT NULL CHECK (at >= 0),
+        prefix TEXT NOT NULL,
+        event TEXT NOT NULL CHECK (event IN ('begin', 'change', 'end', 'pending_end')),
+        scope TEXT NOT NULL,
+        origin TEXT NOT NULL,
+        hard INTEGER NOT NULL CHECK (hard IN (0, 1)),
+        reason TEXT, -- of the verdict
+        expires INTEGER CHECK (expires >= 0),
+        why TEXT NOT NULL -- this happened
+    ) STRICT;
+    INSERT INTO life_of_now SELECT number, at, prefix, event, scope, origin, hard, reason, expires, why FROM life;
+    DROP TABLE life;
+    ALTER TABLE life_of_now RENAME TO life;
+    CREATE INDEX life_by_prefix ON life(prefix, number);
+    CREATE INDEX life_by_time ON life(at);
+",
+        "
+    INSERT INTO life (at, prefix, event, scope, origin, hard, why)
+        VALUES (unixepoch() * 1000, '203.0.113.9', 'pending_end', 'all', 'controller', 0, 'nobody said');
+",
+    ),
 ];
 
 /// "sgrd", by which the file is told from other databases.

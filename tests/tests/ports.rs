@@ -96,7 +96,8 @@ fn a_host_that_forwards_learns_before_it_calls_a_port_closed() {
     daemon.stop().expect("a clean stop");
 }
 
-/// What leaves is seen, so that a datagram out of the blue is told from one of somebody who was asked, whatever port it comes from.
+/// What leaves is seen, so that a datagram out of the blue is told from one to a port from which its sender was asked, whatever port it comes
+/// from.
 #[test]
 fn a_datagram_is_held_against_nobody_whom_this_host_asked() {
     let lab = lab();
@@ -109,9 +110,13 @@ fn a_datagram_is_held_against_nobody_whom_this_host_asked() {
     };
     expect_class(&lab, &daemon, 0, 2000, "closed");
     wait_for_line(&daemon, &["contact", &send(1), "port=2000 ", "protocol=\"udp\"", "outcome=\"closed\""]);
-    let asking = lab.edge.run(|| UdpSocket::bind((EDGE, 0))).expect("the edge").expect("a socket");
-    asking.send_to(b"question", (plan::customer(2), 5000)).expect("a datagram");
+    // From another port it frees nobody; the socket is gone when the answer comes.
+    for (customer, port) in [(2, 2000), (3, 2001)] {
+        let asking = lab.edge.run(|| UdpSocket::bind((EDGE, port))).expect("the edge").expect("a socket");
+        asking.send_to(b"question", (plan::customer(customer), 5000)).expect("a datagram");
+    }
     wait_for_line(&daemon, &["contact", &send(2), "port=2000 ", "perhaps an answer", "outcome=\"unknown\""]);
+    wait_for_line(&daemon, &["contact", &send(3), "port=2000 ", "protocol=\"udp\"", "outcome=\"closed\""]);
     daemon.stop().expect("a clean stop");
 }
 

@@ -43,7 +43,7 @@ pub fn leave<T: Stages>(mut case: CaseRef<'_>, answer: Answer, length: u64, tabl
     case.answer = answer;
     case.length = length;
     let mut action = Action::Pass;
-    if may_be_withheld(&case) && tables.withholds() {
+    if may_be_withheld(&case) && tables.config().is_some_and(|config| config.judges_leaving != 0) {
         let withheld = tables.stage(Stage::Withhold, &mut case);
         if withheld == PASSES {
             action = Action::PassPlain;

@@ -139,10 +139,6 @@ impl Tables for ReplayTables {
         self.memory.take_asked(question)
     }
 
-    fn withholds(&self) -> bool {
-        false
-    }
-
     fn flow(&self, flow: &Flow) -> Option<u64> {
         self.memory.flow(flow)
     }

@@ -103,6 +103,7 @@ impl<'k> World<'k> {
             egress_warm_up_ns: WARM_UP_NS,
             forwards: 1,
             learnt: 1,
+            judges_leaving: 0,
             // A replay has time for all of them.
             newcomers: NewcomerRules::unlimited(),
             ..config.kernel_config(CONTACT_KEY)

@@ -217,6 +217,25 @@ const STEPS: &[&str] = &[
     -- What the block would be for; of a question of before it follows from the scope.
     ALTER TABLE question ADD COLUMN reason TEXT;
 ",
+    "
+    CREATE TABLE life_of_now ( -- of verdicts, and of questions whether there is to be one
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        at INTEGER NOT NULL CHECK (at >= 0),
+        prefix TEXT NOT NULL,
+        event TEXT NOT NULL CHECK (event IN ('begin', 'change', 'end', 'pending_end')),
+        scope TEXT NOT NULL,
+        origin TEXT NOT NULL,
+        hard INTEGER NOT NULL CHECK (hard IN (0, 1)),
+        reason TEXT, -- of the verdict
+        expires INTEGER CHECK (expires >= 0),
+        why TEXT NOT NULL -- this happened
+    ) STRICT;
+    INSERT INTO life_of_now SELECT number, at, prefix, event, scope, origin, hard, reason, expires, why FROM life;
+    DROP TABLE life;
+    ALTER TABLE life_of_now RENAME TO life;
+    CREATE INDEX life_by_prefix ON life(prefix, number);
+    CREATE INDEX life_by_time ON life(at);
+",
 ];
 
 /// The newest version.

@@ -972,6 +972,7 @@ impl Host {
         for address in own_addresses() {
             tables.add_own_address(address.into());
         }
+        tables.add_group(IpAddr::from(ADDRESSES.broadcast).into());
         let stack = Stack::new(ADDRESSES, true);
         let mut host =
             Self { tables, stack, is_judged: true, hole: None, answered_afresh: Vec::new(), flows: Vec::new() };
