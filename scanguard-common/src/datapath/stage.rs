@@ -17,7 +17,7 @@ pub enum Stage {
     Meet,
     /// From a SYN that is a first contact.
     First,
-    /// Whether the port asked for is closed for certain ([`closed::Found`]).
+    /// Whether the port asked for is closed for certain.
     Closed,
     /// What a new contact says of its source.
     Contact,

@@ -103,7 +103,7 @@ pub enum Heard {
 /// What was done about a source, by the names that metrics and JSON have for it.
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct Deed {
-    /// `conceal`, or an action of the policy: `block`, `ask`, `end`, `defer`, …; behind [`SUPPOSED`] where it was not
+    /// `conceal`, or an action of the policy: `block`, `ask`, `end`, `defer`, …; behind a mark where it was not
     /// carried out.
     pub action: Cow<'static, str>,
     /// Of a block, or the question whether to: `private` or `all`; else empty.

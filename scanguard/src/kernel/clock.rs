@@ -84,7 +84,7 @@ impl WallClock {
         }
     }
 
-    /// Takes over how it is set now, if that is more than [`SLEWED`] away from how it was set.
+    /// Takes over how it is set now, if that is more than a slewed clock moves away from how it was set.
     pub fn follow(&mut self, now: Self) -> Option<ClockStep> {
         let expected = self.time(now.ns);
         let step = match now.wall.duration_since(expected) {

@@ -1,7 +1,7 @@
 //! Non-interference: what a scanner can learn, and what not.
 //!
 //! An input is a history. It is played to two hosts that differ in the state of one hidden port alone: a service behind it, none, one that came or
-//! went a moment ago. What the datapath passes goes to a [model of the Linux stack](stack), what that answers through the egress program's
+//! went a moment ago. What the datapath passes goes to a model of the Linux stack (`stack`), what that answers through the egress program's
 //! verdict. What must hold, after every packet:
 //!
 //! - **A source that is concealed or blocked, and not known, learns nothing**: what leaves for it is the same on both hosts, in content, number and order.
