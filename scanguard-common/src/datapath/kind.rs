@@ -210,9 +210,6 @@ pub(super) const fn is_common_protocol(number: u8) -> bool {
     const SCTP: u8 = 132;
     const UDP_LITE: u8 = 136;
     const MPLS: u8 = 137;
-    const MOBILITY: u8 = 135;
-    const HOST_IDENTITY: u8 = 139;
-    const SHIM6: u8 = 140;
     matches!(
         number,
         IGMP | IP_IN_IP
@@ -230,9 +227,6 @@ pub(super) const fn is_common_protocol(number: u8) -> bool {
             | SCTP
             | UDP_LITE
             | MPLS
-            | MOBILITY
-            | HOST_IDENTITY
-            | SHIM6
     )
 }
 

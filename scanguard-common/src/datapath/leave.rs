@@ -125,6 +125,14 @@ const fn is_icmp_answer(parsed: &Parsed) -> bool {
     matches!((parsed.version, parsed.icmp_type), (4, 3 | 11 | 12 | 14 | 16 | 18) | (6, 1 | 3 | 4 | 140))
 }
 
+/// Whether it is an ICMP error about a packet that cannot be read or put together: the stack sends it before it comes to a port, so that to
+/// a suspect it would tell what passed in from what was hidden.
+#[inline(always)]
+const fn is_error(case: &Case) -> bool {
+    case.answer as u8 == Answer::None as u8
+        && matches!((case.parsed.version, case.parsed.icmp_type), (4, 11 | 12) | (6, 3 | 4))
+}
+
 /// Whether what leaves is kept from the one it goes to: 0, or the [`Level`] for which it is, plus [`OPERATORS`] if a person wants it so.
 #[inline(always)]
 pub(super) fn withhold<T: Stages>(case: &mut CaseRef<'_>, tables: &T) -> u32 {
@@ -135,7 +143,13 @@ pub(super) fn withhold<T: Stages>(case: &mut CaseRef<'_>, tables: &T) -> u32 {
     }
     let is_segment =
         case.parsed.shape as u8 == Shape::Tcp as u8 && matches!(case.answer, Answer::Open | Answer::Refused);
-    let class = if is_segment { hidden_class(case, tables) } else { PortClass::Public };
+    let class = if is_segment {
+        hidden_class(case, tables)
+    } else if is_error(case) {
+        PortClass::Closed
+    } else {
+        PortClass::Public
+    };
     let is_hidden = class as u8 != PortClass::Public as u8;
     let has_verdicts = config.census.verdicts != 0 || config.census.prefix_verdicts != 0;
     if !is_hidden && !has_verdicts {

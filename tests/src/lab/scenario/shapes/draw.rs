@@ -596,7 +596,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_frame_for_another_port_differs_in_the_port_and_the_checksum_alone() {
+    fn the_same_frame_for_another_port_differs_in_the_port_and_checksums_alone() {
         let from = Ipv4Addr::new(94, 1, 2, 3).into();
         let ends = |port| Ends { from, from_port: 40_000, port, mac: [1; 6], peer: [2; 6] };
         for seed in 0..2_000 {
@@ -605,7 +605,8 @@ mod tests {
             assert_eq!(one.odd, other.odd);
             for (a, b) in one.frames.iter().zip(&other.frames) {
                 let different = a.iter().zip(b).filter(|(a, b)| a != b).count();
-                assert!(a.len() == b.len() && different <= 4, "{seed}: {different} bytes");
+                // Frames that overlap or quote have both twice.
+                assert!(a.len() == b.len() && different <= 8, "{seed}: {different} bytes");
             }
         }
     }

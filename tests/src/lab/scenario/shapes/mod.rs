@@ -632,6 +632,9 @@ impl World {
     /// What was answered like an attempt, where none was counted.
     fn overlooked(&self, from: IpAddr, group: &Group, heard: &[Answer]) -> Option<String> {
         let sources = self.sources.as_ref()?;
+        if from.is_unspecified() {
+            return None; // Answered to nobody, whom only a neighbour is (docs/limits.md).
+        }
         let answers: Vec<&Answer> =
             heard.iter().filter(|answer| is_to_attempt(answer.says) && !is_in_ordinary_use(answer.says)).collect();
         if answers.is_empty() {
@@ -703,8 +706,8 @@ fn said(heard: &[Answer]) -> String {
 const fn is_to_attempt(says: Says) -> bool {
     match says {
         Says::SynAck | Says::ResetAck | Says::Datagram | Says::Echo => true,
-        // Unreachable ports and protocols, and what IPv6 says of a protocol that it does not know.
-        Says::Error { kind, code, .. } => matches!((kind, code), (3 | 1, _) | (4, 1)) && !says.is_unassembled(),
+        // Unreachable ports and protocols. (That a header is not known is said of a chain, before it comes to what is asked for.)
+        Says::Error { kind, .. } => matches!(kind, 3 | 1) && !says.is_unassembled(),
         Says::Reset | Says::Segment { .. } | Says::Icmp { .. } | Says::Other { .. } => false,
     }
 }
