@@ -53,6 +53,7 @@ pub fn leave<T: Stages>(mut case: CaseRef<'_>, answer: Answer, length: u64, tabl
     }
     match answer {
         Answer::None if case.parsed.shape as u8 == Shape::Other as u8 => {
+            turn(&mut case);
             note_flow(Flow::without_ports(&case.parsed), &mut case, tables);
         }
         Answer::None => {}
