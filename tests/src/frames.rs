@@ -409,7 +409,12 @@ pub fn table() -> Vec<Row> {
             fragment4(raw(ip4(PEER4), 17, &[0; 20]), 1, true, 8),
             Reason::Fragment,
         ),
-        probe6("nine extension headers", extended(syn6(), &[(60, PLAIN); 9]), Reason::LongChain, Outcome::LongChain),
+        probe6(
+            "nine extension headers",
+            extended(syn6(), &[(60, PLAIN); 9]),
+            Reason::OverlongChain,
+            Outcome::LongChain,
+        ),
         other("GRE", raw(ip4(PEER4), 47, &[0; 8]), Reason::OtherProtocol),
         other("SCTP over IPv6", raw(ip6(PEER6), 132, &[0; 12]), Reason::OtherProtocol),
         probe(
@@ -436,7 +441,7 @@ pub fn table() -> Vec<Row> {
         other("unspecified as source", udp(ip4([0; 4]), 68, 67, b"dhcp"), Reason::SpecialSource),
         other("our own address as source", tcp(ip4(HOST4), 22, SYN), Reason::SpecialSource),
         other("our own IPv6 address as source", tcp(ip6(HOST6), 22, SYN), Reason::SpecialSource),
-        other("IPv4-mapped on the wire", tcp(ip6(mapped), 22, SYN), Reason::SpecialSource),
+        new("SYN from an IPv4-mapped address is its IPv4 client's", tcp(ip6(mapped), 22, SYN), four, Restricted, Tcp),
         other(
             "IPv6 loopback as source",
             tcp(ip6([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]), 22, SYN),

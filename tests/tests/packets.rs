@@ -6,13 +6,13 @@ use std::collections::BTreeMap;
 
 use scanguard::kernel::trial::XDP_PASS;
 use scanguard_common::counter::CounterIndex;
-use scanguard_common::reason::{Level, Mode};
+use scanguard_common::reason::Mode;
 use scanguard_tests::frames::{Row, table};
 use scanguard_tests::twin::Twin;
 
 /// What a row must change: one packet under its reason, its attempt, and the first time its contact.
 fn expected(row: &Row, is_first: bool) -> Vec<CounterIndex> {
-    let mut indices = vec![CounterIndex::verdict(Level::None, row.reason, Mode::Observe)];
+    let mut indices = vec![CounterIndex::verdict(row.reason.level(), row.reason, Mode::Observe)];
     if let Some((_, class, protocol)) = row.attempt {
         indices.push(CounterIndex::attempt(class, protocol));
     }
@@ -22,11 +22,14 @@ fn expected(row: &Row, is_first: bool) -> Vec<CounterIndex> {
     indices
 }
 
-/// Attempts and contacts of each source.
-fn attempts(twin: &Twin) -> BTreeMap<String, (u64, u32)> {
+/// Attempts, contacts and failures of each source.
+fn attempts(twin: &Twin) -> BTreeMap<String, (u64, u32, u32)> {
     let records = twin.kernel_sources().into_iter();
     records
-        .map(|record| (twin.rules().display(record.source).to_string(), (record.attempts, record.contacts)))
+        .map(|record| {
+            let counts = (record.attempts, record.contacts, record.failures);
+            (twin.rules().display(record.source).to_string(), counts)
+        })
         .collect()
 }
 
@@ -47,11 +50,11 @@ fn each_packet_of_the_table_changes_what_its_row_says_and_nothing_else() {
             wanted.entry(source.to_owned()).or_default().0 += 1;
         }
         if let Some((source, _)) = row.contact {
-            let (_, contacts) = wanted.entry(source.to_owned()).or_default();
-            // Whether this contact is a new one is the business of the contact set's own tests.
-            let contacts_now = sources_now.get(source).map_or(0, |(_, contacts)| *contacts);
-            is_first = contacts_now == *contacts + 1;
-            *contacts = contacts_now;
+            let (_, contacts, failures) = wanted.entry(source.to_owned()).or_default();
+            // Whether this contact is a new one, or a new failure, is the business of the sets' own tests.
+            let (_, contacts_now, failures_now) = sources_now.get(source).copied().unwrap_or_default();
+            is_first = contacts_now == *contacts + 1 || failures_now == *failures + 1;
+            (*contacts, *failures) = (contacts_now, failures_now);
         }
         assert_eq!(sources_now, wanted, "{}", row.shows);
 
@@ -60,7 +63,7 @@ fn each_packet_of_the_table_changes_what_its_row_says_and_nothing_else() {
             let wanted = u64::from(indices.iter().any(|expected| expected.get() == index));
             assert_eq!(now.packets - before.packets, wanted, "{}: counter {index}", row.shows);
         }
-        let verdict = CounterIndex::verdict(Level::None, row.reason, Mode::Observe);
+        let verdict = CounterIndex::verdict(row.reason.level(), row.reason, Mode::Observe);
         let bytes = counters_now.get(verdict).bytes - counters.get(verdict).bytes;
         assert_eq!(bytes, row.frame.len() as u64, "{}: bytes", row.shows);
         twin.assert_equal(row.shows);
