@@ -1,6 +1,7 @@
 //! Attacks by somebody who knows the source code, each against its bound; and what a framed peer must not lose.
 //!
-//! Needs root; run by `cargo xtask test`, which builds the programs first. Each world of `adversary` says which challenges are on.
+//! Needs root; run by `cargo xtask test`, which builds the programs first. Each world of `adversary` says which
+//! challenges are on.
 
 use scanguard_common::reason::Mode;
 use scanguard_tests::binary_beside_tests;

@@ -1,7 +1,7 @@
 //! The real stack as judge of odd frames: what it answers blocked, concealed and fresh sources.
 //!
-//! Needs root; run by `cargo xtask test`, which builds the programs first. Challenges are off in it, for their answers have numbers that
-//! differ.
+//! Needs root; run by `cargo xtask test`, which builds the programs first. Challenges are off in it, for their
+//! answers have numbers that differ.
 
 use scanguard_common::reason::Mode;
 use scanguard_tests::binary_beside_tests;

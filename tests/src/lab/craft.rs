@@ -1,6 +1,7 @@
 //! Packets written by hand, right ones and wrong ones.
 //!
-//! It shares nothing with scanguard's parser, nor with the crates that read captures: those refuse to write what is wrong.
+//! It shares nothing with scanguard's parser, nor with the crates that read captures: those refuse to write what is
+//! wrong.
 
 use std::net::IpAddr;
 
@@ -228,7 +229,8 @@ pub fn ip6(from: IpAddr, to: IpAddr, next: u8, payload: &[u8]) -> Vec<u8> {
     packet
 }
 
-/// Puts extension headers before a payload, each (type, content without its first byte); returns the first one's type and all bytes.
+/// Puts extension headers before a payload, each (type, content without its first byte); returns the first one's type
+/// and all bytes.
 #[must_use]
 pub fn chained(headers: &[(u8, Vec<u8>)], next: u8, payload: &[u8]) -> (u8, Vec<u8>) {
     let mut bytes = Vec::new();

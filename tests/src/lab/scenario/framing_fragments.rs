@@ -25,7 +25,8 @@ use crate::lab::wait::wait_until;
 
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "framing-fragments",
-    about: "no scan: a peer's datagrams, ESP, GRE and pings, all in fragments, go on when four SYNs were forged in its name, or it is blocked",
+    about: "no scan: a peer's datagrams, ESP, GRE and pings, all in fragments, go on when four SYNs were forged \
+           in its name, or it is blocked",
     play: |setup| rows(setup, SCENARIO.name, &VARIANTS, play),
 };
 

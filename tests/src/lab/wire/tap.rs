@@ -1,6 +1,7 @@
 //! A socket on a link that sends frames as they are, and reads what the host at the other end sends.
 //!
-//! Unlike a [`Capture`](super::Capture) it is read while the run goes on: what comes next may depend on what was answered.
+//! Unlike a [`Capture`](super::Capture) it is read while the run goes on: what comes next may depend on what was
+//! answered.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -50,7 +51,8 @@ unsafe impl SocketAddrArg for LinkAddress {
     }
 }
 
-/// The socket. It answers ARP and neighbour solicitations of the other end for whatever address: whoever sends here may have any.
+/// The socket. It answers ARP and neighbour solicitations of the other end for whatever address: whoever sends here
+/// may have any.
 #[derive(Debug)]
 pub struct Tap {
     socket: OwnedFd,

@@ -70,7 +70,8 @@ impl Learnt {
         self.count(is_closed)
     }
 
-    /// Restricted ports that answered otherwise than the closed one that was asked for last: that one is hidden if any is.
+    /// Restricted ports that answered otherwise than the closed one that was asked for last: that one is hidden if
+    /// any is.
     pub(super) fn restricted(&self) -> u64 {
         let hidden = self.last_closed.map(|port| self.of(port)).unwrap_or_default();
         let asked = self.asked.iter().filter(|port| is_restricted(**port));
@@ -142,8 +143,8 @@ pub(super) fn claims(found: &[(&str, u64, u64)]) -> Vec<Claim> {
         .collect()
 }
 
-/// Failed contacts that are answered before suspicion, and one more: two of them may fall together in the set of 256 bits, whose key is
-/// another one each time (docs/detection.md).
+/// Failed contacts that are answered before suspicion, and one more: two of them may fall together in the set of 256
+/// bits, whose key is another one each time (docs/detection.md).
 pub(super) const THREE: u64 = 3 + 1;
 /// The same of restricted ports, each worth half as much.
 pub(super) const SIX: u64 = 6 + 1;

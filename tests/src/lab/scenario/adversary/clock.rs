@@ -1,5 +1,5 @@
-//! Attacks that take hours or days: the kernel part's own code over tables in memory, with a clock that jumps, and a stack that answers
-//! like Linux.
+//! Attacks that take hours or days: the kernel part's own code over tables in memory, with a clock that jumps, and a
+//! stack that answers like Linux.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};

@@ -1,4 +1,5 @@
-//! A scan by somebody who meets the retry challenges but completes nothing: what a port answers then is all that it takes.
+//! A scan by somebody who meets the retry challenges but completes nothing: what a port answers then is all that it
+//! takes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;

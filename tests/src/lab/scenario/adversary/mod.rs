@@ -1,8 +1,9 @@
-//! Whoever has the source code: attacks that look at what is answered and go on accordingly, each with the bound that it is to meet.
+//! Whoever has the source code: attacks that look at what is answered and go on accordingly, each with the bound that
+//! it is to meet.
 //!
-//! Rows of a world share its hosts, its customers and its daemon; each attacker has an address of its own in a network of its own, from
-//! which only what the row sends comes. Attacks that take hours are played against the kernel part's own code with a clock of
-//! their own (`clock`).
+//! Rows of a world share its hosts, its customers and its daemon; each attacker has an address of its own in a
+//! network of its own, from which only what the row sends comes. Attacks that take hours are played against the
+//! kernel part's own code with a clock of their own (`clock`).
 
 mod attacker;
 mod clock;
@@ -23,7 +24,8 @@ use attacker::{Attacker, BASE, TABLES};
 
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "adversary",
-    about: "attacks by somebody who knows the source code, each with its bound (SCANGUARD_ADVERSARY plays those whose names contain it)",
+    about: "attacks by somebody who knows the source code, each with its bound (SCANGUARD_ADVERSARY plays those \
+           whose names contain it)",
     play,
 };
 

@@ -133,7 +133,8 @@ pub(super) const WORLDS: &[World] = &[
             },
             Attack {
                 name: "everything else, blocked all",
-                note: "pings, timestamps, SCTP, GRE, ESP, unknown protocols, headers that are refused, by a source blocked from all ports",
+                note: "pings, timestamps, SCTP, GRE, ESP, unknown protocols, headers that are refused, by a \
+                       source blocked from all ports",
                 run: everything_else,
             },
             Attack {
@@ -202,7 +203,8 @@ pub(super) const WORLDS: &[World] = &[
             },
             Attack {
                 name: "reassembly as an oracle",
-                note: "a suspect sends a first fragment of an ACK to a hidden port, then a SYN to a public one in fragments of the same number",
+                note: "a suspect sends a first fragment of an ACK to a hidden port, then a SYN to a public one \
+                       in fragments of the same number",
                 run: |a, _| reassembly(a, fresh4()),
             },
             Attack {
@@ -212,7 +214,8 @@ pub(super) const WORLDS: &[World] = &[
             },
             Attack {
                 name: "counters of the stack",
-                note: "a suspect reads from IP identifications of echo replies what the stack answered to it without its seeing",
+                note: "a suspect reads from IP identifications of echo replies what the stack answered to it \
+                       without its seeing",
                 run: counters,
             },
             Attack {
@@ -254,7 +257,8 @@ pub(super) const WORLDS: &[World] = &[
         tables: "[sources]\nmax_sources = 20000\n",
         attacks: &[Attack {
             name: "washing out a suspect",
-            note: "a suspect, then frames without flags of forged sources, two each, at full speed, while it knocks now and then",
+            note: "a suspect, then frames without flags of forged sources, two each, at full speed, while it \
+                   knocks now and then",
             run: wash,
         }],
     },
@@ -433,8 +437,8 @@ fn public_first(a: &mut Attacker<'_>, _: &Setup) -> Result<Found> {
     sweep_from(a, from, probes::syn)
 }
 
-/// Restricted ports are told to be open until somebody is a suspect. Of two sources that ask for different ones the one that learns less:
-/// contacts may fall together.
+/// Restricted ports are told to be open until somebody is a suspect. Of two sources that ask for different ones the
+/// one that learns less: contacts may fall together.
 fn restricted_first(a: &mut Attacker<'_>, _: &Setup) -> Result<Found> {
     let (one, other) = (few_restricted(), MORE_RESTRICTED.skip(5).take(10).collect());
     let (mut first, mut then) = (u64::MAX, Learnt::default());
@@ -819,7 +823,8 @@ fn reassembly(a: &mut Attacker<'_>, from: IpAddr) -> Result<Found> {
 /// Probes between two pings.
 const COUNTED: u16 = 20;
 
-/// The identification of an echo reply counts what was sent to somebody (`ip_idents` of Linux), and so what was withheld.
+/// The identification of an echo reply counts what was sent to somebody (`ip_idents` of Linux), and so what was
+/// withheld.
 fn counters(a: &mut Attacker<'_>, _: &Setup) -> Result<Found> {
     let from = fresh4();
     a.accuse(from)?;

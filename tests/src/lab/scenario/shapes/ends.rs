@@ -98,8 +98,8 @@ impl Peer {
         matches!(self, Self::Ordinary4 | Self::Ordinary6)
     }
 
-    /// The address with this number, another one for each number as far as the kind has them; those of ordinary kinds are in networks of
-    /// their own.
+    /// The address with this number, another one for each number as far as the kind has them; those of ordinary kinds
+    /// are in networks of their own.
     pub(super) fn address(self, part: Part, number: u32) -> IpAddr {
         let [_, a, b, c] = scattered(number).to_be_bytes();
         let last = 1 + (number % 251) as u8;

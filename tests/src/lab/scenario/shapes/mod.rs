@@ -1,8 +1,9 @@
 //! The real stack as judge: frames of every shape, from sources of every kind, and what Linux answers to them.
 //!
-//! Frames are put on the edge's own link, for a router in between would drop most of them, and answers are read there. Each part sends
-//! in batches; every group of frames that belong together has a source, or at least a source port, of its own, so that an answer
-//! tells to what it is one. A batch is over when a service that is asked last has answered.
+//! Frames are put on the edge's own link, for a router in between would drop most of them, and answers are read
+//! there. Each part sends in batches; every group of frames that belong together has a source, or at least a source
+//! port, of its own, so that an answer tells to what it is one. A batch is over when a service that is asked last has
+//! answered.
 
 mod draw;
 mod ends;
@@ -40,7 +41,8 @@ use ends::{BLOCKED, Dest, EDGE_HAS, Part, Peer, SUSPECTS, weighted};
 
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "shapes",
-    about: "1,000,000 odd frames (SCANGUARD_SHAPES, SCANGUARD_SHAPES_SEED) of blocked, concealed and fresh sources: what Linux answers counts",
+    about: "1,000,000 odd frames (SCANGUARD_SHAPES, SCANGUARD_SHAPES_SEED) of blocked, concealed and fresh \
+           sources: what Linux answers counts",
     play,
 };
 
@@ -86,7 +88,8 @@ shortest_ipv6 = 0
 ";
 
 /// Said in every row.
-const SWITCHED_OFF: &str = "storm brake, limit of new sources and ICMP limits are off, every ordinary source is in a /24 or /48 of its own, challenge = off";
+const SWITCHED_OFF: &str = "storm brake, limit of new sources and ICMP limits are off, every ordinary source is \
+       in a /24 or /48 of its own, challenge = off";
 
 /// Who asks a service when a batch was sent, and is on the allowlist.
 const SENTINEL: IpAddr = IpAddr::V4(Ipv4Addr::new(99, 99, 99, 99));
@@ -625,7 +628,8 @@ impl World {
             let heard = world.batch(&[(ends, &group.frames)])?;
             Ok(world.overlooked(ends.from, &group, &heard[0]).map(|answers| (group, answers)))
         })?;
-        let note = "fresh sources: whoever was answered like one that asks (SYN-ACK, RST-ACK, datagram, unreachable, echo) has a record that says so (but for protocols in ordinary use, which are not counted)";
+        let note = "fresh sources: whoever was answered like one that asks (SYN-ACK, RST-ACK, datagram, \
+               unreachable, echo) has a record that says so (but for protocols in ordinary use, which are not counted)";
         Ok(row("strangers", note, frames, answered, count, shown))
     }
 
@@ -715,7 +719,8 @@ const fn is_to_attempt(says: Says) -> bool {
 /// Whether it is about a protocol in ordinary use between hosts, which is not counted (docs/detection.md).
 fn is_in_ordinary_use(says: Says) -> bool {
     const THEM: [u8; 16] = [2, 4, 41, 47, 50, 51, 59, 88, 89, 97, 103, 112, 115, 132, 136, 137];
-    matches!(says, Says::Error { kind: 3, code: 2, about } | Says::Error { kind: 4, code: 1, about } if THEM.contains(&about))
+    let Says::Error { kind, code, about } = says else { return false };
+    matches!((kind, code), (3, 2) | (4, 1)) && THEM.contains(&about)
 }
 
 /// Longer packets, more addresses, and answers that nothing limits or repeats.
