@@ -402,7 +402,7 @@ fn answer_contact<T: Stages>(
     let in_storm = is_candidate && tables.state().is_some_and(|state| state.is_storm(now_ns));
     case.is_unweighed = !record.has_failed(case.bit);
     // A source whose score is that of a suspect, and whose suspicion ended, is accused by its next failure, whichever it is.
-    let may_accuse = case.is_unweighed || record.score() >= config.score.conceal_at;
+    let may_accuse = case.is_unweighed || (!case.suspect && record.score() >= config.score.conceal_at);
     let closed = is_candidate && (may_accuse || case.suspect || in_networks || in_storm) && is_closed(case, tables);
     let class = case.class; // Another one now, if the port turned out to be open.
     case.outcome = if case.is_group { Outcome::Unknown } else { kind.outcome(class, closed) };
