@@ -13,7 +13,7 @@ labelled! {
     Malformed = 1, "malformed", "The headers are cut short or contradict each other.";
     Established = 2, "established", "TCP without SYN and with ACK or RST: part of a connection.";
     NewFlow = 3, "new_flow", "A connection attempt: TCP SYN without ACK, unasked UDP, ICMP echo request.";
-    SpecialSource = 4, "special_source", "An attempt from an address that is never judged: loopback, multicast, broadcast, unspecified, our own, v4-mapped, or a private range the configuration exempts.";
+    SpecialSource = 4, "special_source", "An attempt from an address that is never judged: loopback, multicast, broadcast, unspecified, our own, or a private range the configuration exempts.";
     SynAck = 5, "syn_ack", "TCP SYN with ACK: the answer to a connection of ours, never evidence.";
     IcmpMessage = 6, "icmp_message", "ICMP other than an echo request: errors, replies, neighbour discovery.";
     Fragment = 7, "fragment", "A later fragment; the first one carried the ports.";

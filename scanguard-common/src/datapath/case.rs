@@ -93,12 +93,6 @@ impl<'a> CaseRef<'a> {
     pub const unsafe fn from_raw(case: NonNull<Case>) -> Self {
         Self { case, lifetime: PhantomData }
     }
-
-    /// The handle for a function that takes it whole.
-    #[inline(always)]
-    pub const fn reborrow(&mut self) -> CaseRef<'_> {
-        CaseRef { case: self.case, lifetime: PhantomData }
-    }
 }
 
 impl Deref for CaseRef<'_> {
