@@ -87,9 +87,10 @@ pub(super) const NAT_SHARED: Scenario = Scenario {
             let (from, edge) = (customer(0).to_string(), EDGE.to_string());
             let source = ["-S", &from, "-e", crate::lab::plan::UPLINK, "--host-timeout", "30s"];
             nmap(&lab.customers, &[&["-sT", "-p", "1-100"][..], &source, &PATIENCE, &AT_LEAST].concat(), &edge)?;
-            // At leisure, so that he proves himself: within the limit of answers, and his stack has the second it takes to ask again.
+            // At leisure, so that he proves himself: within the limit of answers, and his stack has the second it takes to ask again. Of
+            // 80 ports a good ten become decoys that he completes; four are proof.
             let leisure = ["--max-rate", "10", "--min-rtt-timeout", "2s", "--max-retries", "1"];
-            let versions = ["-sV", "--version-intensity", "0", "-p", "1-40"];
+            let versions = ["-sV", "--version-intensity", "0", "-p", "1-80"];
             nmap(&lab.customers, &[&versions[..], &source, &leisure].concat(), &edge).map(drop)
         })
     },
