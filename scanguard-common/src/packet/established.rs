@@ -162,7 +162,7 @@ fn write_syn(tcp: Header<'_, TCP>, version: u8, parsed: &mut Parsed) {
         vlan_tags: 0,
         sequence: tcp.word32::<4>(),
         is_odd: 0,
-        reserved: [0; 7],
+        reserved: 0,
     };
 }
 
