@@ -164,7 +164,7 @@ fn go_on<T: Stages>(stage: Stage, case: &mut CaseRef<'_>, tables: &T) -> Action 
     if ruling == Ruling::WEIGH {
         ruling = Ruling::from_number(tables.stage(Stage::Meet, case));
     }
-    if ruling.level() == Level::None as u32 && stage == Stage::Judge && case.kind.refused().is_some() {
+    if is_to_refuse(ruling, case) && stage == Stage::Judge {
         ruling = Ruling::from_number(tables.stage(Stage::Refuse, case));
     }
     match ruling.last_word() {
@@ -175,7 +175,10 @@ fn go_on<T: Stages>(stage: Stage, case: &mut CaseRef<'_>, tables: &T) -> Action 
         Some(stage) => ruling = Ruling::from_number(tables.stage(stage, case)),
         None => {}
     }
-    let mode = count_ruling_apart(ruling, case.length, tables);
+    let mode = match ruling.counted() {
+        Some(mode) => mode,
+        None => count_ruling_apart(ruling, case.length, tables),
+    };
     if ruling.level() == Level::None as u32 && ruling.reason() == Reason::Retried as u32 {
         Action::PassPlain
     } else if ruling.level() == Level::None as u32 || mode == Mode::Observe {
@@ -185,6 +188,21 @@ fn go_on<T: Stages>(stage: Stage, case: &mut CaseRef<'_>, tables: &T) -> Action 
     } else {
         Action::Drop
     }
+}
+
+/// Whether a decision to pass may be overruled, because some such packets are dropped whoever sends them.
+#[inline(always)]
+fn is_to_refuse(ruling: Ruling, case: &Case) -> bool {
+    ruling.level() == Level::None as u32 && case.kind.refused().is_some()
+}
+
+/// Counts a stage's decision, if it is the last one about this packet: where the stage is verified by itself this is, too, and spares a call.
+#[inline(always)]
+fn decide<T: Tables>(ruling: Ruling, case: &Case, tables: &T) -> Ruling {
+    if !ruling.is_decision() || ruling.last_word().is_some() || is_to_refuse(ruling, case) {
+        return ruling;
+    }
+    ruling.with_mode(count_ruling(ruling, case.length, tables))
 }
 
 /// As [`count_ruling`]. A function of its own in the kernel, for its stack.
