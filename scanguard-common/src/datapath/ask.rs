@@ -1,7 +1,7 @@
 //! The way of a packet that asks for something.
 
 use super::case::{Case, CaseRef};
-use super::closed::is_closed;
+use super::closed::{is_closed, is_closed_here};
 use super::kind::{Kind, belongs_to_links, is_query};
 use super::ruling::Ruling;
 use super::stage::Stage;
@@ -83,8 +83,8 @@ fn settle_rule<T: Tables>(rule: Rule, wants_flow: bool, case: &Case, tables: &T)
     Ruling::NONE
 }
 
-/// Whether something of this IP protocol left for the sender lately.
-#[inline(always)]
+/// Whether something of this IP protocol left for the sender lately. A function of its own in the kernel, for its stack.
+#[cfg_attr(target_arch = "bpf", inline(never))]
 fn has_flow<T: Tables>(case: &Case, tables: &T) -> bool {
     case.parsed.shape as u8 == Shape::Other as u8
         && tables
@@ -403,7 +403,8 @@ fn answer_contact<T: Stages>(
     case.is_unweighed = !record.has_failed(case.bit);
     // A source whose score is that of a suspect, and whose suspicion ended, is accused by its next failure, whichever it is.
     let may_accuse = case.is_unweighed || (!case.suspect && record.score() >= config.score.conceal_at);
-    let closed = is_candidate && (may_accuse || case.suspect || in_networks || in_storm) && is_closed(case, tables);
+    let closed =
+        is_candidate && (may_accuse || case.suspect || in_networks || in_storm) && is_closed_here(case, tables);
     let class = case.class; // Another one now, if the port turned out to be open.
     case.outcome = if case.is_group { Outcome::Unknown } else { kind.outcome(class, closed) };
     if case.is_new || (may_accuse && config.score.points(case.outcome) != 0) {
