@@ -85,8 +85,7 @@ pub(super) fn glance<P: Packet, T: Tables>(frame: &P, case: &mut Case, tables: &
     }
     let record = tables.source(&case.source);
     if let Some(record) = record {
-        let is_over = record.has_ended(case.now_ns);
-        if is_over || record.is_suspect(case.now_ns) || record.is_due(&config.score, case.now_ns) {
+        if record.was_suspect() || record.is_due(&config.score, case.now_ns) {
             return Glance::Long;
         }
         tables.count(CounterIndex::attempt(case.class, Protocol::Tcp), case.length);
