@@ -5,7 +5,7 @@ use super::closed::{is_closed, is_closed_here};
 use super::kind::{Kind, belongs_to_links, is_query};
 use super::ruling::Ruling;
 use super::stage::Stage;
-use super::suspicion;
+use super::{is_to_silence, suspicion};
 use crate::class::{PortClass, PortEntry, Protocol};
 use crate::config::KernelConfig;
 use crate::contact::Outcome;
@@ -159,7 +159,10 @@ fn identify<T: Stages>(case: &mut CaseRef<'_>, tables: &T) -> Ruling {
         return Ruling::pass(kind.reason());
     };
     if kind == Kind::AckProbe && !tables.is_own(&case.parsed.destination) {
-        return settle(case, Reason::Established, tables); // Forwarded: it is not our port that is closed.
+        let is_nobody = is_to_silence(&case.parsed, config, tables) && config.knows_senders(tables.now_ns());
+        if !is_nobody {
+            return settle(case, Reason::Established, tables); // Forwarded: it is not our port that is closed.
+        }
     }
     case.looked_up = kind.may_belong();
     if case.looked_up {
@@ -222,7 +225,7 @@ fn locate<T: Tables>(case: &mut Case, config: &KernelConfig, tables: &T) {
         (case.is_ours, case.is_protected) = (true, true);
         case.class = match kind {
             _ if config.learnt == 0 => PortClass::Unknown,
-            Kind::Echo => PortClass::Closed,
+            Kind::Echo | Kind::AckProbe => PortClass::Closed,
             _ => entry.silent(),
         };
     } else if kind == Kind::Datagram && is_any && entry.is_private() && tables.is_group(destination) {

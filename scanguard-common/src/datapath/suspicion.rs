@@ -123,6 +123,9 @@ fn back_up<T: Tables>(source: &SourceKey, record: SourceCell<'_>, now_ns: u64, t
 /// A function of its own in the kernel, for its stack.
 #[cfg_attr(target_arch = "bpf", inline(never))]
 pub(super) fn keep<T: Tables>(source: &SourceKey, record: SourceCell<'_>, is_proven: bool, tables: &T) {
+    if is_proven && let Some(state) = tables.state() {
+        state.keep_proven();
+    }
     tables.back_up(source, &record.backup(), is_proven);
 }
 

@@ -13,7 +13,7 @@ mod read;
 pub mod reply;
 mod transport;
 
-pub use established::{Plain, plain_segment, read_plain_syn};
+pub use established::{Plain, plain_destination, plain_segment, plain_source, read_plain_syn};
 pub use ethernet::MAX_VLAN_TAGS;
 pub use ip6::MAX_EXTENSION_HEADERS;
 pub use leaving::parse_leaving;
