@@ -73,11 +73,11 @@ fn find_virtual(packet: &Parsed, protocol: Protocol) -> u32 {
     let mut flow = Flow::of(packet, protocol);
     // SAFETY: only tests write to it, and not while a frame is judged.
     unsafe {
-        if let Some(socket) = VIRTUAL_SOCKETS.get(&flow) {
+        if let Some(socket) = VIRTUAL_SOCKETS.get(flow) {
             return *socket;
         }
         flow = flow.to_listener();
-        VIRTUAL_SOCKETS.get(&flow).map_or(0, |socket| *socket)
+        VIRTUAL_SOCKETS.get(flow).map_or(0, |socket| *socket)
     }
 }
 
