@@ -56,7 +56,8 @@ pub struct KernelConfig {
     pub mode: u32,
     /// Whether some ports are open without a socket here: 1 when this host forwards packets.
     pub forwards: u32,
-    /// Whether it is learnt which ports and addresses of protected networks there are: 1 when one that never answered is none.
+    /// Whether it is learnt which ports and addresses of protected networks there are: 1 when one that never answered is none, 2
+    /// when one that never sent anything is none, either, however short it was looked ([`Self::knows_senders`]).
     pub learnt: u32,
     /// Whether what leaves is judged: 0 in a capture, where it left.
     pub judges_leaving: u32,
@@ -133,6 +134,21 @@ impl KernelConfig {
             challenge: ChallengeRules { keys: before.challenge.keys, ..self.challenge },
             ..self
         }
+    }
+
+    /// Whether it is known which addresses of protected networks ever sent anything: what left was seen for as long as a port must be
+    /// silent to be closed. A connection that is older, and of which nothing left since, there is none.
+    #[inline(always)]
+    #[must_use]
+    pub const fn knows_senders(&self, now_ns: u64) -> bool {
+        self.learnt > 1 || (self.learnt != 0 && self.egress_since_ns.saturating_add(self.opened_ns) <= now_ns)
+    }
+
+    /// Whether segments of connections are looked at for whether anything ever left the address that they go to.
+    #[inline(always)]
+    #[must_use]
+    pub const fn asks_for_senders(&self) -> bool {
+        self.census.protected != 0 && self.learnt != 0
     }
 
     /// Whether a port is one from which this host's own connections leave, so that answers arrive there.

@@ -76,7 +76,9 @@ impl Flow {
     /// The flows that a socket without a peer receives, all of them in one.
     #[inline(always)]
     #[must_use]
-    pub const fn to_listener(self) -> Self {
-        Self { source: Address::from_words([0; 2]), source_port: 0, ..self }
+    pub const fn to_listener(mut self) -> Self {
+        self.source = Address::from_words([0; 2]);
+        self.source_port = 0;
+        self
     }
 }

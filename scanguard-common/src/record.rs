@@ -28,8 +28,6 @@ pub struct SourceRecord {
     pub contact_set: [u64; 4],
     /// Whose record this is: nodes of an LRU map are recycled under a held pointer, so the value carries its key.
     pub source: SourceKey,
-    /// When the first attempt came.
-    pub first_seen_ns: u64,
     /// Distinct (destination, protocol, port) asked for, as far as the 256-bit set tells them apart.
     pub contacts: u32,
     /// Contacts that failed.
@@ -38,6 +36,11 @@ pub struct SourceRecord {
     pub score: u32,
     /// [`crate::contact::Outcome`] of the contact that made it a suspect.
     pub reason: u32,
+    /// One bit per contact that added to the score. Whatever is worth nothing leaves no mark here, so that nothing a source sends
+    /// beforehand changes what its failures are worth.
+    pub failure_set: [u64; 4],
+    /// When the first attempt came.
+    pub first_seen_ns: u64,
     /// When the latest first contact that counted against it came.
     pub evidence_ns: u64,
     /// Since when it is a suspect.
@@ -46,9 +49,6 @@ pub struct SourceRecord {
     pub allow_generation: u32,
     /// The span of time, counted from 0, in which answers to it were last told, times 256, and how many were told in it.
     pub told: u32,
-    /// One bit per contact that added to the score. Whatever is worth nothing leaves no mark here, so that nothing a source sends
-    /// beforehand changes what its failures are worth.
-    pub failure_set: [u64; 4],
 }
 
 const _: () = assert!(size_of::<SourceRecord>() == 160 && align_of::<SourceRecord>() == 8);
@@ -436,6 +436,13 @@ impl<'a> SourceCell<'a> {
     #[must_use]
     pub fn score(self) -> u32 {
         get!(self, score)
+    }
+
+    /// Whether it is a suspect, or was one and [`Self::decay`] did not see to it yet.
+    #[inline(always)]
+    #[must_use]
+    pub fn was_suspect(self) -> bool {
+        get!(self, suspect_until_ns) != 0
     }
 
     /// Whether it is a suspect.

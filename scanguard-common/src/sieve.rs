@@ -4,8 +4,12 @@
 //! bits in one word (a blocked Bloom filter: Putze, Sanders, Singler, "Cache-, Hash- and Space-Efficient Bloom Filters", WEA 2007): if either is not set, there is
 //! no verdict on it. With 100,000 verdicts some 3 of 100 other sources find both set by others, and VERDICTS is asked.
 //!
+//! The same filter says of which addresses behind this host anything ever left, where networks are protected: an ACK to one that never sent
+//! belongs to no connection.
+//!
 //! The hash has no key: whoever aims at others' bits gets nothing but the lookup that there was before.
 
+use crate::address::Address;
 use crate::source::SourceKey;
 
 /// Words: 128 KiB, eight bits for each verdict that there is room for.
@@ -27,7 +31,14 @@ impl SieveBits {
     #[inline(always)]
     #[must_use]
     pub const fn of(source: &SourceKey) -> Self {
-        let [high, low] = source.0.words();
+        Self::of_address(&source.0)
+    }
+
+    /// Those of an address.
+    #[inline(always)]
+    #[must_use]
+    pub const fn of_address(address: &Address) -> Self {
+        let [high, low] = address.words();
         // Fibonacci hashing (Knuth, "The Art of Computer Programming", volume 3, section 6.4): 2^64 over the golden ratio. The fold brings what differs
         // between addresses to the low bits, of which all bits of the product that are used depend.
         let mixed = low ^ high.wrapping_mul(0xff51_afd7_ed55_8ccd);
@@ -66,7 +77,6 @@ mod tests {
     use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
     use super::*;
-    use crate::address::Address;
 
     type Sources = Box<dyn Iterator<Item = Address>>;
 

@@ -69,6 +69,8 @@ pub struct State {
     /// Until when a decoy on a restricted port may be completed: as long as segments with ACK to restricted ports are looked at; 0 if
     /// there was never one.
     pub decoys_until_ns: u64,
+    /// Whether a suspect with a session or a met challenge was ever kept: 1, or 0 where there is none to be looked for.
+    pub has_proven: u64,
 }
 
 /// The state in a table that other CPUs write to at the same time.
@@ -87,6 +89,21 @@ impl<'a> StateCell<'a> {
     #[must_use]
     pub const fn new(state: &'a UnsafeCell<State>) -> Self {
         Self { state }
+    }
+
+    /// Whether a suspect that is really there was ever kept apart.
+    #[inline(always)]
+    #[must_use]
+    pub fn has_proven(self) -> bool {
+        // SAFETY: as in `is_storm`.
+        unsafe { (&raw const (*self.state.get()).has_proven).read_volatile() != 0 }
+    }
+
+    /// From now on there is one.
+    #[inline(always)]
+    pub fn keep_proven(self) {
+        // SAFETY: as in `is_storm`.
+        unsafe { (&raw mut (*self.state.get()).has_proven).write_volatile(1) }
     }
 
     /// Whether there is a storm.

@@ -43,6 +43,12 @@ pub trait Tables {
     /// Whether an address is of a network behind this host that it protects.
     fn is_protected(&self, address: &Address) -> bool;
 
+    /// Whether anything ever left from an address, as far as was seen. (A filter: of a few addresses that never sent it says so, too.)
+    fn has_sent(&self, address: &Address) -> bool;
+
+    /// Something left from an address.
+    fn see_sender(&self, address: &Address);
+
     /// Adds one packet of this many bytes.
     fn count(&self, index: CounterIndex, bytes: u64);
 

@@ -3,7 +3,7 @@
 use aya_ebpf::helpers::bpf_skb_store_bytes;
 use aya_ebpf::macros::classifier;
 use aya_ebpf::programs::TcContext;
-use scanguard_common::datapath::{Action, leave};
+use scanguard_common::datapath::{Action, leave, see_plain_sender};
 use scanguard_common::packet::{Packet as _, Plain, plain_segment};
 
 use crate::frame::{self, NearFrame};
@@ -22,6 +22,7 @@ fn scanguard_egress(context: TcContext) -> i32 {
     let frame = NearFrame::new(&context);
     // Nearly all there is: segments of connections.
     if plain_segment(&frame).is_some_and(Plain::is_ack) {
+        see_plain_sender(&frame, &KernelTables::new(&context));
         return NEXT;
     }
     let Some(mut case) = case::get(Way::Out) else { return NEXT };

@@ -26,7 +26,7 @@ use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 use scanguard_common::datapath::{Action, pass_plain, process_rest};
-use scanguard_common::packet::{Packet as _, plain_segment};
+use scanguard_common::packet::plain_segment;
 
 use crate::frame::NearFrame;
 use crate::maps::case::{self, Way};
@@ -37,7 +37,7 @@ use crate::tables::KernelTables;
 fn scanguard(context: XdpContext) -> u32 {
     let (frame, tables) = (NearFrame::new(&context), KernelTables::new(&context));
     let plain = plain_segment(&frame);
-    let passed = plain.and_then(|segment| pass_plain(segment, frame.len_of(segment.claimed()) as u64, &tables));
+    let passed = plain.and_then(|segment| pass_plain(&frame, segment, &tables));
     let action = match passed {
         Some(action) => action,
         None => case::get(Way::In).map_or(Action::Pass, |case| {

@@ -80,6 +80,16 @@ impl<H: Hook> Tables for KernelTables<'_, H> {
     }
 
     #[inline(always)]
+    fn has_sent(&self, address: &Address) -> bool {
+        own::has_sent(address)
+    }
+
+    #[inline(always)]
+    fn see_sender(&self, address: &Address) {
+        own::see_sender(address);
+    }
+
+    #[inline(always)]
     fn count(&self, index: CounterIndex, bytes: u64) {
         counters::add(index, bytes);
     }

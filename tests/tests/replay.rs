@@ -195,11 +195,46 @@ fn what_is_out_of_order_is_sorted() {
     fs::remove_dir_all(folder).expect("the folder can be removed");
 }
 
+/// Segments with ACK to 40 addresses of a network, none of which answers, and a connection that is older than the capture. With one host of
+/// the network that sends, or in one direction.
+fn ack_sweep(is_both: bool) -> Vec<Vec<u8>> {
+    const SERVER: [u8; 4] = [192, 0, 2, 1];
+    let mut frames = Vec::new();
+    let mut push = |from, from_port, to, to_port| {
+        let builder = PacketBuilder::ethernet2([2, 0, 0, 0, 0, 1], [2, 0, 0, 0, 0, 2]).ipv4(from, to, 64);
+        let mut frame = Vec::new();
+        builder.tcp(from_port, to_port, 1, 1_024).ack(2).write(&mut frame, &[]).expect("a frame");
+        frames.push(frame);
+    };
+    for number in 10..50 {
+        push([203, 0, 113, 9], 40_000, SERVER, 443);
+        if is_both {
+            push(SERVER, 443, [203, 0, 113, 9], 40_000);
+        }
+        push([198, 51, 100, 66], 50_000, [192, 0, 2, number], 80);
+    }
+    frames
+}
+
+#[test]
+fn acks_to_addresses_from_which_nothing_comes_are_a_sweep_where_the_capture_has_both_directions() {
+    let folder = folder("sweep");
+    for (is_both, found) in [(true, vec!["198.51.100.66"]), (false, vec![])] {
+        let path = folder.join("sweep.pcap");
+        fs::write(&path, capture(ack_sweep(is_both).iter().map(Vec::as_slice))).expect("a capture");
+        let replayed = replay(&path, &options(&["192.0.2.0/24"]), None, |_| {}).expect("a result");
+        let concealed = replayed.tales.iter().filter(|(_, tale)| tale.concealed.is_some());
+        let concealed: Vec<String> = concealed.map(|(source, _)| std::net::IpAddr::from(source.0).to_string()).collect();
+        assert_eq!(concealed, found);
+    }
+    fs::remove_dir_all(folder).expect("the folder can be removed");
+}
+
 #[test]
 fn the_kernel_judges_every_capture_as_the_replay_does() {
     let folder = folder("kernel");
     let own = folder.join("own.pcap");
-    let scan = scan();
+    let scan: Vec<Vec<u8>> = scan().into_iter().chain(ack_sweep(true)).collect();
     let mutations: Vec<Vec<u8>> = {
         let mut mutations = Mutations::new(7);
         (0..4_000).map(|_| mutations.next_frame()).collect()

@@ -1,11 +1,11 @@
 //! The way of a packet that asks for something.
 
 use super::case::{Case, CaseRef};
-use super::closed::is_closed;
+use super::closed::{is_closed, is_closed_here};
 use super::kind::{Kind, belongs_to_links, is_query};
 use super::ruling::Ruling;
 use super::stage::Stage;
-use super::suspicion;
+use super::{is_to_silence, suspicion};
 use crate::class::{PortClass, PortEntry, Protocol};
 use crate::config::KernelConfig;
 use crate::contact::Outcome;
@@ -83,8 +83,8 @@ fn settle_rule<T: Tables>(rule: Rule, wants_flow: bool, case: &Case, tables: &T)
     Ruling::NONE
 }
 
-/// Whether something of this IP protocol left for the sender lately.
-#[inline(always)]
+/// Whether something of this IP protocol left for the sender lately. A function of its own in the kernel, for its stack.
+#[cfg_attr(target_arch = "bpf", inline(never))]
 fn has_flow<T: Tables>(case: &Case, tables: &T) -> bool {
     case.parsed.shape as u8 == Shape::Other as u8
         && tables
@@ -159,7 +159,10 @@ fn identify<T: Stages>(case: &mut CaseRef<'_>, tables: &T) -> Ruling {
         return Ruling::pass(kind.reason());
     };
     if kind == Kind::AckProbe && !tables.is_own(&case.parsed.destination) {
-        return settle(case, Reason::Established, tables); // Forwarded: it is not our port that is closed.
+        let is_nobody = is_to_silence(&case.parsed, config, tables) && config.knows_senders(tables.now_ns());
+        if !is_nobody {
+            return settle(case, Reason::Established, tables); // Forwarded: it is not our port that is closed.
+        }
     }
     case.looked_up = kind.may_belong();
     if case.looked_up {
@@ -222,7 +225,7 @@ fn locate<T: Tables>(case: &mut Case, config: &KernelConfig, tables: &T) {
         (case.is_ours, case.is_protected) = (true, true);
         case.class = match kind {
             _ if config.learnt == 0 => PortClass::Unknown,
-            Kind::Echo => PortClass::Closed,
+            Kind::Echo | Kind::AckProbe => PortClass::Closed,
             _ => entry.silent(),
         };
     } else if kind == Kind::Datagram && is_any && entry.is_private() && tables.is_group(destination) {
@@ -403,7 +406,8 @@ fn answer_contact<T: Stages>(
     case.is_unweighed = !record.has_failed(case.bit);
     // A source whose score is that of a suspect, and whose suspicion ended, is accused by its next failure, whichever it is.
     let may_accuse = case.is_unweighed || (!case.suspect && record.score() >= config.score.conceal_at);
-    let closed = is_candidate && (may_accuse || case.suspect || in_networks || in_storm) && is_closed(case, tables);
+    let closed =
+        is_candidate && (may_accuse || case.suspect || in_networks || in_storm) && is_closed_here(case, tables);
     let class = case.class; // Another one now, if the port turned out to be open.
     case.outcome = if case.is_group { Outcome::Unknown } else { kind.outcome(class, closed) };
     if case.is_new || (may_accuse && config.score.points(case.outcome) != 0) {

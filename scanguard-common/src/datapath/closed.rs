@@ -30,6 +30,16 @@ pub(super) fn is_closed<T: Stages>(case: &mut CaseRef<'_>, tables: &T) -> bool {
     found == Found::Closed as u32
 }
 
+/// The same, inline.
+#[inline(always)]
+pub(super) fn is_closed_here<T: Stages>(case: &mut CaseRef<'_>, tables: &T) -> bool {
+    let found = closed(case, tables);
+    if found == Found::Listening {
+        tell_opened(case, tables);
+    }
+    found == Found::Closed
+}
+
 /// Here and not where it was found, for the kernel part's stack.
 #[cfg_attr(target_arch = "bpf", inline(never))]
 fn tell_opened<T: Tables>(case: &Case, tables: &T) {

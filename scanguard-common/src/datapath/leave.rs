@@ -18,7 +18,7 @@ use crate::counter::CounterIndex;
 use crate::event::{Answer, EventKind};
 use crate::flow::{FLOW_REFRESH_NS, Flow, SentKey};
 use crate::opened::{Asked, Endpoint, OPENED_REFRESH_NS, Question};
-use crate::packet::{Packet, Parsed, Plain, Shape, parse_leaving, plain_segment, tcp_flags};
+use crate::packet::{Packet, Parsed, Plain, Shape, parse_leaving, plain_segment, plain_source, tcp_flags};
 use crate::reason::{Level, Mode};
 use crate::source::KeyRules;
 use crate::tables::{Stages, Tables};
@@ -30,6 +30,7 @@ use crate::verdict::Rule;
 #[inline(always)]
 pub fn judge_leaving<P: Packet, T: Stages>(frame: &P, tables: &T) -> Action {
     if plain_segment(frame).is_some_and(Plain::is_ack) {
+        see_plain_sender(frame, tables);
         return Action::Pass;
     }
     let mut parsed = Parsed::default();
@@ -37,11 +38,33 @@ pub fn judge_leaving<P: Packet, T: Stages>(frame: &P, tables: &T) -> Action {
     leave(CaseRef::new(&mut Case::of(parsed)), answer, frame.len() as u64, tables)
 }
 
+/// Notes who sends a frame that [`plain_segment`] told, where networks are protected.
+#[inline(always)]
+pub fn see_plain_sender<P: Packet, T: Tables>(frame: &P, tables: &T) {
+    if tables.config().is_some_and(|config| config.census.protected != 0) {
+        tables.see_sender(&plain_source(frame));
+    }
+}
+
+/// The same of another frame, as [`parse_leaving`] read it: turned about, where it may be an answer. An error tells of nobody: it is about
+/// one who is not there, or does not want to be.
+#[inline(always)]
+fn see_sender<T: Tables>(case: &Case, tables: &T) {
+    let parsed = &case.parsed;
+    let is_wanted = tables.config().is_some_and(|config| config.census.protected != 0);
+    if !is_wanted || parsed.version == 0 || case.answer == Answer::Unreachable {
+        return;
+    }
+    let is_turned = matches!(parsed.shape, Shape::Tcp | Shape::Udp) || case.answer != Answer::None;
+    tables.see_sender(if is_turned { &parsed.destination } else { &parsed.source });
+}
+
 /// Judges an answer of so many bytes, and learns from it and from what it is an answer to, as [`parse_leaving`] read them.
 #[inline(always)]
 pub fn leave<T: Stages>(mut case: CaseRef<'_>, answer: Answer, length: u64, tables: &T) -> Action {
     case.answer = answer;
     case.length = length;
+    see_sender(&case, tables);
     let mut action = Action::Pass;
     if may_be_withheld(&case) && tables.config().is_some_and(|config| config.judges_leaving != 0) {
         let withheld = tables.stage(Stage::Withhold, &mut case);

@@ -46,14 +46,14 @@ use crate::config::KernelConfig;
 use crate::counter::CounterIndex;
 use crate::flow::{FLOW_NS, Flow};
 use crate::packet::reply::{REPLY_BYTES, compose};
-use crate::packet::{Packet, Parsed, Plain, Shape, parse, plain_segment};
+use crate::packet::{Packet, Parsed, Plain, Shape, parse, plain_destination, plain_segment};
 use crate::reason::{Level, Mode, Reason};
 use crate::tables::{Stages, Tables};
 
 use ask::{ask, settle};
 pub use case::{Case, CaseRef};
 use kind::{Kind, is_common_protocol, may_be_answer};
-pub use leave::{judge_leaving, leave};
+pub use leave::{judge_leaving, leave, see_plain_sender};
 pub use ruling::Action;
 use ruling::Ruling;
 use segment::Segment;
@@ -91,7 +91,7 @@ pub fn process_with<P: Packet, T: Stages>(
 ) -> Action {
     let plain = plain_segment(frame);
     if let Some(segment) = plain
-        && let Some(action) = pass_plain(segment, frame.len_of(segment.claimed()) as u64, tables)
+        && let Some(action) = pass_plain(frame, segment, tables)
     {
         return action;
     }
@@ -123,7 +123,7 @@ pub fn process_rest<P: Packet, T: Stages>(
 
 /// Counts and passes a plain segment of a connection, unless it must be looked at more closely.
 #[inline(always)]
-pub fn pass_plain<T: Tables>(segment: Plain, length: u64, tables: &T) -> Option<Action> {
+pub fn pass_plain<P: Packet, T: Tables>(frame: &P, segment: Plain, tables: &T) -> Option<Action> {
     let mode = match tables.config() {
         None => Mode::Observe,
         Some(config) => {
@@ -141,9 +141,13 @@ pub fn pass_plain<T: Tables>(segment: Plain, length: u64, tables: &T) -> Option<
             {
                 return None;
             }
+            if config.asks_for_senders() && segment.is_ack() && !tables.has_sent(&plain_destination(frame)) {
+                return None;
+            }
             Mode::from_u32(config.mode)
         }
     };
+    let length = frame.len_of(segment.claimed()) as u64;
     tables.count(CounterIndex::verdict(Level::None, Reason::Established, mode), length);
     Some(Action::Pass)
 }
@@ -164,7 +168,7 @@ fn go_on<T: Stages>(stage: Stage, case: &mut CaseRef<'_>, tables: &T) -> Action 
     if ruling == Ruling::WEIGH {
         ruling = Ruling::from_number(tables.stage(Stage::Meet, case));
     }
-    if ruling.level() == Level::None as u32 && stage == Stage::Judge && case.kind.refused().is_some() {
+    if is_to_refuse(ruling, case) && stage == Stage::Judge {
         ruling = Ruling::from_number(tables.stage(Stage::Refuse, case));
     }
     match ruling.last_word() {
@@ -175,7 +179,10 @@ fn go_on<T: Stages>(stage: Stage, case: &mut CaseRef<'_>, tables: &T) -> Action 
         Some(stage) => ruling = Ruling::from_number(tables.stage(stage, case)),
         None => {}
     }
-    let mode = count_ruling_apart(ruling, case.length, tables);
+    let mode = match ruling.counted() {
+        Some(mode) => mode,
+        None => count_ruling_apart(ruling, case.length, tables),
+    };
     if ruling.level() == Level::None as u32 && ruling.reason() == Reason::Retried as u32 {
         Action::PassPlain
     } else if ruling.level() == Level::None as u32 || mode == Mode::Observe {
@@ -185,6 +192,21 @@ fn go_on<T: Stages>(stage: Stage, case: &mut CaseRef<'_>, tables: &T) -> Action 
     } else {
         Action::Drop
     }
+}
+
+/// Whether a decision to pass may be overruled, because some such packets are dropped whoever sends them.
+#[inline(always)]
+fn is_to_refuse(ruling: Ruling, case: &Case) -> bool {
+    ruling.level() == Level::None as u32 && case.kind.refused().is_some()
+}
+
+/// Counts a stage's decision, if it is the last one about this packet: where the stage is verified by itself this is, too, and spares a call.
+#[inline(always)]
+fn decide<T: Tables>(ruling: Ruling, case: &Case, tables: &T) -> Ruling {
+    if !ruling.is_decision() || ruling.last_word().is_some() || is_to_refuse(ruling, case) {
+        return ruling;
+    }
+    ruling.with_mode(count_ruling(ruling, case.length, tables))
 }
 
 /// As [`count_ruling`]. A function of its own in the kernel, for its stack.
@@ -275,7 +297,14 @@ fn may_be_probe<T: Tables>(parsed: &Parsed, tables: &T) -> bool {
         && tables.config().is_some_and(|config| {
             (!config.is_ephemeral(port) && is_looked_at(config, port, tables))
                 || (parsed.is_odd != 0 && tables.port(Protocol::Tcp, port).unless_closed().may_be_hidden())
+                || is_to_silence(parsed, config, tables)
         })
+}
+
+/// Whether a packet goes to an address of a protected network from which nothing ever came: no connection can be there.
+#[inline(always)]
+fn is_to_silence<T: Tables>(parsed: &Parsed, config: &KernelConfig, tables: &T) -> bool {
+    config.asks_for_senders() && !tables.has_sent(&parsed.destination) && tables.is_protected(&parsed.destination)
 }
 
 /// Whether a segment with ACK to this port is looked at: the port should be closed, or is restricted and a decoy may be completed there, or

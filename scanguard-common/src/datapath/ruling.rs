@@ -1,7 +1,7 @@
 //! What is to be done with a packet, and why.
 
 use super::stage::Stage;
-use crate::reason::{Level, Reason};
+use crate::reason::{Level, Mode, Reason};
 
 /// What is to be done with a packet.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -26,6 +26,8 @@ const OPERATOR: u32 = 1 << 16;
 const CHALLENGE: u32 = 1 << 17;
 const COMPLETE: u32 = 1 << 18;
 const RETRY: u32 = 1 << 19;
+const COUNTED: u32 = 1 << 20;
+const OBSERVED: u32 = 1 << 21;
 
 impl Ruling {
     /// Nothing is held against it.
@@ -90,6 +92,31 @@ impl Ruling {
 
     /// No verdict decided: [`Stage::Meet`] goes on.
     pub(super) const WEIGH: Self = Self(u32::MAX - 1);
+
+    /// Whether it is a decision, and not one of the two above.
+    #[inline(always)]
+    pub(super) const fn is_decision(self) -> bool {
+        self.0 < Self::WEIGH.0
+    }
+
+    /// The same, counted in this mode.
+    #[inline(always)]
+    pub(super) const fn with_mode(self, mode: Mode) -> Self {
+        let observed = if matches!(mode, Mode::Observe) { OBSERVED } else { 0 };
+        Self(self.0 | COUNTED | observed)
+    }
+
+    /// In which mode it was counted, if it was.
+    #[inline(always)]
+    pub(super) const fn counted(self) -> Option<Mode> {
+        if self.0 & COUNTED == 0 {
+            None
+        } else if self.0 & OBSERVED != 0 {
+            Some(Mode::Observe)
+        } else {
+            Some(Mode::Enforce)
+        }
+    }
 
     /// The whole of it as a number.
     #[inline(always)]

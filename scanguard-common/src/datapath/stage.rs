@@ -5,7 +5,7 @@
 //! a global function; elsewhere they are ordinary calls. What goes in and out lies in the [`Case`](super::Case).
 
 use super::case::CaseRef;
-use super::{ask, challenge, closed, judge, leave, suspicion};
+use super::{ask, challenge, closed, decide, judge, leave, suspicion};
 use crate::tables::Stages;
 
 /// A stage of the datapath.
@@ -54,9 +54,9 @@ impl Stage {
     #[inline(always)]
     pub fn run<T: Stages>(self, case: &mut CaseRef<'_>, tables: &T) -> u32 {
         match self {
-            Self::Judge => judge(case, tables).number(),
-            Self::Meet => ask::meet(case, tables).number(),
-            Self::First => ask::first(case, tables).number(),
+            Self::Judge => decide(judge(case, tables), case, tables).number(),
+            Self::Meet => decide(ask::meet(case, tables), case, tables).number(),
+            Self::First => decide(ask::first(case, tables), case, tables).number(),
             Self::Closed => closed::closed(case, tables) as u32,
             Self::Contact => suspicion::contact(case, tables).into(),
             Self::Accuse => suspicion::accuse(case, tables).into(),

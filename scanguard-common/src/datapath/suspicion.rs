@@ -33,9 +33,7 @@ pub(super) fn contact<T: Stages>(case: &mut CaseRef<'_>, tables: &T) -> bool {
     let counts = worth != 0 && case.is_unweighed && record.mark_failure(case.bit);
     case.points = if counts { worth } else { 0 };
     if config.has_elsewhere() && (counts || case.is_new || worth == 0) && waits_for_answer(case) {
-        let endpoint = Endpoint::asked(&case.parsed, case.port, case.kind.protocol());
-        let asked = Asked::new(now_ns, case.points);
-        tables.ask(&Question { source: case.source, endpoint }, &asked);
+        note_question(case, tables);
     }
     let score = record.add_points(&config.score, case.points, now_ns);
     if counts || case.is_new {
@@ -57,6 +55,14 @@ fn waits_for_answer(case: &Case) -> bool {
     let is_asked = matches!(case.kind, Kind::Syn | Kind::Datagram | Kind::Echo) && case.answer == Answer::None;
     let is_unsure = case.class.should_be_closed() || (case.is_protected && case.class == PortClass::Unknown);
     is_asked && is_unsure
+}
+
+/// Remembers what was asked, for the answer. A function of its own in the kernel, for its stack.
+#[cfg_attr(target_arch = "bpf", inline(never))]
+fn note_question<T: Tables>(case: &Case, tables: &T) {
+    let endpoint = Endpoint::asked(&case.parsed, case.port, case.kind.protocol());
+    let asked = Asked::new(case.now_ns, case.points);
+    tables.ask(&Question { source: case.source, endpoint }, &asked);
 }
 
 #[cfg_attr(target_arch = "bpf", inline(never))]
@@ -117,6 +123,9 @@ fn back_up<T: Tables>(source: &SourceKey, record: SourceCell<'_>, now_ns: u64, t
 /// A function of its own in the kernel, for its stack.
 #[cfg_attr(target_arch = "bpf", inline(never))]
 pub(super) fn keep<T: Tables>(source: &SourceKey, record: SourceCell<'_>, is_proven: bool, tables: &T) {
+    if is_proven && let Some(state) = tables.state() {
+        state.keep_proven();
+    }
     tables.back_up(source, &record.backup(), is_proven);
 }
 

@@ -3,7 +3,7 @@
 //! What is decided here is what the long way ([`super::ask`]) decides, with as few looks at tables as it takes, and without the case, of
 //! which the kernel part's way through a map costs as much as several of them.
 
-use super::case::CaseRef;
+use super::case::Case;
 use super::count_ruling;
 use super::kind::Kind;
 use super::ruling::Ruling;
@@ -37,9 +37,8 @@ pub(super) enum Glance {
 ///
 /// Everything is written into the case at once, which is memory: of values that are there only sometimes LLVM leaves registers unset, and the stack
 /// is short. A function of its own in the kernel: what it keeps there the long way has for itself.
-#[cfg_attr(target_arch = "bpf", inline(never))]
-#[cfg_attr(not(target_arch = "bpf"), inline(always))]
-pub(super) fn glance<P: Packet, T: Tables>(frame: &P, case: &mut CaseRef<'_>, tables: &T) -> Glance {
+#[inline(always)]
+pub(super) fn glance<P: Packet, T: Tables>(frame: &P, case: &mut Case, tables: &T) -> Glance {
     let claimed = read_plain_syn(frame, &mut case.parsed);
     let (false, Some(config)) = (claimed == 0, tables.config()) else {
         return Glance::Long;
@@ -86,8 +85,7 @@ pub(super) fn glance<P: Packet, T: Tables>(frame: &P, case: &mut CaseRef<'_>, ta
     }
     let record = tables.source(&case.source);
     if let Some(record) = record {
-        let is_over = record.has_ended(case.now_ns);
-        if is_over || record.is_suspect(case.now_ns) || record.is_due(&config.score, case.now_ns) {
+        if record.was_suspect() || record.is_due(&config.score, case.now_ns) {
             return Glance::Long;
         }
         tables.count(CounterIndex::attempt(case.class, Protocol::Tcp), case.length);

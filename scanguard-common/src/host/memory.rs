@@ -59,6 +59,7 @@ pub struct MemoryTables {
     ports: Vec<PortEntry>,
     /// Prefixes and their length in bits.
     protected: Vec<(Address, u8)>,
+    senders: RefCell<HashSet<Address>>,
     own_addresses: HashSet<Address>,
     /// Addresses of many, this host among them.
     groups: HashSet<Address>,
@@ -119,6 +120,7 @@ impl MemoryTables {
             now_ns: _,
             ports: _,
             protected: _,
+            senders,
             own_addresses: _,
             groups: _,
             local: _,
@@ -149,6 +151,7 @@ impl MemoryTables {
             events,
             urgent,
         } = self;
+        senders.get_mut().clear();
         opened.get_mut().clear();
         asked.get_mut().clear();
         flows.get_mut().clear();
@@ -469,6 +472,14 @@ impl Tables for MemoryTables {
 
     fn port(&self, protocol: Protocol, port: u16) -> PortEntry {
         self.ports.get(port_index(protocol, port) as usize).copied().unwrap_or_default()
+    }
+
+    fn has_sent(&self, address: &Address) -> bool {
+        self.senders.borrow().contains(address)
+    }
+
+    fn see_sender(&self, address: &Address) {
+        self.senders.borrow_mut().insert(*address);
     }
 
     fn is_protected(&self, address: &Address) -> bool {

@@ -93,6 +93,38 @@ pub fn plain_segment<P: Packet>(packet: &P) -> Option<Plain> {
     }
 }
 
+/// Where a frame goes that [`plain_segment`] told.
+#[inline(always)]
+#[must_use]
+pub fn plain_destination<P: Packet>(packet: &P) -> Address {
+    plain_address::<P, { ETHERNET + 16 }, { ETHERNET + 24 }>(packet)
+}
+
+/// Where such a frame comes from.
+#[inline(always)]
+#[must_use]
+pub fn plain_source<P: Packet>(packet: &P) -> Address {
+    plain_address::<P, { ETHERNET + 12 }, { ETHERNET + 8 }>(packet)
+}
+
+#[inline(always)]
+fn plain_address<P: Packet, const AT4: usize, const AT6: usize>(packet: &P) -> Address {
+    if let Some(header) = packet.view::<{ ETHERNET + IP4 + TCP }>(0).map(Header)
+        && header.be16::<12>() == 0x0800
+    {
+        return Address::from_ipv4_word(header.word32::<AT4>());
+    }
+    match packet.view::<{ ETHERNET + IP6 + TCP }>(0).map(Header) {
+        Some(header) if AT6 == ETHERNET + 8 => {
+            Address::from_words([header.word64::<{ ETHERNET + 8 }>(), header.word64::<{ ETHERNET + 16 }>()])
+        }
+        Some(header) => {
+            Address::from_words([header.word64::<{ ETHERNET + 24 }>(), header.word64::<{ ETHERNET + 32 }>()])
+        }
+        None => Address::default(),
+    }
+}
+
 /// Reads a SYN in the plainest of frames, as [`super::parse`] does, and says how long the frame is by its headers, in bytes. 0 when it is none, of
 /// which nothing is written: it may be a SYN all the same.
 #[inline(always)]
@@ -162,7 +194,7 @@ fn write_syn(tcp: Header<'_, TCP>, version: u8, parsed: &mut Parsed) {
         vlan_tags: 0,
         sequence: tcp.word32::<4>(),
         is_odd: 0,
-        reserved: [0; 7],
+        reserved: 0,
     };
 }
 

@@ -32,7 +32,7 @@ pub(super) fn parse<P: Packet>(packet: &P, offset: usize, parsed: &mut Parsed) -
 
     let fragment = header.be16::<6>();
     let fragment_offset = (fragment & OFFSET_MASK) * 8;
-    parsed.is_odd = u8::from(header_length != MIN_HEADER || fragment & (OFFSET_MASK | MORE_FRAGMENTS) != 0);
+    parsed.is_odd = u32::from(header_length != MIN_HEADER || fragment & (OFFSET_MASK | MORE_FRAGMENTS) != 0);
     if fragment_offset != 0 {
         return Err(transport::later_fragment(parsed.protocol, fragment_offset));
     }

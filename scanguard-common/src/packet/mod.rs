@@ -13,7 +13,7 @@ mod read;
 pub mod reply;
 mod transport;
 
-pub use established::{Plain, plain_segment, read_plain_syn};
+pub use established::{Plain, plain_destination, plain_segment, plain_source, read_plain_syn};
 pub use ethernet::MAX_VLAN_TAGS;
 pub use ip6::MAX_EXTENSION_HEADERS;
 pub use leaving::parse_leaving;
@@ -119,10 +119,10 @@ pub struct Parsed {
     /// TCP sequence number, as it lies in the header.
     pub sequence: u32,
     /// Whether it is more than an Ethernet frame with an IP header and a transport header: a fragment, or with IP options or extension
-    /// headers. 0 or 1.
-    pub is_odd: u8,
+    /// headers. 0 or 1; a word, as what follows, because LLVM writes single bytes one at a time.
+    pub is_odd: u32,
     /// Zero. Where a struct has padding, LLVM copies registers that were never set, which the BPF verifier refuses.
-    pub reserved: [u8; 7],
+    pub reserved: u32,
 }
 
 const _: () = assert!(size_of::<Parsed>() == 56, "no padding");
@@ -137,7 +137,7 @@ impl Parsed {
         let Self { source, destination, source_port, destination_port, transport_offset, .. } = *self;
         let Self { shape, protocol, version, tcp_flags, icmp_type, vlan_tags, sequence, is_odd, .. } = *self;
         let numbers = [source_port as u64, destination_port as u64, transport_offset as u64];
-        let bytes = [shape as u8, protocol, version, tcp_flags, icmp_type, vlan_tags, is_odd, 0];
+        let bytes = [shape as u8, protocol, version, tcp_flags, icmp_type, vlan_tags, is_odd as u8, 0];
         [
             source.words()[0],
             source.words()[1],

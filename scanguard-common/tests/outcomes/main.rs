@@ -525,3 +525,44 @@ fn what_leaves_is_read_whatever_it_is() {
     }
     assert_eq!(tables.records().len(), 0);
 }
+
+/// An ACK to an address of the protected network, not of a connection that began here.
+fn probes(tables: &MemoryTables, from: Ip, to: Ip) -> bool {
+    arrives(tables, &tcp(from, 40_000, to, 443, &Tcp::Ack))
+}
+
+#[test]
+fn acks_to_addresses_that_never_sent_anything_count_once_it_is_known_who_sends() {
+    let mut tables = host();
+    for number in 1..=20 {
+        assert!(probes(&tables, PEER, behind(number)));
+    }
+    assert_eq!(score(&tables, PEER), 0, "connections may be older than what was seen");
+    // Segments of such a connection, and anything else that leaves.
+    let customer = [203, 0, 113, 1];
+    for number in 1..=4 {
+        leaves(&tables, &tcp(behind(number), 443, customer, 40_000, &Tcp::Ack));
+    }
+    leaves(&tables, &udp(behind(5), 123, customer, 123));
+    leaves(&tables, &echo(behind(6), customer, true));
+    later(&tables, 8 * DAY_NS);
+    for number in 1..=6 {
+        assert!(probes(&tables, customer, behind(number)));
+    }
+    assert_eq!(score(&tables, customer), 0, "something came from there");
+    for number in 21..=23 {
+        assert!(probes(&tables, PEER, behind(number)));
+    }
+    assert!(!record(&tables, PEER).is_suspect(8 * DAY_NS));
+    assert!(!probes(&tables, PEER, behind(24)), "the fourth address that nobody has");
+    assert!(record(&tables, PEER).is_suspect(8 * DAY_NS));
+    assert!(!probes(&tables, PEER, behind(25)), "it is hidden that nobody is there");
+    assert!(probes(&tables, PEER, behind(1)), "connections of a suspect go on");
+    // Whoever is not protected is nobody's business.
+    for number in 1..=20 {
+        assert!(probes(&tables, [203, 0, 113, 2], [198, 18, 0, number]));
+    }
+    assert_eq!(score(&tables, [203, 0, 113, 2]), 0);
+    tables.set_protected(Vec::new());
+    assert!(probes(&tables, PEER, behind(26)));
+}

@@ -1,9 +1,11 @@
-//! OWN, LOCAL and PROTECTED: the addresses of this host, and the networks behind it that it protects.
+//! OWN, LOCAL, PROTECTED and SENDERS: the addresses of this host, the networks behind it that it protects, and who ever sent there.
 
 use aya_ebpf::btf_maps::lpm_trie::Key;
-use aya_ebpf::btf_maps::{HashMap, LpmTrie};
+use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie};
 use aya_ebpf::macros::btf_map;
 use scanguard_common::address::Address;
+use scanguard_common::atomic;
+use scanguard_common::sieve::{SIEVE_WORDS, SieveBits};
 
 use crate::maps::config;
 
@@ -30,6 +32,30 @@ const ADDRESS_BITS: u32 = 128;
 
 #[btf_map]
 static PROTECTED: LpmTrie<Address, u32, MAX_PROTECTED> = LpmTrie::new();
+
+/// From which addresses anything ever left, as [`SieveBits`]; written where networks are protected.
+#[btf_map]
+static SENDERS: Array<u64, { SIEVE_WORDS as usize }> = Array::new();
+
+/// Whether anything ever left from an address.
+#[inline(always)]
+pub(crate) fn has_sent(address: &Address) -> bool {
+    let bits = SieveBits::of_address(address);
+    bits.are_in(SENDERS.get(bits.word()).copied().unwrap_or(0))
+}
+
+/// Notes that something left from an address. Where another CPU notes another address of the same word at the same moment, both are noted.
+#[inline(always)]
+pub(crate) fn see_sender(address: &Address) {
+    let bits = SieveBits::of_address(address);
+    let Some(word) = SENDERS.get_ptr_mut(bits.word()) else { return };
+    // SAFETY: a word of the array, which stays where it is; others write to it by atomic operations alone.
+    unsafe {
+        if !bits.are_in(word.read_volatile()) {
+            atomic::fetch_or_u64(word, bits.mask());
+        }
+    }
+}
 
 /// Whether an address is of a network that is protected. A function of its own, for the stack of those who ask.
 #[inline(never)]

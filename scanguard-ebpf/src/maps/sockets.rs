@@ -86,7 +86,7 @@ const TUPLE_WORDS: usize = 9;
 
 /// `struct bpf_sock_tuple` (of `include/uapi/linux/bpf.h`) and its size in bytes, as words in memory. All of them are set for
 /// IPv4 too: where a union leaves some out, LLVM merges the two cases with whatever is in the registers, and the verifier
-/// refuses that. They are not set to zero, because that would be a call of `memset`, whose frame no stack has room for before Linux 6.13.
+/// refuses that.
 #[inline(always)]
 fn tuple(packet: &Parsed) -> ([u32; TUPLE_WORDS], u32) {
     let ports = {

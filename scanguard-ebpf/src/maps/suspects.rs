@@ -5,6 +5,8 @@ use aya_ebpf::macros::btf_map;
 use scanguard_common::record::Backup;
 use scanguard_common::source::SourceKey;
 
+use crate::maps::state;
+
 const SUSPECTS_KEPT: usize = 65_536;
 const PROVEN_KEPT: usize = 16_384;
 
@@ -27,7 +29,15 @@ pub(crate) fn keep(source: &SourceKey, backup: &Backup, proven: bool) {
 pub(crate) fn get(source: &SourceKey) -> Option<&'static Backup> {
     // SAFETY: the nodes stay valid for the run of the program; recycled, one is another suspect's, which costs that source's
     // next packet a look at ALLOW and nothing else.
-    unsafe { PROVEN_SUSPECTS.get(source).or_else(|| SUSPECTS.get(source)) }
+    unsafe {
+        // Most hosts have none: then each new source is looked up once.
+        if state::get().is_some_and(|state| state.has_proven())
+            && let Some(backup) = PROVEN_SUSPECTS.get(source)
+        {
+            return Some(backup);
+        }
+        SUSPECTS.get(source)
+    }
 }
 
 /// Forgets a suspect.

@@ -75,7 +75,7 @@ const INDEX: usize = size_of::<u32>();
 const ADDRESS: usize = size_of::<AddressBytes>();
 
 /// All of them. Scratch memory is not kept.
-pub(super) const KEPT: [Kept; 28] = [
+pub(super) const KEPT: [Kept; 29] = [
     kept("CONFIG", MapType::Array, INDEX, size_of::<ConfigBytes>(), Capacity::Exactly(1)),
     kept("STATE", MapType::Array, INDEX, size_of::<StateBytes>(), Capacity::Exactly(1)),
     kept("PORTS", MapType::Array, INDEX, 1, Capacity::Exactly(PORT_ENTRIES)),
@@ -98,6 +98,7 @@ pub(super) const KEPT: [Kept; 28] = [
     kept("LIVE", MapType::LruHash, size_of::<u64>(), size_of::<LiveBytes>(), Capacity::Any),
     kept("LOCAL", MapType::LpmTrie, LPM_KEY, size_of::<u32>(), Capacity::Any),
     kept("PROTECTED", MapType::LpmTrie, LPM_KEY, size_of::<u32>(), Capacity::Any),
+    kept("SENDERS", MapType::Array, INDEX, size_of::<u64>(), Capacity::Exactly(SIEVE_WORDS)),
     kept("CHALLENGED", MapType::LruHash, ADDRESS, size_of::<ChallengeBytes>(), Capacity::Any),
     kept("PASSES", MapType::LruHash, size_of::<FlowBytes>(), size_of::<PassBytes>(), Capacity::Any),
     kept("REFUSED", MapType::LruHash, ADDRESS, size_of::<u64>(), Capacity::Any),

@@ -10,6 +10,7 @@ use scanguard_common::class::{PORT_ENTRIES, PortClass, PortEntry, Protocol, port
 use scanguard_common::config::{KernelConfig, NO_ADDRESS, OWN_FIRST};
 use scanguard_common::opened::Endpoint;
 use scanguard_common::session::SessionRecord;
+use scanguard_common::sieve::SieveBits;
 use scanguard_common::source::SourceKey;
 use scanguard_common::verdict::Allowance;
 
@@ -295,6 +296,18 @@ impl Tables {
         self.config.census.protected = wanted.len() as u32;
         self.protected = wanted;
         self.write_config()
+    }
+
+    /// Notes that something left from an address, as the kernel part does where networks are protected: in a replay, which knows
+    /// what comes later.
+    ///
+    /// # Errors
+    /// When the map cannot be written.
+    pub fn set_virtual_sender(&mut self, address: &Address) -> Result<(), KernelError> {
+        let bits = SieveBits::of_address(address);
+        let senders = &mut self.written.senders;
+        let word = senders.get(&bits.word(), 0).map_err(map_error("SENDERS"))?;
+        senders.set(bits.word(), word | bits.mask(), 0).map_err(map_error("SENDERS"))
     }
 
     /// Notes that ports were seen open, unless they were seen open later: what an earlier daemon remembered.

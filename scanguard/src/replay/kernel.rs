@@ -40,6 +40,7 @@ pub struct Kernel {
     behind: Option<Address>,
     socket: Option<Flow>,
     told: HashSet<Endpoint>,
+    senders: HashSet<Address>,
     /// What the kernel said of the packet at hand.
     last: Option<u32>,
     skipped: u64,
@@ -66,6 +67,7 @@ impl Kernel {
             behind: None,
             socket: None,
             told: HashSet::new(),
+            senders: HashSet::new(),
             last: None,
             skipped: 0,
             compared: 0,
@@ -75,12 +77,14 @@ impl Kernel {
 
     /// Forgets the capture before.
     fn renew(&mut self) -> Result<()> {
-        let Self { datapath, events, config, own, behind, socket, told, last, skipped, compared, is_used: _ } = self;
+        let Self { datapath, events, config, own, behind, socket, told, senders, last, skipped, compared, is_used: _ } =
+            self;
         datapath.wipe()?;
         while events.try_next().is_some() {}
         *config = KernelConfig::new([0; 2]);
         (*own, *behind, *socket, *last) = (None, None, None, None);
         told.clear();
+        senders.clear();
         (*skipped, *compared) = (0, 0);
         Ok(())
     }
@@ -162,6 +166,9 @@ impl Kernel {
             && tables.memory.opened(&endpoint).is_none()
         {
             self.datapath.restore_opened([(endpoint, since_ns)])?;
+        }
+        if tables.has_sent(&parsed.destination) && self.senders.insert(parsed.destination) {
+            self.datapath.set_virtual_sender(&parsed.destination)?;
         }
         if !arrives {
             return Ok(());

@@ -91,6 +91,13 @@ impl Tables for ReplayTables {
         self.guarded.get() == Some(*address) && !self.witness.has_heard(address)
     }
 
+    fn has_sent(&self, address: &Address) -> bool {
+        // In a capture of one direction nobody sends, and nothing says so of an address.
+        self.witness.has_heard(address) || !self.witness.has_heard_network(address)
+    }
+
+    fn see_sender(&self, _address: &Address) {}
+
     fn count(&self, index: CounterIndex, bytes: u64) {
         if index.get() < VERDICTS {
             self.counted.set(index.get());

@@ -20,6 +20,7 @@ use scanguard_common::class::Protocol;
 use scanguard_common::flow::Flow;
 use scanguard_common::opened::Endpoint;
 use scanguard_common::packet::{Parsed, Shape, tcp_flags};
+use scanguard_common::source::{KeyRules, SourceKey};
 
 /// Entries of each table; the older half of more is forgotten.
 const MOST: usize = 1 << 19;
@@ -65,6 +66,8 @@ impl<K: Eq + Hash, V: Copy> Recent<K, V> {
 #[derive(Default)]
 pub(super) struct Witness {
     heard: Recent<Address, ()>,
+    /// The networks that these are of: /24, /48.
+    heard_networks: Recent<SourceKey, ()>,
     /// TCP ports that are open, and since when.
     open: Recent<Endpoint, u64>,
     /// TCP ports that refused.
@@ -126,7 +129,7 @@ impl Witness {
                     self.see_segment(parsed, time_ns);
                     return;
                 }
-                self.heard.note(parsed.source, ());
+                self.hear(&parsed.source);
                 if flags == SYN | ACK {
                     self.open.note(sender(parsed, Protocol::Tcp), time_ns);
                 } else if flags & RST != 0 && flags & SYN == 0 {
@@ -136,14 +139,14 @@ impl Witness {
                 }
             }
             Shape::Udp => {
-                self.heard.note(parsed.source, ());
+                self.hear(&parsed.source);
                 self.asked.note(parsed.source, ());
                 self.sent.note(sender(parsed, Protocol::Udp), ());
             }
             // Requests tell of nobody whether somebody answers there: it may be a scanner's own network that is looked at.
             Shape::Icmp if parsed.is_echo_request() => {}
             Shape::NotIp | Shape::Malformed => {}
-            _ => self.heard.note(parsed.source, ()),
+            _ => self.hear(&parsed.source),
         }
     }
 
@@ -151,13 +154,23 @@ impl Witness {
         if self.lately.is_noted(&parsed.source, parsed.source_port) {
             return;
         }
-        self.heard.note(parsed.source, ());
+        self.hear(&parsed.source);
         if self.begun.get(&Flow::of(parsed, Protocol::Tcp)).is_some() {
             // The client's: what it goes on with is the other end.
             self.gone_on.note(Endpoint::new(parsed.destination, parsed.destination_port, Protocol::Tcp), time_ns);
         } else {
             self.open.note(sender(parsed, Protocol::Tcp), time_ns);
         }
+    }
+
+    fn hear(&mut self, address: &Address) {
+        self.heard.note(*address, ());
+        self.heard_networks.note(KeyRules::network(&SourceKey(*address)), ());
+    }
+
+    /// Whether anybody in the network of an address ever sent anything: what goes both ways there is in the capture.
+    pub(super) fn has_heard_network(&self, address: &Address) -> bool {
+        self.heard_networks.get(&KeyRules::network(&SourceKey(*address))).is_some()
     }
 
     /// Whether an address ever sent anything.

@@ -102,7 +102,8 @@ impl<'k> World<'k> {
             heartbeat_ns: u64::MAX / 2,
             egress_warm_up_ns: WARM_UP_NS,
             forwards: 1,
-            learnt: 1,
+            // What never sent in the whole capture is nobody.
+            learnt: 2,
             judges_leaving: 0,
             // A replay has time for all of them.
             newcomers: NewcomerRules::unlimited(),

@@ -58,6 +58,8 @@ fn compile(toolchain: &Toolchain, root: &Path, binaries: &[&str]) -> Result<Path
         "-Ctarget-cpu=v3".to_owned(), // Atomics that return a value.
         "-Cdebuginfo=2".to_owned(),   // BTF is made from it.
         "-Clink-arg=--btf".to_owned(),
+        // Else LLVM clears and copies by calls of `memset` and `memcpy`, byte by byte, which also take stack.
+        "-Clink-arg=--disable-expand-memcpy-in-order".to_owned(),
         format!("--cfg=bpf_target_arch=\"{architecture}\""),
         format!("-Clinker={}", toolchain.linker().display()),
     ];

@@ -52,7 +52,8 @@ pub struct Row {
     /// Its name.
     pub name: &'static str,
     /// What the tables hold: `empty` for nothing but what the row needs, of 64 sources; `full` for 100,000 verdicts, sources and prefixes
-    /// of the allowlist, or, for sources that are new, for a table of sources that is full of others.
+    /// of the allowlist, or, for sources that are new, for a table of sources that is full of others; `guarded` for 1,000 suspects, one source
+    /// that is blocked from everything, a protected network, and challenges.
     pub tables: &'static str,
     /// What a run takes, in nanoseconds: the median of the rounds.
     pub ns: f64,
@@ -160,7 +161,8 @@ fn measure_here() -> Result<Figures> {
     let (floor, single) = (rig.place_floor(FLOOR, false)?, rig.place_floor(FLOOR, true)?);
     let mut worlds = Vec::new();
     let mut lanes = Vec::new();
-    for (index, fill) in (0..).zip([Fill::Nothing, Fill::Few, Fill::Full, Fill::Flooded, Fill::Limited]) {
+    for (index, fill) in (0..).zip([Fill::Nothing, Fill::Few, Fill::Full, Fill::Flooded, Fill::Limited, Fill::Guarded])
+    {
         let mut world = World::new(fill)?;
         let place = rig.place_datapath(FIRST_WORLD + index, &mut world.kernel)?;
         world.settle(&mut rig, place)?;

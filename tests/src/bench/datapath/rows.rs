@@ -30,6 +30,8 @@ pub(super) enum Needs {
     Flood,
     /// The same, with the limit of new sources that is the default.
     Limited,
+    /// With a thousand suspects, one block of everything, a protected network, and challenges.
+    Guarded,
 }
 
 impl Needs {
@@ -37,7 +39,8 @@ impl Needs {
         match (self, fill) {
             (Self::Nothing, Fill::Nothing) | (Self::Verdicts, Fill::Few) | (Self::Flood, Fill::Flooded) => true,
             (Self::Limited, fill) => fill == Fill::Limited,
-            (Self::Flood, _) | (_, Fill::Flooded | Fill::Limited) => false,
+            (Self::Guarded, fill) => fill == Fill::Guarded,
+            (Self::Flood, _) | (_, Fill::Flooded | Fill::Limited | Fill::Guarded) => false,
             (_, Fill::Full) => true,
             (Self::Nothing, Fill::Few) | (Self::Verdicts, Fill::Nothing) => false,
         }
@@ -53,6 +56,12 @@ pub(super) enum Asked {
     Server6,
     /// A segment of a connection of this host's own.
     Client,
+    /// A segment of a connection to a restricted port.
+    Restricted,
+    /// A segment of a connection to a host of a network that is protected.
+    Protected,
+    /// A SYN to a public port of such a host, of a source that asked for it before.
+    KnownProtected,
     /// A reset.
     Reset,
     /// A SYN to a public port of a source that asked for it before.
@@ -91,6 +100,8 @@ pub(super) enum Asked {
 
 pub(super) const PUBLIC: u16 = 443;
 pub(super) const RESTRICTED: u16 = 22;
+/// A host of the network that is protected.
+pub(super) const PROTECTED: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 20);
 /// An ephemeral port.
 const CLIENT: u16 = 45_000;
 
@@ -99,10 +110,15 @@ const fn row(name: &'static str, asked: Asked, needs: Needs, action: u32) -> Row
 }
 
 /// All of them.
-pub(super) const ROWS: [Row; 21] = [
+pub(super) const ROWS: [Row; 26] = [
     row("established_server", Asked::Server, Needs::Nothing, XDP_PASS),
     row("established_client", Asked::Client, Needs::Nothing, XDP_PASS),
     row("established_ipv6", Asked::Server6, Needs::Nothing, XDP_PASS),
+    row("established_restricted", Asked::Restricted, Needs::Nothing, XDP_PASS),
+    row("established_server", Asked::Server, Needs::Guarded, XDP_PASS),
+    row("established_restricted", Asked::Restricted, Needs::Guarded, XDP_PASS),
+    row("established_protected", Asked::Protected, Needs::Guarded, XDP_PASS),
+    row("known_syn_protected", Asked::KnownProtected, Needs::Guarded, XDP_PASS),
     row("reset", Asked::Reset, Needs::Nothing, XDP_PASS),
     row("known_syn", Asked::Known, Needs::Nothing, XDP_PASS),
     row("known_syn_ipv6", Asked::Known6, Needs::Nothing, XDP_PASS),
@@ -140,6 +156,9 @@ impl Asked {
         match self {
             Self::Server => frames::segment(from, PUBLIC, ACK),
             Self::Server6 => with_flags(frames::asking_tcp(from6, to6, PUBLIC), ACK),
+            Self::Restricted => frames::segment(from, RESTRICTED, ACK),
+            Self::Protected => with_flags(frames::asking_tcp(from.into(), PROTECTED.into(), PUBLIC), ACK),
+            Self::KnownProtected => frames::asking_tcp(from.into(), PROTECTED.into(), PUBLIC),
             Self::Client => frames::segment(from, CLIENT, ACK),
             Self::Reset => frames::segment(from, PUBLIC, RST),
             Self::Known | Self::Fresh | Self::Blocked | Self::SparedPublic => frames::syn(from, PUBLIC),

@@ -14,7 +14,7 @@ use scanguard_common::record::SourceRecord;
 use scanguard_common::source::{KeyRules, SourceKey};
 use scanguard_common::verdict::{Origin, Scope, Verdict};
 
-use super::rows::Asked;
+use super::rows::{Asked, PROTECTED};
 use crate::frames;
 
 /// Addresses of sources that are known (10.0.0.0).
@@ -36,6 +36,8 @@ const ALLOW_BASE: u32 = 0x5000_0000;
 pub(super) const MANY: u32 = 100_000;
 /// Sources of a row where tables are not.
 const FEW: u32 = 64;
+/// Suspects of [`Fill::Guarded`].
+const GUARDED_SUSPECTS: u32 = 1_000;
 /// Entries that xdp-filter's tables have room for, as VERDICTS has.
 pub(super) const FILTER_ENTRIES: u32 = 131_072;
 
@@ -52,6 +54,8 @@ pub(super) enum Fill {
     Flooded,
     /// The same, and new ones come faster than all of them are recorded.
     Limited,
+    /// A thousand suspects, one source that is blocked from everything, a network that is protected, and challenges.
+    Guarded,
 }
 
 impl Fill {
@@ -60,6 +64,7 @@ impl Fill {
         match self {
             Self::Nothing | Self::Few => "empty",
             Self::Full | Self::Flooded | Self::Limited => "full",
+            Self::Guarded => "guarded",
         }
     }
 
@@ -74,6 +79,7 @@ impl Fill {
             Self::Nothing | Self::Flooded | Self::Limited => 0,
             Self::Few => FEW,
             Self::Full => MANY,
+            Self::Guarded => 1,
         }
     }
 
@@ -102,7 +108,8 @@ impl World {
             Datapath::load(&LoadOptions::default()).context("cannot load the kernel part, which needs root")?;
         kernel.set_port_classes(frames::port_entries())?;
         kernel.set_own_addresses(&frames::own_addresses())?;
-        let challenge = ChallengeRules { keys: [[0; 2]; 2], mode: ChallengeMode::Off as u32, reply: 0 };
+        let challenges = if fill == Fill::Guarded { ChallengeMode::On } else { ChallengeMode::Off };
+        let challenge = ChallengeRules { keys: [[0; 2]; 2], mode: challenges as u32, reply: 0 };
         // Tables are filled at once.
         let newcomers = NewcomerRules::unlimited();
         let config = KernelConfig { mode: Mode::Enforce as u32, challenge, newcomers, ..KernelConfig::new([1, 2]) };
@@ -115,6 +122,9 @@ impl World {
             for number in 0..FEW {
                 set_verdict(&mut kernel, Ipv4Addr::from(PRIVATE_BASE | number), Scope::Private)?;
             }
+        }
+        if fill == Fill::Guarded {
+            kernel.set_protected(&[IpNetwork::new(PROTECTED.into(), 24).context("a network")?])?;
         }
         if fill == Fill::Full {
             kernel.allow(&allowed().collect::<Vec<_>>())?;
@@ -135,11 +145,13 @@ impl World {
             }
             return Ok(());
         }
+        let suspects = if self.fill == Fill::Guarded { GUARDED_SUSPECTS } else { FEW };
         let mut meet = |frame: &[u8], vary: Vary| -> Result<()> {
             rig.run_varied(place, &vary, 0, frame, vary.count)?;
             Ok(())
         };
-        for asked in [Asked::Known, Asked::Known6, Asked::Datagram, Asked::Echo, Asked::Illegal] {
+        for asked in [Asked::Known, Asked::Known6, Asked::KnownProtected, Asked::Datagram, Asked::Echo, Asked::Illegal]
+        {
             meet(&asked.frame(), asked.vary(self.fill))?;
         }
         // First contacts are made by sources that asked for something else before.
@@ -148,10 +160,11 @@ impl World {
         }
         meet(&Asked::Again.frame(), Asked::Again.vary(self.fill))?;
         for port in frames::CLOSED.take(6) {
-            meet(&frames::syn(Ipv4Addr::UNSPECIFIED, port), Asked::Concealed.vary(self.fill))?;
+            let vary = Vary { count: suspects, ..Asked::Concealed.vary(self.fill) };
+            meet(&frames::syn(Ipv4Addr::UNSPECIFIED, port), vary)?;
         }
-        let suspects = self.kernel.readings().suspects()?.len();
-        ensure!(suspects == FEW as usize, "{suspects} suspects");
+        let found = self.kernel.readings().suspects()?.len();
+        ensure!(found == suspects as usize, "{found} suspects");
         self.drain();
         Ok(())
     }
