@@ -40,8 +40,16 @@ pub fn done(daemon: &Daemon, arguments: &[&str]) -> Value {
 ///
 /// # Panics
 /// When it does not within [`LIMIT`].
-pub fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + LIMIT;
+pub fn wait_for(what: &str, condition: impl FnMut() -> bool) {
+    wait_longer_for(what, Duration::ZERO, condition);
+}
+
+/// The same for what must not happen before some time is over.
+///
+/// # Panics
+/// When it does not happen within [`LIMIT`] after that time.
+pub fn wait_longer_for(what: &str, time: Duration, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + time + LIMIT;
     while !condition() {
         assert!(Instant::now() < deadline, "waited in vain for {what}");
         thread::sleep(LOOK_EVERY);

@@ -3,11 +3,11 @@
 //! Needs root; run by `cargo xtask test`, which builds the programs first.
 
 use std::process::Command;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use scanguard_common::reason::Mode;
 use scanguard_tests::binary_beside_tests;
+use scanguard_tests::daemon::wait_for;
 use scanguard_tests::lab::defender::{Daemon, Defender};
 use scanguard_tests::lab::plan::{EDGE, PUBLIC, SCANNER};
 use scanguard_tests::lab::report::{Incidents, Report};
@@ -49,30 +49,24 @@ fn json(daemon: &Daemon, arguments: &[&str]) -> Value {
     serde_json::from_str(&told.stdout).expect("JSON")
 }
 
-const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// For so long nothing changes where nothing more is told.
-const QUIET: Duration = Duration::from_millis(100);
-
 /// The one incident that there is, whole, once it is told and satisfies a condition.
 fn the_incident(daemon: &Daemon, condition: impl Fn(&Value) -> bool) -> Value {
-    let deadline = Instant::now() + LIMIT;
-    // What a packet told is heard within milliseconds: it is read until it is the same for that long.
-    let mut before = (Value::Null, Instant::now());
-    loop {
+    let mut found = Value::Null;
+    wait_for("the incident to be told whole", || {
         let list = json(daemon, &["incidents", "list"]);
         let incidents = list["incidents"].as_array().expect("a list");
         assert!(incidents.len() <= 1, "{list}");
-        if let Some(id) = incidents.first().and_then(|incident| incident["id"].as_u64()) {
-            let incident = json(daemon, &["incidents", "show", &id.to_string()]);
-            if incident != before.0 {
-                before = (incident, Instant::now());
-            } else if condition(&incident) && before.1.elapsed() >= QUIET {
-                return incident;
-            }
-        }
-        assert!(Instant::now() < deadline, "waited in vain: {list}\n{}", daemon.log());
-        thread::sleep(LOOK_EVERY);
-    }
+        let id = incidents.first().and_then(|incident| incident["id"].as_u64());
+        found = id.map_or(Value::Null, |id| json(daemon, &["incidents", "show", &id.to_string()]));
+        !found.is_null() && condition(&found)
+    });
+    found
+}
+
+/// First contacts that the kernel part counted, of all sources.
+fn contacts_counted(daemon: &Daemon) -> u64 {
+    let counters = daemon.counters("contacts").expect("counters");
+    counters.iter().map(|counter| counter["contacts"].as_u64().expect("a count")).sum()
 }
 
 /// How many ports of a list have an outcome.
@@ -91,9 +85,14 @@ fn a_scan_is_one_incident_with_its_ports_and_answers_and_outlives_the_daemon() {
     let page = format!("http://{EDGE}/");
     let arguments = ["--disable", "-sS", "--interface", &SCANNER.to_string(), &page];
     Tool::Curl.run(&lab.scanner, arguments, LIMIT).expect("curl").success("curl").expect("public ports are open to it");
+    // All of it was heard: each contact that was counted, what was answered to scan and session, and that one to its end.
     let incident = the_incident(&daemon, |incident| {
-        with_outcome(incident, "closed").len() > 150 && incident["sources"][0]["last_session"].is_string()
+        incident["totals"]["contacts"] == contacts_counted(&daemon)
+            && incident["totals"]["answers"].as_u64() >= Some(3)
+            && incident["sources"][0]["last_session"].is_string()
+            && incident["sessions"][0]["ended"] == 1
     });
+    assert!(with_outcome(&incident, "closed").len() > 150, "{incident}");
     assert_eq!((&incident["kind"], &incident["state"]), (&"source".into(), &"open".into()), "{incident}");
     assert_eq!(incident["subject"], SCANNER.to_string(), "{incident}");
     assert_eq!(incident["sources"][0]["source"], SCANNER.to_string(), "{incident}");

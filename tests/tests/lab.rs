@@ -3,9 +3,10 @@
 //!
 //! Needs root; run by `cargo xtask test`, which builds the programs first.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs;
+use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt as _;
 use std::process::{Child, Command, Stdio};
 use std::slice;
@@ -19,6 +20,7 @@ use scanguard_tests::lab::plan::{Role, SCANNER};
 use scanguard_tests::lab::report::Report;
 use scanguard_tests::lab::scenario::{Scenario, nmap_syn};
 use scanguard_tests::lab::stage::{Scene, Stage};
+use scanguard_tests::lab::wire::What;
 use scanguard_tests::lab::{Setup, sandbox};
 
 fn play(scenario: &str, defender: Defender, mode: Mode) -> Report {
@@ -106,9 +108,39 @@ fn without_a_defender_a_scan_learns_every_port() {
 }
 
 #[test]
-fn the_usual_meter_answers_about_its_burst() {
-    let report = syn(Defender::NftMeter, Mode::Enforce);
-    assert!((40..=80).contains(&report.scanner.closed_answered), "{report}");
+fn the_usual_meter_answers_its_burst_and_what_its_rate_adds_and_nothing_after() {
+    // As its rules say.
+    const BURST: usize = 50;
+    const PER_SECOND: f64 = 20.0;
+    enter();
+    let (defender, mode) = (Defender::NftMeter, Mode::Enforce);
+    let setup = Setup { defender, scanguard: binary_beside_tests(), mode, captures: None, full: false };
+    let stage = Stage::set(&setup, &Scene::USUAL).expect("a stage");
+    nmap_syn(&stage.lab.scanner).expect("a scan");
+    let observations = stage.calm().expect("customers").close(&setup).expect("observations");
+    let scanner = IpAddr::from(SCANNER);
+    let segments = || {
+        let packets = observations.at_scanner.iter();
+        packets.filter_map(|packet| if let What::Tcp(segment) = packet.what { Some((packet, segment)) } else { None })
+    };
+    // When each port answered first, and the SYNs, those that nmap repeats too, in their order.
+    let mut answered = BTreeMap::new();
+    for (packet, segment) in segments().filter(|(packet, _)| packet.destination == scanner) {
+        answered.entry(segment.source_port).or_insert(packet.at);
+    }
+    let syns: Vec<_> = segments().filter(|(packet, it)| packet.source == scanner && it.syn && !it.ack).collect();
+    let asked: BTreeSet<u16> = syns.iter().map(|(_, segment)| segment.destination_port).collect();
+    assert_eq!(asked.len(), 1000, "the whole scan");
+    // The first SYN whose port never answers is where it was blocked: each one before took one from the burst, or found it
+    // filled again by the rate meanwhile.
+    let before = syns.iter().take_while(|(_, segment)| answered.contains_key(&segment.destination_port)).count();
+    let (first, last) = (syns[0].0.at, answered.values().max().copied().expect("answers"));
+    let most = BURST + (PER_SECOND * last.saturating_sub(first).as_secs_f64()).ceil() as usize;
+    assert!((BURST..=most).contains(&before), "{before} SYNs passed, not {BURST} to {most}");
+    assert!(answered.len() <= before, "{} ports answered {before} SYNs", answered.len());
+    let report = observations.report("syn", defender);
+    let [verdict] = &report.verdicts[..] else { panic!("not one verdict: {report}") };
+    assert_eq!((verdict.role, verdict.level.as_str()), (Role::Scanner, "block"), "{report}");
 }
 
 #[test]

@@ -131,7 +131,7 @@ fn nobody_gets_more_by_the_edge_than_was_sent_in_his_name_and_no_more_than_the_l
         assert!(reflect.burst_to_one <= 16 && reflect.burst_to_all <= 100 + PILED_UP, "{variant}");
         // His stack resets what he did not ask for, his firewall drops it.
         let shielded = reflect.victim_invalid.is_some();
-        assert_eq!(reflect.victim_resets == 0, shielded, "{variant}");
+        assert_eq!(reflect.victim_resets == 0, shielded || reflect.answers == 0, "{variant}");
         assert!(!shielded || reflect.victim_invalid >= Some(reflect.answers), "{variant}");
         assert!(variant.verdicts.iter().all(|verdict| verdict.level == "conceal"), "{variant}");
     }

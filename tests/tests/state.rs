@@ -10,7 +10,6 @@ use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread::{self, ScopedJoinHandle};
-use std::time::{Duration, Instant};
 
 use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, mount_remount, unmount};
 use rustix::process::Signal;
@@ -218,13 +217,14 @@ fn on_a_disk_that_hangs_nothing_that_decides_waits_and_nobody_is_told_that_it_is
         wait_for("all of them to be in force", || blocked(daemon).len() == 4);
         let asking: Vec<_> =
             (0..3).map(|_| scope.spawn(|| daemon.cli(&["why", "203.0.113.1", "--json"]).expect("an answer"))).collect();
-        let mut slowest = Duration::ZERO;
+        // If who owns the decisions waited for the disk with each of them, they would be over after as many answers, and
+        // a few more that came before the questions did.
+        let mut answers = 0;
         while !asking.iter().all(ScopedJoinHandle::is_finished) {
-            let started = Instant::now();
             assert_eq!(blocked(daemon).len(), 4);
-            slowest = slowest.max(started.elapsed());
+            answers += 1;
         }
-        assert!(slowest < Duration::from_secs(3), "who owns the decisions was away for {slowest:?}");
+        assert!(answers > 3 * asking.len(), "who owns the decisions was away: {answers} answers");
         for asked in asking {
             let asked = asked.join().expect("an answer");
             assert_eq!(asked.status.code(), Some(0), "{asked:?}");

@@ -1,8 +1,9 @@
 //! Reads the table of sources, not too often.
 //!
 //! A full table takes tens of milliseconds. So it is read in one blocking thread at a time, whoever asks
-//! meanwhile shares the result, and the next reading waits for [`REST`] times as long as the last one took: a small
-//! table is always fresh, a full one costs at most a twentieth of a core however often somebody asks.
+//! meanwhile shares the result, and the next reading waits for [`REST`] times as long as the last one took of a
+//! processor: a small table is always fresh, also on a host that is busy with other things, and a full one costs at most a
+//! twentieth of a core however often somebody asks.
 
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant, SystemTime};
@@ -15,7 +16,7 @@ use tokio::time::timeout;
 use crate::kernel::{KernelError, MapUse, Readings, clock};
 use crate::turns;
 
-/// How many times as long as a reading took the next one waits.
+/// How many times as long as a reading took of a processor the next one waits.
 const REST: u32 = 20;
 
 /// The table of sources at one moment.
@@ -85,20 +86,20 @@ impl Census {
 }
 
 fn read(readings: &Readings) -> Result<Snapshot, KernelError> {
-    let started = Instant::now();
+    let started = clock::thread_time();
     let as_of = SystemTime::now();
     let records = readings.sources()?;
     let maps = readings.maps(records.len());
     let now_ns = clock::monotonic_coarse_ns();
     let suspects = records.iter().filter(|record| record.is_suspect(now_ns)).count() as u64;
     let state = readings.state()?;
-    let done = Instant::now();
+    let took = clock::thread_time().saturating_sub(started);
     Ok(Snapshot {
         records,
         suspects,
         storm: state.storm_until_ns > now_ns,
         maps,
         as_of,
-        fresh_until: done + REST * (done - started),
+        fresh_until: Instant::now() + REST * took,
     })
 }

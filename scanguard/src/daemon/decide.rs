@@ -19,6 +19,7 @@ use super::stacks::{Looked, StackWatch};
 use crate::api::{WhyBehind, WouldHave};
 use crate::config::{AutoLevel, Blocks};
 use crate::duration;
+use crate::kernel::clock::{self, WallClock};
 use crate::known::Acquainted;
 use crate::operator::{AutomaticBlock, Desk, NewBlock, Question};
 use crate::policy::{
@@ -156,6 +157,8 @@ pub(super) struct Decider {
     decoys_kept: Option<Instant>,
     /// When blocks that do not count any more were last taken out of what is kept.
     forgotten: Option<Instant>,
+    /// How the wall clock is set, as far as the policy was told.
+    clock: WallClock,
 }
 
 impl Decider {
@@ -180,7 +183,8 @@ impl Decider {
             let store::KeptDecoy { source, port, completed } = *decoy;
             KeptDecoy { source, port, completed: Clock(completed) }
         });
-        let policy = Policy::restore(&settings, history, running, decoys, clock_of(SystemTime::now()));
+        let now = SystemTime::now();
+        let policy = Policy::restore(&settings, history, running, decoys, clock_of(now));
         Self {
             policy,
             settings,
@@ -194,6 +198,7 @@ impl Decider {
             decoys_unkept: false,
             decoys_kept: None,
             forgotten: None,
+            clock: WallClock::at(now, clock::monotonic_ns()),
         }
     }
 
@@ -276,6 +281,11 @@ impl Decider {
     }
 
     fn step(&mut self, event: Event, time_ns: Option<u64>, desk: &mut Desk, now: SystemTime) -> Vec<Action> {
+        if follow(&mut self.policy, &mut self.clock, now, clock::monotonic_ns()) {
+            // What is kept is by the clock as it is now.
+            desk.replace_recurrences(self.policy.history().map(|past| kept_end(past, desk)).collect());
+            self.decoys_unkept = true;
+        }
         let facts = event.source().map(|source| self.facts(desk, source, event, now)).unwrap_or_default();
         let actions = self.policy.step(&self.settings, &facts, event, clock_of(now));
         let mut carried_out = Vec::with_capacity(actions.len());
@@ -450,6 +460,7 @@ impl Decider {
     /// What the policy has to say of a source, and who is taken to be behind it. It may have been looked at its stacks just now.
     pub(super) fn explain(&self, desk: &Desk, source: &SourceKey, now_seen: Option<Looked>) -> Explained {
         let now = SystemTime::now();
+        let shown = self.shown(now);
         let most = match (now_seen, self.stacks.known(source)) {
             (Some(Looked::Seen(now)), Some(Looked::Seen(before))) => Some(Looked::Seen(now.max(before))),
             (Some(seen @ Looked::Seen(_)), _) => Some(seen),
@@ -462,18 +473,25 @@ impl Decider {
             Looked::Unseen => None,
         });
         let Explanation { mut arithmetic, next_step } =
-            self.policy.explain(&self.settings, desk.decoys_offered(), &facts, source, clock_of(now));
+            self.policy.explain(&self.settings, desk.decoys_offered(), &facts, source, shown);
         let shared_by = desk.sharing(source, &self.shared);
         if !shared_by.is_empty() {
             arithmetic.push(format!("Many people share its address, by {}.", shared_by.join(", ")));
         }
         arithmetic.push(next_step);
-        let decoys = self.policy.decoys_of(source, clock_of(now));
+        let decoys = self.policy.decoys_of(source, shown);
         Explained {
             policy: arithmetic,
             behind: WhyBehind { people: harm::people(&facts), stacks, shared_by },
             decoys: decoys.into_iter().map(|(port, completed)| (port, time_of(completed))).collect(),
         }
+    }
+
+    /// What the wall clock would show now, as it was set when the policy was last told.
+    fn shown(&self, now: SystemTime) -> Clock {
+        let (mut clock, ns) = (self.clock, clock::monotonic_ns());
+        let was_set = clock.follow(WallClock::at(now, ns)).is_some();
+        clock_of(if was_set { self.clock.time(ns) } else { now })
     }
 
     /// Takes out of what is kept what is remembered no longer; in flocks, because all of it is written.
@@ -484,6 +502,16 @@ impl Decider {
             desk.replace_recurrences(self.policy.history().map(|past| kept_end(past, desk)).collect());
         }
     }
+}
+
+/// Tells the policy that the wall clock was set, if it was: it shows `now` at this moment of the kernel's clock. True if so.
+fn follow(policy: &mut Policy, clock: &mut WallClock, now: SystemTime, ns: u64) -> bool {
+    let expected = clock.time(ns);
+    let was_set = clock.follow(WallClock::at(now, ns)).is_some();
+    if was_set {
+        policy.clock_set(clock_of(expected), clock_of(now));
+    }
+    was_set
 }
 
 fn with_stacks(facts: Facts, looked: Looked) -> Facts {
@@ -515,6 +543,37 @@ mod tests {
 
     fn source(number: u32) -> SourceKey {
         SourceKey(IpAddr::from(std::net::Ipv4Addr::from(0xc633_0000 + number)).into())
+    }
+
+    #[test]
+    fn a_block_that_runs_while_the_wall_clock_is_set_lasts_as_long_as_it_was_to() {
+        const DAY: Duration = Duration::from_secs(86_400);
+        let (settings, scanner) = (Blocks::default(), source(1));
+        let noon = UNIX_EPOCH + 20_000 * DAY;
+        let second_ns = |seconds: u64| 1_000_000_000 * (1_000 + seconds);
+        for set_to in [noon + DAY, noon - DAY, noon + 400 * DAY, noon] {
+            let (mut policy, mut clock) = (Policy::default(), WallClock::at(noon, second_ns(0)));
+            let completed = |port| Event::Completed { source: scanner, port };
+            let actions: Vec<Action> = [23, 8081, 9000, 9001]
+                .into_iter()
+                .flat_map(|port| policy.step(&settings, &Facts::default(), completed(port), clock_of(noon)))
+                .collect();
+            assert!(matches!(actions[..], [Action::Block { .. }]), "{actions:?}");
+            // A minute later it is another day. What there is to be kept is by that.
+            let mut step = |seconds: u64| {
+                let now = set_to + Duration::from_secs(seconds - 60);
+                let was_set = follow(&mut policy, &mut clock, now, second_ns(seconds));
+                let ended = policy.step(&settings, &Facts::default(), Event::Tick, clock_of(now));
+                (was_set, ended, policy.running().map(|block| time_of(block.until)).collect::<Vec<_>>())
+            };
+            let until = set_to + settings.first - Duration::from_secs(60);
+            assert_eq!(step(60), (true, vec![], vec![until]), "{set_to:?}");
+            let last = settings.first.as_secs();
+            assert_eq!(step(last - 1), (false, vec![], vec![until]), "{set_to:?}");
+            let (_, ended, running) = step(last);
+            assert!(matches!(ended[..], [Action::Ended { .. }]) && running.is_empty(), "{set_to:?}: {ended:?}");
+            assert_eq!(policy.history().map(|past| time_of(past.ended)).collect::<Vec<_>>(), [until], "{set_to:?}");
+        }
     }
 
     #[tokio::test]

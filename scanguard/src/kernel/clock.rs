@@ -18,6 +18,12 @@ pub fn monotonic_ns() -> u64 {
     nanoseconds(ClockId::CLOCK_MONOTONIC)
 }
 
+/// How long this thread has had a processor: what something costs, whatever else the host does meanwhile.
+#[must_use]
+pub fn thread_time() -> Duration {
+    Duration::from_nanos(nanoseconds(ClockId::CLOCK_THREAD_CPUTIME_ID))
+}
+
 /// Wall-clock time of a moment of the kernel's clock. Exact as long as the wall clock was not stepped since.
 #[must_use]
 pub fn monotonic_to_system(ns: u64) -> SystemTime {
@@ -113,7 +119,7 @@ impl ClockStep {
 }
 
 fn nanoseconds(clock: ClockId) -> u64 {
-    // Linux has both clocks since 2.6.32; a failure would mean a broken kernel, where 0 is as good as any.
+    // Linux has these clocks since 2.6.32; a failure would mean a broken kernel, where 0 is as good as any.
     clock_gettime(clock).map_or(0, |time| Duration::from(time).as_nanos() as u64)
 }
 
@@ -126,6 +132,24 @@ mod tests {
         let wall = monotonic_to_system(monotonic_coarse_ns());
         let away = SystemTime::now().duration_since(wall).unwrap_or_default();
         assert!(away < Duration::from_secs(1), "{away:?}");
+    }
+
+    #[test]
+    fn a_thread_that_waits_takes_no_time_of_a_processor() {
+        let (waits, released) = std::sync::mpsc::channel::<()>();
+        let waiting = std::thread::spawn(move || {
+            let before = thread_time();
+            let _ = released.recv();
+            thread_time() - before
+        });
+        // However long that takes, it is this thread's time.
+        let (before, mut sum) = (thread_time(), 0_u64);
+        while thread_time() - before < Duration::from_millis(20) {
+            sum = std::hint::black_box(sum.wrapping_mul(31).wrapping_add(7));
+        }
+        drop(waits);
+        let waited = waiting.join().expect("a thread");
+        assert!(waited < thread_time() - before, "{waited:?}");
     }
 
     const HOUR: Duration = Duration::from_secs(3600);

@@ -44,6 +44,7 @@ fn parent(status: &str) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read as _, Write as _};
     use std::net::IpAddr;
     use std::process::{Command, Stdio};
 
@@ -72,21 +73,17 @@ mod tests {
             .args(["-c", "env -u SSH_CONNECTION cat; exit"])
             .env("SSH_CONNECTION", "203.0.113.77 5022 192.0.2.10 22")
             .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
             .spawn()
             .expect("a shell");
-        let children = format!("/proc/{0}/task/{0}/children", shell.id());
-        let child = loop {
-            let child =
-                fs::read_to_string(&children).ok().and_then(|list| list.split_whitespace().next()?.parse().ok());
-            let is_cat = |pid: u32| fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "cat\n");
-            match child {
-                Some(child) if is_cat(child) => break child,
-                _ => assert!(shell.try_wait().expect("a state").is_none(), "the shell ended"),
-            }
-            std::thread::yield_now();
-        };
+        // Once cat says what it is told, the child is no shell any more that still has the variable.
+        let (mut input, mut output) = (shell.stdin.take().expect("a pipe"), shell.stdout.take().expect("a pipe"));
+        input.write_all(b"x").expect("somebody who listens");
+        output.read_exact(&mut [0]).expect("its echo");
+        let children = fs::read_to_string(format!("/proc/{0}/task/{0}/children", shell.id())).expect("children");
+        let child = children.split_whitespace().next().and_then(|pid| pid.parse().ok()).expect("cat");
         let found = of_caller(child);
-        drop(shell.stdin.take());
+        drop(input);
         shell.wait().expect("an end");
         assert!(found.iter().any(|login| login.address == IpAddr::from([203, 0, 113, 77])), "{found:?}");
     }

@@ -50,6 +50,8 @@ impl Desk {
         for prefix in &blocked {
             let Some(block) = self.blocks.get_mut(prefix) else { continue };
             block.expires.iter_mut().for_each(shift);
+            // How long it lasts in all is what the policy reads of both after a restart.
+            block.since = step.shifted(block.since);
         }
         self.mode.reverts.iter_mut().for_each(shift);
         self.shift_questions(step);

@@ -39,13 +39,14 @@ impl Moment {
 
 /// Makes moments of what the clock shows.
 ///
-/// Where the clock is set back, what was left of each block and memory is left of it still: without that, a block begun while
-/// the clock was a year ahead would last a year.
+/// Where the clock is set, what was left of each block and memory is left of it still: without that, a block begun while
+/// the clock was a year ahead would last a year, and one that runs while it is set ahead would be over. That it was set
+/// back shows by itself, as far as that is behind the last step; that it was set ahead has to be told ([`Self::set`]).
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Timeline {
     latest: Moment,
-    /// How far the clock was set back, in all, in milliseconds.
-    offset: u64,
+    /// How far the clock was set back, in all, in milliseconds; less than 0 where it was set ahead.
+    offset: i64,
 }
 
 impl Timeline {
@@ -55,10 +56,16 @@ impl Timeline {
 
     /// The moment that it is now; the next one is not earlier.
     pub(super) fn advance(&mut self, now: Clock) -> Moment {
-        let shown = now.0.min(LAST).saturating_add(self.offset);
-        self.offset = self.offset.saturating_add(self.latest.0.saturating_sub(shown));
+        let shown = now.0.min(LAST).saturating_add_signed(self.offset);
+        self.offset = self.offset.saturating_add_unsigned(self.latest.0.saturating_sub(shown));
         self.latest = self.latest.max(Moment(shown));
         self.latest
+    }
+
+    /// The clock was set: it shows `shown` at the moment at which it would have shown `expected`.
+    pub(super) fn set(&mut self, expected: Clock, shown: Clock) {
+        let [expected, shown] = [expected, shown].map(|clock| clock.0.min(LAST));
+        self.offset = self.offset.saturating_add_unsigned(expected).saturating_sub_unsigned(shown);
     }
 
     /// The moment of the last step.
@@ -74,7 +81,7 @@ impl Timeline {
 
     /// What the clock shows at a moment, as it is set now.
     pub(super) const fn clock(&self, moment: Moment) -> Clock {
-        Clock(moment.0.saturating_sub(self.offset))
+        Clock(moment.0.saturating_add_signed(self.offset.saturating_neg()))
     }
 }
 
@@ -100,6 +107,23 @@ mod tests {
         assert_eq!(until.since(now), 5_000);
         assert_eq!(timeline.clock(until), Clock(8_000));
         assert_eq!(until.since(timeline.advance(Clock(4_000))), 4_000);
+    }
+
+    #[test]
+    fn a_clock_of_which_it_is_told_that_it_was_set_leaves_what_was_left() {
+        let set = 1_000_000;
+        for shown in [set + 86_400_000, set - 400_000, set, LAST, u64::MAX, 0] {
+            let mut timeline = Timeline::starting(Clock(set));
+            let until = timeline.advance(Clock(set)).after(Duration::from_secs(500));
+            // 100 s later.
+            timeline.set(Clock(set + 100_000), Clock(shown));
+            let now = timeline.advance(Clock(shown));
+            assert_eq!(until.since(now), 400_000, "{shown}");
+            assert_eq!(timeline.clock(until), Clock(shown.min(LAST) + 400_000), "{shown}");
+            if shown < LAST {
+                assert_eq!(until.since(timeline.advance(Clock(shown + 1_000))), 399_000, "{shown}");
+            }
+        }
     }
 
     #[test]

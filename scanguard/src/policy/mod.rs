@@ -119,6 +119,14 @@ impl Policy {
         actions
     }
 
+    /// Takes note that the clock was set: it shows `shown` at the moment at which it would have shown `expected`. What is
+    /// left of each block, and what is remembered, does not change; the times of both are by the clock as it is now.
+    ///
+    /// To be told before the first step with the new time.
+    pub fn clock_set(&mut self, expected: Clock, shown: Clock) {
+        self.timeline.set(expected, shown);
+    }
+
     /// Whether a source is under an automatic block, as of the last step.
     #[must_use]
     pub fn is_blocked(&self, source: &SourceKey) -> bool {

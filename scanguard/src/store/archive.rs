@@ -414,11 +414,14 @@ mod tests {
         command(&archive, |archive| keep(archive, "192.0.2.1")).await.expect("saved");
         let hang = hang(&archive);
         fill(&archive);
-        let (since, started) = (archive.mark(), Instant::now());
+        let since = archive.mark();
         keep(&archive, "192.0.2.2");
         let until = archive.mark();
+        tokio::time::pause();
+        let started = tokio::time::Instant::now();
         archive.saved(since, until).await.expect_err("there was no room for it");
-        assert!(started.elapsed() < PATIENCE / 2, "there is nothing to wait for");
+        assert_eq!(started.elapsed(), Duration::ZERO, "there is nothing to wait for");
+        tokio::time::resume();
         drop(hang);
         archive.saved(until, archive.mark()).await.expect("others are not to blame");
         assert_eq!(kept(&archive), ["192.0.2.1"], "so it is");
@@ -480,11 +483,12 @@ mod tests {
         archive.settled().await.expect("written");
         let hang = hang(&archive);
         fill(&archive);
+        // (One that waits takes ten seconds.)
         let started = Instant::now();
         (0..1000).for_each(|number| audit(&archive, &number.to_string()));
         archive.limit(Limits { audit_rows: 1, ..Limits::default() });
         (0..1000).for_each(|_| keep(&archive, "192.0.2.1"));
-        assert!(started.elapsed() < PATIENCE / 2, "{:?}", started.elapsed());
+        assert!(started.elapsed() < LIMIT, "somebody waited");
         assert_eq!((archive.health().records_waiting, archive.health().records_lost), (1000, 0));
         let since = archive.mark();
         drop(hang);
@@ -531,9 +535,10 @@ mod tests {
         let question = || archive.hand.queue.order(Kind::Question, Box::new(|_| Outcome::Done));
         assert!((0..QUESTIONS).all(|_| question()));
         assert!(!question());
+        // (One that waits takes ten seconds.)
         let started = Instant::now();
-        assert!(matches!(archive.ask(|_| Ok(())), Err(Unavailable::TooSlow)));
-        assert!(started.elapsed() < PATIENCE / 2, "nobody waited");
+        (0..1000).for_each(|_| assert!(matches!(archive.ask(|_| Ok(())), Err(Unavailable::TooSlow))));
+        assert!(started.elapsed() < LIMIT, "somebody waited");
         keep(&archive, "192.0.2.1");
         drop(hang);
         wait_for("room for questions", &question);

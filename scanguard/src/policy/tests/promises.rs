@@ -249,6 +249,36 @@ proptest! {
     }
 
     #[test]
+    fn what_is_decided_does_not_depend_on_how_the_clock_is_set_if_it_is_told(
+        settings in any_settings(),
+        story in any_story(),
+        shown in prop::collection::vec(prop_oneof![
+            4 => Just(None), 2 => (START.0 - 1_000_000_000..START.0 + 100_000_000_000).prop_map(Some), 1 => (0_u64..1 << 48).prop_map(Some),
+        ], 100),
+    ) {
+        // How far the clock is ahead of one that nobody sets, from each event on.
+        let (mut policy, mut ahead, mut now) = (Policy::default(), 0_i64, START);
+        let at = |clock: Clock, ahead: i64| Clock(clock.0.saturating_add_signed(ahead));
+        let set = shown.into_iter().cycle();
+        for ((expected_at, event, expected), shown) in play(&settings, &story).into_iter().zip(set) {
+            now = now.max(expected_at);
+            if let Some(shown) = shown {
+                policy.clock_set(at(now, ahead), Clock(shown));
+                ahead = shown.cast_signed() - now.0.cast_signed();
+            }
+            let mut actions = policy.step(&settings, &facts(&event), event, at(now, ahead));
+            actions.retain(|action| !matches!(action, Action::Ended { .. }));
+            // Times are told by the clock as it is set.
+            for action in &mut actions {
+                if let Action::Block { until, .. } | Action::Ask { until, .. } = action {
+                    *until = at(*until, -ahead);
+                }
+            }
+            prop_assert_eq!(actions, expected, "{:?} at {:?}, {} ms ahead", event, now, ahead);
+        }
+    }
+
+    #[test]
     fn no_setting_of_the_clock_harms_anybody(
         settings in any_settings(),
         story in prop::collection::vec((prop_oneof![any::<u64>(), 0_u64..10_000_000, START.0..START.0 + 10_000_000], any_event()), 1..60),

@@ -5,7 +5,7 @@ use std::env;
 use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::Signal;
@@ -187,13 +187,27 @@ impl Daemon {
         Ok(curl.success("curl of the metrics")?.stdout)
     }
 
+    /// What `sources list` says of all sources, as they are now: the daemon may answer what it read a moment before.
+    ///
+    /// # Errors
+    /// When it does not answer, or goes on to answer what it read before.
+    pub fn sources(&self) -> Result<Value> {
+        let (now, mut sources) = (SystemTime::now(), Value::Null);
+        wait_until("a list of sources that was read now", LIMIT, || {
+            let listed = self.cli(&["sources", "list", "--json", "--limit", "0"])?.success("scanguard sources list")?;
+            sources = serde_json::from_str(&listed.stdout).context("cannot read the list of sources")?;
+            let as_of = sources["as_of"].as_str().context("a list of sources without a time")?;
+            Ok(humantime::parse_rfc3339(as_of).with_context(|| format!("{as_of} is no time"))? >= now)
+        })?;
+        Ok(sources)
+    }
+
     /// All sources it knows. Those without attempts sent something else, and are not among the counts.
     ///
     /// # Errors
     /// When it does not answer, or not in the agreed shape.
     pub fn judgement(&self) -> Result<Judgement> {
-        let listed = self.cli(&["sources", "list", "--json", "--limit", "0"])?.success("scanguard sources list")?;
-        let listed: Value = serde_json::from_str(&listed.stdout).context("cannot read the list of sources")?;
+        let listed = self.sources()?;
         let sources = listed["sources"].as_array().context("the list of sources has no `sources`")?;
         let mut counts = Vec::new();
         let mut verdicts = Vec::new();

@@ -74,6 +74,11 @@ fn any_port(number: u32) -> Forged {
     syn(victim(0), (number % 300 + 100) as u16, number)
 }
 
+/// What makes a victim a suspect. Without options, so that it is not challenged, whichever of them is the last that it takes.
+fn accusing(number: u8, port: u16) -> Forged {
+    Forged { bare: true, ..syn(victim(number), port, port.into()) }
+}
+
 fn put_behind_firewall(lab: &Lab) -> Result<()> {
     let mut command = Tool::Nft.command(&lab.customers)?;
     command.args(["-f", "-"]);
@@ -93,7 +98,7 @@ fn reflect(setup: &Setup, name: &str, scene: &Scene, packet: impl Fn(u32) -> For
     let seconds = if setup.full { SECONDS } else { SHORT_SECONDS };
     watch(setup, name, scene, 1, |lab| {
         // Four failures first, so that the rest is about what a suspect is answered.
-        let accuse = (1..=4).map(|port| syn(victim(0), port, port.into()));
+        let accuse = (1..=4).map(|port| accusing(0, port));
         lab.scanner.run(|| forge(accuse.chain((0..RATE * seconds).map(packet)), RATE).map(drop))?
     })
 }
@@ -102,7 +107,7 @@ fn reflect(setup: &Setup, name: &str, scene: &Scene, packet: impl Fn(u32) -> For
 fn many(setup: &Setup, name: &str) -> Result<Report> {
     let seconds = if setup.full { SECONDS } else { SHORT_SECONDS };
     watch(setup, name, &CALM, VICTIMS, |lab| {
-        let accuse = (0..VICTIMS).flat_map(|number| (1..=4).map(move |port| syn(victim(number), port, port.into())));
+        let accuse = (0..VICTIMS).flat_map(|number| (1..=4).map(move |port| accusing(number, port)));
         let flood = (0..RATE_OF_MANY * seconds).map(|number| syn(victim((number % u32::from(VICTIMS)) as u8), 9, 1));
         lab.scanner.run(|| {
             forge(accuse, 4 * SUSPECTS_A_SECOND)?;

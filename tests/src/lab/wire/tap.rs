@@ -114,9 +114,9 @@ impl Tap {
         loop {
             match send(&self.socket, frame, SendFlags::empty()) {
                 Ok(_) => return Ok(()),
-                // The link's queue is full for a moment.
+                // The link's queue is full for a moment, which the kernel does not tell the end of.
                 Err(rustix::io::Errno::NOBUFS | rustix::io::Errno::AGAIN) if Instant::now() < end => {
-                    std::thread::yield_now();
+                    std::thread::sleep(Duration::from_micros(100));
                 }
                 Err(error) => return Err(error).context("cannot send a frame"),
             }
