@@ -224,7 +224,8 @@ fn acks_to_addresses_from_which_nothing_comes_are_a_sweep_where_the_capture_has_
         fs::write(&path, capture(ack_sweep(is_both).iter().map(Vec::as_slice))).expect("a capture");
         let replayed = replay(&path, &options(&["192.0.2.0/24"]), None, |_| {}).expect("a result");
         let concealed = replayed.tales.iter().filter(|(_, tale)| tale.concealed.is_some());
-        let concealed: Vec<String> = concealed.map(|(source, _)| std::net::IpAddr::from(source.0).to_string()).collect();
+        let concealed: Vec<String> =
+            concealed.map(|(source, _)| std::net::IpAddr::from(source.0).to_string()).collect();
         assert_eq!(concealed, found);
     }
     fs::remove_dir_all(folder).expect("the folder can be removed");
