@@ -499,6 +499,7 @@ impl<'a> SourceCell<'a> {
     pub fn absolve(self) {
         set!(self, suspect_until_ns, 0);
         set!(self, score, 0);
+        set!(self, evidence_ns, 0);
         self.forget_failures();
     }
 

@@ -37,6 +37,7 @@ pub mod policy;
 pub mod ports;
 pub mod prefix;
 pub mod prefix_map;
+mod printable;
 pub mod replay;
 pub mod safety;
 pub mod store;

@@ -95,7 +95,15 @@ pub(super) fn accuse<T: Stages>(case: &CaseRef<'_>, tables: &T) -> bool {
         return false;
     };
     // Nodes of the table are recycled: what was read may belong to somebody else by now.
-    if !config.is_watched(now_ns) || !record.is_of(&case.source) || is_allowed(case, tables) {
+    if !config.is_watched(now_ns) || !record.is_of(&case.source) {
+        return false;
+    }
+    if is_allowed(case, tables) {
+        if config.census.allowed_within == 0 {
+            // Every entry covers whole sources. What is done while one holds is not held against the source when it ends: it is
+            // scored anew then, from its next failures on.
+            record.absolve();
+        }
         return false;
     }
     let score = record.score();

@@ -118,6 +118,44 @@ proptest! {
         }
     }
 
+    // Whenever the entry came, and whether it was removed, ended by itself as a lease does, or was replaced.
+    #[test]
+    fn who_was_on_the_allowlist_is_scored_anew_when_the_entry_ends(
+        before in 0..40_usize,
+        meanwhile in 0..40_usize,
+        is_told: bool,
+        ends: bool,
+        bits in select(vec![32, 24]),
+    ) {
+        // Of networks it is not about: theirs is scored by all of them.
+        let mut world = World::with(|config| config.score.prefix_at = u32::MAX);
+        let sender = SENDERS[0];
+        let ports: Vec<u16> = (10_000..10_200).collect();
+        for port in &ports {
+            world.tables.set_port_class(Protocol::Tcp, *port, PortClass::Closed);
+        }
+        let ask = |world: &mut World, range: std::ops::Range<usize>| {
+            ports[range].iter().filter(|port| world.opens(sender, **port)).count()
+        };
+        ask(&mut world, 0..before);
+        let (address, length, _) = entry(sender, bits);
+        let end = if ends { world.now_ns + DAY_NS / 24 } else { u64::MAX };
+        world.tables.set_allowed(vec![(address, length, end)]);
+        prop_assert_eq!(ask(&mut world, 40..40 + meanwhile), meanwhile, "never acted on");
+        let held = world.record(sender).map_or(0, |record| record.score);
+        prop_assert!(held < world.config.score.conceal_at, "{held} is held against it when the entry ends");
+        if ends {
+            world.wait(DAY_NS / 24);
+        }
+        if !ends || is_told {
+            world.tables.set_allowed(vec![]);
+        }
+        // Those that it asked for before and those that it did not.
+        let answered = ask(&mut world, 0..100);
+        prop_assert!(answered <= 4, "{answered} ports were answered");
+        prop_assert!(world.is_suspect(sender));
+    }
+
     // A prefix no longer than a source's own, in which a translator's addresses lie.
     #[test]
     fn nobody_behind_a_translator_on_the_allowlist_has_a_packet_dropped(

@@ -10,6 +10,7 @@ use super::Global;
 use super::render::Paint;
 use crate::exit::{ExitStatus, Failure, OrExit as _};
 use crate::operator::OperatorError;
+use crate::printable;
 use crate::store::Unsaved;
 
 /// How to print.
@@ -44,10 +45,10 @@ impl Output {
                 Some(OperatorError::Unsaved { answer, .. }) => serde_json::to_string_pretty(answer),
                 _ => serde_json::to_string_pretty(answer),
             };
-            print(format!("{}\n", json.or_exit(ExitStatus::Failed)?).as_bytes())?;
+            print(format!("{}\n", printable::json(json.or_exit(ExitStatus::Failed)?)).as_bytes())?;
         } else {
-            let paint = Paint::new(color_wanted(self.no_color, io::stdout().is_terminal()));
-            print(render(answer, paint).as_bytes())?;
+            let colored = color_wanted(self.no_color, io::stdout().is_terminal());
+            print(printable::text(&render(answer, Paint::new(colored)), colored).as_bytes())?;
         }
         if let Some(unsaved) = unsaved {
             tell(&unsaved.to_string());
@@ -90,7 +91,7 @@ pub(super) fn print(bytes: &[u8]) -> Result<(), Failure> {
 
 /// Tells a person something beside the answer. With standard error gone there is nobody left to tell.
 pub(super) fn tell(text: &str) {
-    let _ = writeln!(io::stderr(), "scanguard: {text}");
+    let _ = writeln!(io::stderr(), "scanguard: {}", printable::text(text, false));
 }
 
 /// Whether to colour: not for pipes and files, not with `--no-color`, not with `NO_COLOR` (<https://no-color.org>).

@@ -18,6 +18,7 @@ use crate::config::file::{Loaded, load};
 use crate::config::ports::{PortList, PortRange};
 use crate::exit::{ExitStatus, Failure, OrExit as _};
 use crate::feeds::Feeds;
+use crate::printable;
 use crate::replay::labels::Labels;
 use crate::replay::report::Report;
 use crate::replay::{Kernel, Options, differences, page, replay};
@@ -187,7 +188,7 @@ fn progress(file: &Path) -> ProgressBar {
         return ProgressBar::hidden();
     }
     let style = ProgressStyle::with_template("{msg} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} {eta}");
-    let bar = ProgressBar::new(size).with_message(file.display().to_string());
+    let bar = ProgressBar::new(size).with_message(printable::line(&file.display().to_string()).into_owned());
     match style {
         Ok(style) => bar.with_style(style),
         Err(_) => bar,

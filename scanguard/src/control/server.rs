@@ -8,7 +8,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{DefaultBodyLimit, Path, Query, State};
 use axum::http::{StatusCode, Uri, header};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use axum::{Extension, Json, Router};
 use serde::Serialize;
@@ -26,6 +26,7 @@ use crate::api::{
 use crate::http::Peer;
 use crate::operator::wish::Wish;
 use crate::operator::{Caller, OperatorError, incidents as told};
+use crate::printable;
 
 /// Lists of at most this many sources (some 250 bytes each) are not counted as long ones.
 const SHORT_LIST: usize = 1000;
@@ -141,7 +142,7 @@ pub fn router<A: Answers>(answers: Arc<A>) -> Router {
 
 async fn status<A: Answers>(State(control): State<Control<A>>) -> Response {
     match control.answers.status().await {
-        Ok(status) => Json(status).into_response(),
+        Ok(status) => Told(status).into_response(),
         Err(error) => failed(&error),
     }
 }
@@ -169,7 +170,7 @@ async fn sources<A: Answers>(
         Ok(list) => list,
         Err(error) => return failed(&error),
     };
-    let written = tokio::task::spawn_blocking(move || serde_json::to_vec(&list)).await;
+    let written = tokio::task::spawn_blocking(move || written(&list)).await;
     match written.map_err(anyhow::Error::from).and_then(|bytes| Ok(bytes?)) {
         Ok(bytes) => {
             let body = Body::from(Bytes::from_owner(Held { bytes, _permit: permit }));
@@ -185,7 +186,7 @@ async fn incidents<A: Answers>(
 ) -> Response {
     match query {
         Ok(Query(query)) => match control.answers.incidents(query).await {
-            Ok(list) => Json(list).into_response(),
+            Ok(list) => Told(list).into_response(),
             Err(error) => failed(&error),
         },
         Err(rejection) => refuse(StatusCode::BAD_REQUEST, RefusalCode::Usage, rejection.body_text()),
@@ -195,12 +196,28 @@ async fn incidents<A: Answers>(
 async fn incident<A: Answers>(State(control): State<Control<A>>, id: Result<Path<u64>, PathRejection>) -> Response {
     match id {
         Ok(Path(id)) => match control.answers.incident(id).await {
-            Ok(Some(incident)) => Json(incident).into_response(),
+            Ok(Some(incident)) => Told(incident).into_response(),
             Ok(None) => answer::<()>(Err(told::missing(id))),
             Err(error) => failed(&error),
         },
         Err(rejection) => refuse(StatusCode::BAD_REQUEST, RefusalCode::Usage, rejection.body_text()),
     }
+}
+
+/// An answer as JSON, in which nothing deceives whoever looks at it on a terminal.
+struct Told<T>(T);
+
+impl<T: Serialize> IntoResponse for Told<T> {
+    fn into_response(self) -> Response {
+        match written(&self.0) {
+            Ok(json) => ([(header::CONTENT_TYPE, "application/json")], json).into_response(),
+            Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
+        }
+    }
+}
+
+fn written<T: Serialize>(answer: &T) -> serde_json::Result<Vec<u8>> {
+    serde_json::to_string(answer).map(|json| printable::json(json).into_bytes())
 }
 
 /// A body that gives its permit back when it has been sent.
@@ -301,9 +318,9 @@ async fn caller(path: &str, Peer { uid, pid, .. }: Peer) -> Caller {
 
 fn answer<T: Serialize>(result: Result<T, OperatorError>) -> Response {
     match result {
-        Ok(answer) => Json(answer).into_response(),
+        Ok(answer) => Told(answer).into_response(),
         // It was accepted and is in force; that it is kept is still to be seen.
-        Err(OperatorError::Unsaved { answer, .. }) => (StatusCode::ACCEPTED, Json(answer)).into_response(),
+        Err(OperatorError::Unsaved { answer, .. }) => (StatusCode::ACCEPTED, Told(answer)).into_response(),
         Err(error) => {
             let status = match &error {
                 OperatorError::Usage(_) => StatusCode::BAD_REQUEST,
@@ -311,7 +328,7 @@ fn answer<T: Serialize>(result: Result<T, OperatorError>) -> Response {
                 OperatorError::NotFound(_) => StatusCode::NOT_FOUND,
                 OperatorError::Unsaved { .. } | OperatorError::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
             };
-            (status, Json(error.refusal())).into_response()
+            (status, Told(error.refusal())).into_response()
         }
     }
 }
@@ -332,5 +349,20 @@ fn failed(error: &anyhow::Error) -> Response {
 }
 
 fn refuse(status: StatusCode, code: RefusalCode, message: impl Into<String>) -> Response {
-    (status, Json(Refusal::new(code, message))).into_response()
+    (status, Told(Refusal::new(code, message))).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use http_body_util::BodyExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_deceives_is_escaped_in_answers_and_means_the_same() {
+        let reason = "sshd: user \u{202e}toor\u{2028}\u{9b}2J";
+        let body = Told(reason).into_response().into_body().collect().await.expect("a body").to_bytes();
+        assert!(body.is_ascii(), "{body:?}");
+        assert_eq!(serde_json::from_slice::<String>(&body).expect("JSON"), reason);
+    }
 }

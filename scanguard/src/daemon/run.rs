@@ -21,8 +21,9 @@ use super::events::{Haste, Hearers};
 use super::incidents::Recorder;
 use super::interfaces::Interfaces;
 use super::jobs::{Hands, Job, Jobs};
-use super::listening::{group_named, metrics_listener, serve_control};
+use super::listening::{OwnPorts, group_named, metrics_listener, serve_control};
 use super::live::{FeedRead, Live, State};
+use super::logging::{LogTally, Missing};
 use super::memory::Memory;
 use super::ports::PortWatch;
 use super::quota::Quota;
@@ -100,7 +101,7 @@ impl Options {
 pub fn run(options: Options) -> Result<ExitStatus, Failure> {
     start::preflight()?;
     let file::Loaded { config, file } = options.load().or_exit(ExitStatus::Usage)?;
-    logging::start(&config.log, options.color)?;
+    let log = logging::start(&config.log, options.color)?;
     match file {
         Some(file) => info!(file = %file.display(), "configuration read"),
         None => info!("there is no {}: the defaults hold", file::DEFAULT_FILE),
@@ -113,8 +114,9 @@ pub fn run(options: Options) -> Result<ExitStatus, Failure> {
         .on_thread_start(turns::ask_for_short_ones)
         .build()
         .context("cannot start the runtime")?;
-    let ended = runtime.block_on(daemon(config, feeds, options));
+    let ended = runtime.block_on(daemon(config, feeds, options, log.tally()));
     runtime.shutdown_timeout(LINGER);
+    drop(log);
     ended?;
     Ok(ExitStatus::Done)
 }
@@ -144,18 +146,23 @@ struct Daemon {
     cap: Arc<AtomicU32>,
     /// Sources that may have worked on a restricted port.
     worked: mpsc::Receiver<SourceKey>,
+    /// Lines that are in no log, and which of them it tells of.
+    log: LogTally,
+    missing: Missing,
     socket_file: SocketFile,
 }
 
-async fn daemon(config: Config, feeds: Feeds, options: Options) -> Result<(), Failure> {
+async fn daemon(config: Config, feeds: Feeds, options: Options, log: LogTally) -> Result<(), Failure> {
     let mut signals = Signals::listen().context("cannot listen for signals")?;
     // The socket comes first: it tells whether another daemon runs, before anything is loaded.
     let group = config.control_group.as_deref().map(group_named).transpose()?;
     let (control_listener, socket_file) = socket::claim(&config.control_socket, group).or_exit(ExitStatus::Failed)?;
     let gate = Gate { owner: geteuid().as_raw(), group: socket_file.group() };
     let metrics_listener = metrics_listener(&config).await?;
+    let own_ports = OwnPorts::of(metrics_listener.as_ref());
     let names = start::interfaces(&config.interfaces).await?;
-    let Loaded { mut program, mut desk, events, proofs, ports, addresses, taken_over } = start::load(&config).await?;
+    let Loaded { mut program, mut desk, events, proofs, ports, addresses, taken_over } =
+        start::load(&config, own_ports).await?;
     desk.set_feeds(feeds);
     let guarded = match start::attach(&mut program, &names, &config).await {
         Ok(guarded) => guarded,
@@ -222,6 +229,7 @@ async fn daemon(config: Config, feeds: Feeds, options: Options) -> Result<(), Fa
         forwards: ports.forwards(),
         quota: Quota::default(),
         archive: desk.archive().clone(),
+        log: log.clone(),
         kept: config.keep,
         started: Instant::now(),
         kernel: super::view::kernel_release(),
@@ -243,7 +251,7 @@ async fn daemon(config: Config, feeds: Feeds, options: Options) -> Result<(), Fa
     tasks.spawn(named("incidents", recorder.clone().run()));
     tasks.spawn(named("control", serve_control(control_listener, Arc::clone(&view), gate)));
     if let Some(listener) = metrics_listener {
-        tasks.spawn(named("metrics", http::serve(listener, metrics::server::router(view))));
+        tasks.spawn(named("metrics", http::serve_anybody(listener, metrics::server::router(view))));
     }
     info!(mode = desk.mode_now().label(), socket = %config.control_socket.display(), keep = config.keep, "ready");
     notify(NotifyState::Ready);
@@ -267,6 +275,8 @@ async fn daemon(config: Config, feeds: Feeds, options: Options) -> Result<(), Fa
         live,
         cap,
         worked,
+        log,
+        missing: Missing::default(),
         socket_file,
     };
     daemon.meet_all();
@@ -358,6 +368,7 @@ impl Daemon {
         }
         let readings = self.desk.read_tables().readings();
         self.going_on.look(move || LiveSources::read(&readings));
+        self.missing.tell(&self.log);
         self.publish();
     }
 

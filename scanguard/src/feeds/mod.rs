@@ -5,10 +5,13 @@
 
 mod text;
 
-use std::fs::File;
-use std::io::Read as _;
-use std::path::PathBuf;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
+
+use nix::libc;
 
 use crate::config::{AutoLevel, Feed, FeedLevel};
 use crate::prefix_map::{Prefix, PrefixMap};
@@ -30,6 +33,16 @@ pub enum FeedError {
         file: PathBuf,
         /// Why.
         source: std::io::Error,
+    },
+    /// It is no file but something that one waits for, or that leads elsewhere.
+    #[error("{} of feed {name:?} is {what}: name a regular file, as root or the daemon's user keeps it", file.display())]
+    NoFile {
+        /// The feed.
+        name: String,
+        /// Its file.
+        file: PathBuf,
+        /// What it is.
+        what: &'static str,
     },
     /// The file is longer than any list should be.
     #[error("{} of feed {name:?} is longer than {} MiB", file.display(), MOST_BYTES >> 20)]
@@ -132,7 +145,11 @@ impl Feeds {
 fn read(feed: &Feed, now: SystemTime) -> Result<Listed, FeedError> {
     let Feed { name, file, level: _ } = feed.clone();
     let mut bytes = Vec::new();
-    let opened = File::open(&file).and_then(|opened| opened.take(MOST_BYTES + 1).read_to_end(&mut bytes));
+    let opened = match regular(&file) {
+        Ok(Ok(opened)) => opened.take(MOST_BYTES + 1).read_to_end(&mut bytes),
+        Ok(Err(what)) => return Err(FeedError::NoFile { name, file, what }),
+        Err(error) => Err(error),
+    };
     if let Err(source) = opened {
         return Err(FeedError::Unreadable { name, file, source });
     }
@@ -143,6 +160,21 @@ fn read(feed: &Feed, now: SystemTime) -> Result<Listed, FeedError> {
         Ok(prefixes) => Ok(Listed { feed: feed.clone(), read_at: now, prefixes }),
         Err(problems) => Err(FeedError::Wrong { name, file, problems }),
     }
+}
+
+/// Opens a regular file. Whoever may write the folder of a feed must not have this program read another file of root's (a symbolic
+/// link), or wait for ever (a FIFO).
+fn regular(file: &Path) -> io::Result<Result<File, &'static str>> {
+    // A FIFO without a writer is opened at once.
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
+    let opened = match OpenOptions::new().read(true).custom_flags(flags).open(file) {
+        Ok(opened) => opened,
+        Err(error) if error.raw_os_error() == Some(libc::ELOOP) => return Ok(Err("a symbolic link")),
+        // A socket, or a device without a driver.
+        Err(error) if error.raw_os_error() == Some(libc::ENXIO) => return Ok(Err("no regular file")),
+        Err(error) => return Err(error),
+    };
+    Ok(if opened.metadata()?.is_file() { Ok(opened) } else { Err("no regular file") })
 }
 
 #[cfg(test)]
@@ -201,5 +233,38 @@ mod tests {
         let missing = Feed { file: folder.path().join("missing"), ..good };
         let error = Feeds::read(&[missing], SystemTime::now()).expect_err("no file").to_string();
         assert!(error.starts_with("cannot read ") && error.contains("of feed \"good\""), "{error}");
+    }
+
+    #[test]
+    fn a_feed_that_leads_elsewhere_or_never_ends_is_refused_at_once() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let good = feed(&folder, "good", FeedLevel::Shared, "192.0.2.7\n");
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(&good.file, &link).expect("a link");
+        let fifo = folder.path().join("fifo");
+        nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).expect("a FIFO");
+        let socket = folder.path().join("socket");
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).expect("a socket");
+        for (file, what) in [
+            (link, "a symbolic link"),
+            (fifo, "no regular file"),
+            (socket, "no regular file"),
+            (folder.path().to_owned(), "no regular file"),
+            ("/dev/null".into(), "no regular file"),
+        ] {
+            let found = Feeds::read(&[Feed { file: file.clone(), ..good.clone() }], SystemTime::now());
+            let error = found.expect_err("no file").to_string();
+            assert!(error.contains(&format!("is {what}: name a regular file")), "{}: {error}", file.display());
+        }
+    }
+
+    #[test]
+    fn no_text_of_a_file_is_in_an_error() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let text = "root:$6$salt$secret:19000:0:99999:7:::\n192.0.2.secret\n::ffff:192.0.2.1/128secret\n";
+        let bad = feed(&folder, "bad", FeedLevel::Shared, text);
+        let error = Feeds::read(&[bad], SystemTime::now()).expect_err("no list").to_string();
+        assert!(error.contains(":1: it begins with neither an address nor a prefix"), "{error}");
+        assert!(!error.contains("secret") && !error.contains("root") && !error.contains("$6"), "{error}");
     }
 }

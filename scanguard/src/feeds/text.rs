@@ -1,6 +1,6 @@
 //! Lists as they are published: one prefix a line, with comments of several kinds.
 
-use crate::prefix;
+use crate::prefix::{self, PrefixError};
 use crate::prefix_map::{Prefix, PrefixMap};
 
 /// Prefixes in a list; some 30 bytes of memory each.
@@ -38,7 +38,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<PrefixMap<()>, Vec<Bad>> {
                 problems.push(Bad { line: number, reason: format!("there are more than {MOST_PREFIXES} prefixes") });
                 break;
             }
-            Err(error) => error.to_string(),
+            Err(error) => unquoted(&error),
         };
         problems.push(Bad { line: number, reason: wrong });
         if problems.len() == MOST_TOLD {
@@ -46,6 +46,19 @@ pub(super) fn parse(bytes: &[u8]) -> Result<PrefixMap<()>, Vec<Bad>> {
         }
     }
     if problems.is_empty() { Ok(prefixes) } else { Err(problems) }
+}
+
+/// What is wrong, without the text: the file may be another one than somebody meant, and whoever reads the message not its reader.
+fn unquoted(error: &PrefixError) -> String {
+    match error {
+        PrefixError::Neither(_) => "it begins with neither an address nor a prefix".to_owned(),
+        PrefixError::BitsAfter { bits, meant, .. } => {
+            format!("bits are set after the first {bits}: did you mean {}?", prefix::show(meant))
+        }
+        PrefixError::Mapped { meant, .. } => {
+            format!("an IPv4 address is written as IPv6: did you mean {}?", prefix::show(meant))
+        }
+    }
 }
 
 #[cfg(test)]

@@ -10,8 +10,11 @@ pub const WAIT_NS: u64 = 4_000_000_000;
 /// Frames that wait at most, and their bytes: in a flood the wait is shorter.
 const MOST_FRAMES: usize = 1 << 17;
 const MOST_BYTES: usize = 48 << 20;
-/// Bytes of one box of frames.
+/// Bytes of one box of frames, and how many frames of whatever length it takes: empty ones have a place as well.
 const BOX_BYTES: usize = 256 << 10;
+const BOX_FRAMES: usize = 1024;
+/// Empty boxes that are kept for those to come.
+const MOST_EMPTY: usize = 8;
 
 /// A frame that waits.
 #[derive(Clone, Copy, Debug)]
@@ -42,7 +45,8 @@ pub(super) struct Line {
 
 impl Line {
     pub(super) fn push(&mut self, number: u64, unix_ns: u64, parsed: Parsed, frame: &[u8]) {
-        if self.boxes.back().is_none_or(|last| last.bytes.len() + frame.len() > BOX_BYTES) {
+        let is_full = |last: &Packed| last.bytes.len() + frame.len() > BOX_BYTES || last.frames.len() >= BOX_FRAMES;
+        if self.boxes.back().is_none_or(is_full) {
             self.boxes.push_back(self.empty.pop().unwrap_or_default());
         }
         let last = self.boxes.back_mut().expect("one was just added");
@@ -58,9 +62,11 @@ impl Line {
     pub(super) fn pop(&mut self, latest_ns: u64, all: bool) -> Option<(Waiting, &[u8])> {
         while self.out > 0 && self.out == self.boxes.front()?.frames.len() {
             let mut done = self.boxes.pop_front()?;
-            done.bytes.clear();
-            done.frames.clear();
-            self.empty.push(done);
+            if self.empty.len() < MOST_EMPTY {
+                done.bytes.clear();
+                done.frames.clear();
+                self.empty.push(done);
+            }
             self.out = 0;
         }
         let first = *self.boxes.front()?.frames.get(self.out)?;
@@ -115,5 +121,21 @@ mod tests {
         }
         assert!(line.bytes <= MOST_BYTES && out > 700, "{out} are out");
         assert!(line.boxes.len() + line.empty.len() < 300);
+    }
+
+    #[test]
+    fn frames_without_bytes_do_not_grow_it_either() {
+        let mut line = Line::default();
+        let mut out = 0;
+        for number in 0..4 * MOST_FRAMES as u64 {
+            line.push(number, 0, Parsed::default(), &[]);
+            while line.pop(0, false).is_some() {
+                out += 1;
+            }
+        }
+        assert_eq!(line.frames, MOST_FRAMES);
+        assert_eq!(out, 3 * MOST_FRAMES);
+        let places = line.boxes.iter().chain(&line.empty).map(|packed| packed.frames.capacity()).sum::<usize>();
+        assert!(places <= MOST_FRAMES + (MOST_EMPTY + 2) * BOX_FRAMES, "{places} places for {MOST_FRAMES} frames");
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::report::{Capture, Report, Source};
+use crate::printable::is_deceptive;
 
 const STYLE: &str = "\
 :root{color-scheme:light dark;--ink:#1b1f24;--dim:#57606a;--ground:#fff;--card:#f6f8fa;--line:#d0d7de;--bad:#b42318;--warn:#9a6700;--good:#1a7f37;--blue:#0550ae}\
@@ -322,7 +323,7 @@ fn escape(text: &str) -> String {
             '&' => escaped.push_str("&amp;"),
             '"' => escaped.push_str("&quot;"),
             '\'' => escaped.push_str("&#39;"),
-            character if character.is_control() => escaped.push('\u{fffd}'),
+            character if is_deceptive(character) => escaped.push('\u{fffd}'),
             character => escaped.push(character),
         }
     }
@@ -335,6 +336,6 @@ mod tests {
 
     #[test]
     fn names_of_files_are_no_markup() {
-        assert_eq!(escape("<script>\"'&\n"), "&lt;script&gt;&quot;&#39;&amp;\u{fffd}");
+        assert_eq!(escape("<script>\"'&\n\u{202e}"), "&lt;script&gt;&quot;&#39;&amp;\u{fffd}\u{fffd}");
     }
 }
