@@ -125,6 +125,11 @@ impl World {
         }
         if fill == Fill::Guarded {
             kernel.set_protected(&[IpNetwork::new(PROTECTED.into(), 24).context("a network")?])?;
+            // All of whom something left before.
+            kernel.set_elsewhere(true, true)?;
+            for address in frames::own_addresses().into_iter().chain([IpAddr::from(PROTECTED)]) {
+                kernel.set_virtual_sender(&address.into())?;
+            }
         }
         if fill == Fill::Full {
             kernel.allow(&allowed().collect::<Vec<_>>())?;
