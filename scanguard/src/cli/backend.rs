@@ -17,7 +17,7 @@ use crate::exit::{ExitStatus, Failure, OrExit as _};
 use crate::kernel::KernelError;
 use crate::operator::offline::{self, Offline};
 use crate::operator::wish::{Around, Kind, Needs, Wish, refuse_unrecorded};
-use crate::operator::{Caller, OperatorError, facts, incidents, verb};
+use crate::operator::{Caller, OperatorError, facts, incidents};
 use crate::store::{Store, StoreError, Unsaved};
 
 /// Answers questions, by whoever can.
@@ -75,7 +75,7 @@ impl Backend {
                 let (asked, now, since) = (wish.clone(), around.now, archive.mark());
                 let outcome =
                     refuse_unrecorded(&wish, &archive).and_then(|()| wish.carry_out(&mut offline.desk, around));
-                offline.desk.audit(Caller::this_process(), &verb(W::PATH), &asked, &outcome, now);
+                offline.desk.audit_wish(Caller::this_process(), &asked, &outcome, now);
                 let saved = self.runtime.block_on(archive.saved(since, archive.mark()));
                 match (outcome, saved) {
                     (Ok(answer), Err(unsaved)) => Err(OperatorError::unsaved(&answer, unsaved)),

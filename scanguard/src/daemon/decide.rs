@@ -20,7 +20,7 @@ use crate::api::{WhyBehind, WouldHave};
 use crate::config::{AutoLevel, Blocks};
 use crate::duration;
 use crate::known::Acquainted;
-use crate::operator::{AutomaticBlock, Desk, NewBlock, Question};
+use crate::operator::{Asked, AutomaticBlock, Desk, NewBlock, Question};
 use crate::policy::{
     Action, BlockReason, Clock, Event, Explanation, Facts, KeptDecoy, KeptEnd, Lifter, Policy, RunningBlock, harm,
 };
@@ -343,14 +343,23 @@ impl Decider {
                     since: now,
                     expires: time_of(until),
                 };
-                if desk.ask(source, question) {
-                    info!(
+                match desk.ask(source, question) {
+                    Asked::New => info!(
                         source = desk.named(source),
                         scope = scope.label(),
                         doubt = why.label(),
                         people,
                         "a block waits for a person: `scanguard pending list` shows why"
-                    );
+                    ),
+                    Asked::Waits => {}
+                    Asked::NoRoom => {
+                        info!(
+                            source = desk.named(source),
+                            scope = scope.label(),
+                            "nobody is asked about a block: too many of its network wait"
+                        );
+                        return false;
+                    }
                 }
                 true
             }

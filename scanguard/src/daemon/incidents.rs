@@ -98,7 +98,7 @@ impl Recorder {
         let incidents = match kept {
             Some(Ok((records, next_id))) => Incidents::restore(records, next_id, now.moment(now.ns)),
             Some(Err(error)) => {
-                warn!(%error, "incidents of before cannot be read: those that go on begin anew");
+                error.complain("incidents of before cannot be read: those that go on begin anew");
                 Incidents::default()
             }
             None => Incidents::default(),
@@ -245,7 +245,7 @@ impl Recorder {
             Ok(()) => {}
             Err(error) => {
                 if !mem::replace(&mut desk.failing, true) {
-                    warn!(%error, "incidents cannot be kept: they are told from memory until the file can be written");
+                    error.complain("incidents cannot be kept: they are told from memory until the file can be written");
                 }
                 // Sums replace sums: what was written already does no harm.
                 let later = mem::replace(&mut desk.unsaved, unsaved);

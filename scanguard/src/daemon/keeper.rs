@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use ipnetwork::IpNetwork;
 use scanguard_common::opened::Endpoint;
 use tokio::task::spawn_blocking;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use crate::store::{Archive, Limits, Opened};
 
@@ -55,11 +55,18 @@ impl Keeper {
             (archive, opened, first_run)
         });
         let (archive, opened, first_run) = opening.await?;
-        let (opened, answering) = opened.unwrap_or_else(|error| {
-            error!(%error, "there is no memory: ports that were open before count as closed, and learning begins anew");
-            Default::default()
-        });
-        info!(file = %path.display(), ports = opened.len(), "which ports were open is known");
+        let (opened, answering) = match opened {
+            Ok((opened, answering)) => {
+                info!(file = %path.display(), ports = opened.len(), "which ports were open is known");
+                (opened, answering)
+            }
+            Err(error) => {
+                error.complain(
+                    "there is no memory: ports that were open before count as closed, and learning begins anew",
+                );
+                Default::default()
+            }
+        };
         let first_run = first_run.unwrap_or(now);
         let epoch = archive.epoch();
         Ok((Self { archive, epoch, saved: Instant::now(), changed: false }, Kept { first_run, opened, answering }))
@@ -105,7 +112,7 @@ impl Keeper {
 pub(super) fn protecting_since(archive: &Archive, networks: &[IpNetwork], now: u64) -> u64 {
     let networks = networks.to_vec();
     archive.ask(move |store| store.protecting_since(&networks, now)).unwrap_or_else(|error| {
-        warn!(%error, "it is not kept since when networks are protected: it is learnt anew what is open there");
+        error.complain("it is not kept since when networks are protected: it is learnt anew what is open there");
         now
     })
 }

@@ -290,7 +290,7 @@ impl Answers for View {
             }
             let (asked, now) = (wish.clone(), around.now);
             let outcome = refuse_unrecorded(&wish, desk.archive()).and_then(|()| wish.carry_out(desk, around));
-            desk.audit(caller, &verb(W::PATH), &asked, &outcome, now);
+            desk.audit_wish(caller, &asked, &outcome, now);
             outcome
         };
         if W::KIND == Kind::Change {

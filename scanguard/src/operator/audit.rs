@@ -10,6 +10,9 @@ use serde_json::{Value, json};
 use super::desk::Desk;
 use super::error::OperatorError;
 use super::kept::milliseconds;
+use super::wish::Wish;
+use crate::api::RefusalCode;
+use crate::printable;
 use crate::store::{AuditRecord, Entry};
 
 /// Items of a list in the arguments that are written down; of more of them only how many.
@@ -35,7 +38,10 @@ impl Caller {
     pub fn of_peer(uid: Option<u32>, pid: Option<i32>) -> Self {
         let user = uid.and_then(|uid| User::from_uid(Uid::from_raw(uid)).ok().flatten()).map(|user| user.name);
         let program = pid.and_then(|pid| fs::read_to_string(format!("/proc/{pid}/comm")).ok());
-        Self { uid, pid, user, program: program.map(|program| program.trim_end().to_owned()) }
+        // Whoever runs a program can call it what he likes, line breaks and all.
+        let program =
+            program.map(|program| printable::line(program.strip_suffix('\n').unwrap_or(&program)).into_owned());
+        Self { uid, pid, user, program }
     }
 
     /// This process.
@@ -55,17 +61,49 @@ impl Desk {
         outcome: &Result<T, OperatorError>,
         now: SystemTime,
     ) {
+        self.record(caller, verb, arguments, result_of(outcome), now);
+    }
+
+    /// The same of a wish, which may have been carried out and have found nothing to change.
+    pub fn audit_wish<W: Wish>(
+        &self,
+        caller: Caller,
+        wish: &W,
+        outcome: &Result<W::Answer, OperatorError>,
+        now: SystemTime,
+    ) {
+        let result = match outcome {
+            Ok(answer) if W::found_nothing(answer) => (
+                RefusalCode::NotFound.label().to_owned(),
+                Some("nothing was changed: there was no such thing".to_owned()),
+            ),
+            outcome => result_of(outcome),
+        };
+        self.record(caller, &verb(W::PATH), wish, result, now);
+    }
+
+    fn record(
+        &self,
+        caller: Caller,
+        verb: &str,
+        arguments: &impl Serialize,
+        (result, detail): (String, Option<String>),
+        now: SystemTime,
+    ) {
         let Caller { uid, pid, user, program } = caller;
         let arguments = serde_json::to_value(arguments).map(shortened).unwrap_or_default();
-        let (result, detail) = match outcome {
-            Ok(_) => ("done".to_owned(), None),
-            Err(error) => {
-                let refusal = error.refusal();
-                (refusal.code.label().to_owned(), Some(refusal.error))
-            }
-        };
         let (at, verb, arguments) = (milliseconds(now), verb.to_owned(), arguments.to_string());
         self.archive.append(Entry::Audit(AuditRecord { at, uid, pid, user, program, verb, arguments, result, detail }));
+    }
+}
+
+fn result_of<T>(outcome: &Result<T, OperatorError>) -> (String, Option<String>) {
+    match outcome {
+        Ok(_) => ("done".to_owned(), None),
+        Err(error) => {
+            let refusal = error.refusal();
+            (refusal.code.label().to_owned(), Some(refusal.error))
+        }
     }
 }
 
@@ -133,6 +171,15 @@ mod tests {
             (&cut["entries_left_out"], &cut["prefixes"], cut.get("for_s")),
             (&json!(5), &json!([{"a": 1}]), None)
         );
+    }
+
+    #[test]
+    fn the_name_of_a_program_is_one_line_of_text_whatever_it_calls_itself() {
+        let before = fs::read_to_string("/proc/self/comm").expect("a name");
+        fs::write("/proc/self/comm", "a\nb\u{1b}[2J").expect("another name");
+        let Caller { program, .. } = Caller::this_process();
+        fs::write("/proc/self/comm", before.trim_end()).expect("the name of before");
+        assert_eq!(program.as_deref(), Some("a\\nb\\u{1b}[2J"));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use scanguard_common::reason::Mode;
 use scanguard_common::verdict::{Origin, Scope};
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use super::desk::{Allowed, Block, ByOperator, Desk};
 use super::mode::ModeNow;
@@ -58,7 +58,7 @@ pub(super) fn load(archive: &Archive, config: &Config, now: SystemTime) -> Loade
                 loaded.mode = mode_of(&kept, config.mode, now);
             }
         }
-        Err(error) => error!(%error, "the allowlist, blocks and mode of earlier are lost: the configuration's hold"),
+        Err(error) => error.complain("the allowlist, blocks and mode of earlier are lost: the configuration's hold"),
     }
     add_configured(&mut loaded.allow, config);
     loaded
@@ -88,7 +88,7 @@ fn life_event(block: &KeptBlock, event: &str, why: &str, at: u64) -> LifeEvent {
 pub(super) fn history(archive: &Archive) -> (HashMap<String, KeptRecurrence>, Vec<KeptDecoy>) {
     let loaded = archive.ask(|store| Ok((store.load_recurrences()?, store.load_decoys()?)));
     let (recurrences, decoys) = loaded.unwrap_or_else(|error| {
-        error!(%error, "how often sources were blocked is lost, and which decoys were completed");
+        error.complain("how often sources were blocked is lost, and which decoys were completed");
         Default::default()
     });
     (recurrences.into_iter().map(|kept| (kept.source.clone(), kept)).collect(), decoys)
@@ -99,7 +99,7 @@ pub(super) fn people(archive: &Archive) -> People {
     match archive.ask(|store| store.load_known()) {
         Ok(people) => People::remembered(people),
         Err(error) => {
-            error!(%error, "who has worked here is forgotten");
+            error.complain("who has worked here is forgotten");
             People::default()
         }
     }

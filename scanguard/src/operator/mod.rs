@@ -43,5 +43,5 @@ pub use block::{AutomaticBlock, Covering, NewBlock};
 pub use desk::Desk;
 pub use error::OperatorError;
 pub use live::LiveSources;
-pub use pending::Question;
+pub use pending::{Asked, Question};
 pub use why::{Remembered, tell_incidents};

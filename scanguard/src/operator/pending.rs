@@ -7,9 +7,10 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, SystemTime};
 
-use scanguard_common::source::SourceKey;
+use scanguard_common::address::{Address, MAPPED_BITS};
+use scanguard_common::source::{KeyRules, SourceKey};
 use scanguard_common::verdict::{Origin, Scope};
-use tracing::{error, info};
+use tracing::info;
 
 use super::desk::{Block, Desk};
 use super::error::OperatorError;
@@ -24,8 +25,10 @@ use crate::policy::{BlockReason, Doubt};
 use crate::safety::Facts;
 use crate::store::{Archive, Entry, KeptDecoy, KeptDenial, KeptQuestion, LifeEvent};
 
-/// Questions at once; of more of them those that would end first are dropped.
+/// Questions at once.
 const MOST_QUESTIONS: usize = 1000;
+/// Those of one network, a /24 or /48: whoever has many addresses of one leaves a person no longer list to read.
+const MOST_OF_NETWORK: usize = 20;
 /// For so long after a person said no he is not asked again about the same source.
 const DENIED_FOR: Duration = Duration::from_secs(7 * 86_400);
 
@@ -76,7 +79,7 @@ impl End {
             Self::Allowed => "the allowlist covers the source",
             Self::Blocked => "an operator's block covers the source",
             Self::Unanswered => "nobody said in time whether to block it",
-            Self::Crowded => "too many blocks wait: of those that do, it would have ended first",
+            Self::Crowded => "too many blocks wait: most of them are of its network, and there it came last",
         }
     }
 }
@@ -94,7 +97,8 @@ impl Questions {
     pub(super) fn load(archive: &Archive, now: SystemTime) -> Self {
         let loaded = archive.ask(|store| Ok((store.load_questions()?, store.load_denials()?)));
         let (questions, denials) = loaded.unwrap_or_else(|error| {
-            error!(%error, "the questions that waited for a person are lost, and what he denied: he may be asked again");
+            error
+                .complain("the questions that waited for a person are lost, and what he denied: he may be asked again");
             Default::default()
         });
         let open = questions.into_iter().filter_map(|kept| {
@@ -117,24 +121,77 @@ impl Questions {
     }
 }
 
+/// What became of a question that is to be put.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Asked {
+    /// It waits.
+    New,
+    /// One of no fewer ports waits already.
+    Waits,
+    /// Its network has its share of questions, or the most of all.
+    NoRoom,
+}
+
+/// Who takes part in sharing out questions: networks of networks (a /16, or the /32 of a provider), and in these networks (a /24, a /48).
+type Share = [[u8; 16]; 2];
+
+fn share(source: &SourceKey) -> Share {
+    const WIDE4: u8 = MAPPED_BITS + 16;
+    const WIDE6: u8 = 32;
+    let wide = Address::mask(if source.0.is_mapped() { WIDE4 } else { WIDE6 });
+    [source.0.masked(&wide).bytes(), KeyRules::network(source).0.bytes()]
+}
+
+impl Questions {
+    /// Whether there is room for one more question, about this source; what must end for it, if something must. As with blocks, what
+    /// counts are networks: of the network with most questions the newest goes, and a network has its share at most.
+    fn room(&self, source: &SourceKey) -> Result<Option<SourceKey>, ()> {
+        let [mine_wide, mine] = share(source);
+        let (mut wide, mut narrow): (HashMap<[u8; 16], usize>, HashMap<[u8; 16], usize>) = Default::default();
+        for [its_wide, its] in self.open.keys().map(share) {
+            *wide.entry(its_wide).or_default() += 1;
+            *narrow.entry(its).or_default() += 1;
+        }
+        if narrow.get(&mine).is_some_and(|count| *count >= MOST_OF_NETWORK) {
+            return Err(());
+        }
+        if self.open.len() < MOST_QUESTIONS {
+            return Ok(None);
+        }
+        // With this one.
+        *wide.entry(mine_wide).or_default() += 1;
+        *narrow.entry(mine).or_default() += 1;
+        let crowd = |source: &SourceKey| {
+            let [its_wide, its] = share(source);
+            (wide[&its_wide], its_wide, narrow[&its])
+        };
+        let newest = |(source, question): &(&SourceKey, &Question)| (crowd(source), question.since, source.0.bytes());
+        let fullest = self.open.iter().max_by_key(newest).map(|(fullest, _)| *fullest).ok_or(())?;
+        let [its_wide, its] = share(&fullest);
+        let is_fuller = wide[&its_wide] > wide[&mine_wide] || (its_wide == mine_wide && narrow[&its] > narrow[&mine]);
+        // Where this one would be the newest of the fullest network, it is not put at all.
+        is_fuller.then_some(Some(fullest)).ok_or(())
+    }
+}
+
 impl Desk {
-    /// Puts a question, unless one of no fewer ports waits already. True when it is new.
-    pub fn ask(&mut self, source: SourceKey, question: Question) -> bool {
+    /// Puts a question, unless one of no fewer ports waits already, or its network has too many.
+    pub fn ask(&mut self, source: SourceKey, question: Question) -> Asked {
         let waiting = self.questions.open.get(&source);
         if waiting.is_some_and(|waiting| waiting.scope as u8 >= question.scope as u8) {
-            return false;
+            return Asked::Waits;
         }
-        if waiting.is_none() && self.questions.open.len() >= MOST_QUESTIONS {
-            let first =
-                self.questions.open.iter().min_by_key(|(source, question)| (question.expires, source.0.bytes()));
-            if let Some(first) = first.map(|(source, _)| *source) {
-                self.close(&[first], End::Crowded);
+        if waiting.is_none() {
+            match self.questions.room(&source) {
+                Ok(Some(crowded)) => self.close(&[crowded], End::Crowded),
+                Ok(None) => {}
+                Err(()) => return Asked::NoRoom,
             }
         }
         let kept = kept_question(source, &question);
         self.keep(move |store| store.save_question(&kept));
         self.questions.open.insert(source, question);
-        true
+        Asked::New
     }
 
     /// How many questions wait.
@@ -360,5 +417,80 @@ fn kept_question(source: SourceKey, question: &Question) -> KeptQuestion {
         ports,
         since: milliseconds(since),
         expires: milliseconds(expires),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::*;
+
+    fn source(text: &str) -> SourceKey {
+        SourceKey(text.parse::<IpAddr>().expect("an address").into())
+    }
+
+    /// Puts a question, `at` so many seconds after the first ones, as [`Desk::ask`] does.
+    fn put(questions: &mut Questions, source: SourceKey, at: u64) -> Asked {
+        let since = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000 + at);
+        let question = Question {
+            scope: Scope::All,
+            reason: BlockReason::Harm,
+            doubt: Doubt::Customer,
+            people: 1,
+            lasts: Duration::from_secs(600),
+            ports: vec![23],
+            since,
+            expires: since + Duration::from_secs(86_400),
+        };
+        match questions.room(&source) {
+            Ok(crowded) => {
+                if let Some(crowded) = crowded {
+                    questions.open.remove(&crowded);
+                }
+                questions.open.insert(source, question);
+                Asked::New
+            }
+            Err(()) => Asked::NoRoom,
+        }
+    }
+
+    #[test]
+    fn no_network_and_no_provider_pushes_out_the_questions_about_others() {
+        let mut questions = Questions::default();
+        let genuine = source("198.51.100.10");
+        assert_eq!(put(&mut questions, genuine, 0), Asked::New);
+        // A /48, and then a /32, each with more addresses than there are questions.
+        let flood = |questions: &mut Questions, network: fn(u32) -> String| {
+            let asked = (1..3_000).map(|number| put(questions, source(&network(number)), number.into()));
+            asked.filter(|asked| *asked == Asked::New).count()
+        };
+        assert_eq!(flood(&mut questions, |number| format!("2001:db8:1:{number:x}::")), MOST_OF_NETWORK);
+        let taken = flood(&mut questions, |number| format!("2001:dba:{number:x}:1::"));
+        assert_eq!((taken, questions.open.len()), (MOST_QUESTIONS - 1 - MOST_OF_NETWORK, MOST_QUESTIONS));
+        // There is always room for somebody else, and it is not of others than the provider's.
+        for number in 0..50 {
+            assert_eq!(put(&mut questions, source(&format!("203.0.{number}.7")), 5_000), Asked::New, "{number}");
+        }
+        assert_eq!(questions.open.len(), MOST_QUESTIONS);
+        assert!(questions.open.contains_key(&genuine), "it waits still");
+        let of = |prefix: &str| {
+            questions.open.keys().filter(|key| IpAddr::from(key.0).to_string().starts_with(prefix)).count()
+        };
+        assert_eq!([of("2001:db8:1:"), of("203.0."), of("2001:dba:")], [MOST_OF_NETWORK, 50, 1000 - 1 - 20 - 50]);
+        // Those that came first stay.
+        assert!(questions.open.contains_key(&source("2001:dba:1:1::")));
+    }
+
+    #[test]
+    fn where_everybody_has_one_who_comes_last_waits_for_a_place() {
+        let mut questions = Questions::default();
+        for number in 0..MOST_QUESTIONS as u32 {
+            let address = format!("{}.{}.0.1", 1 + number / 250, number % 250);
+            assert_eq!(put(&mut questions, source(&address), number.into()), Asked::New);
+        }
+        for late in ["9.0.0.1", "250.0.0.1", "2001:db8::"] {
+            assert_eq!(put(&mut questions, source(late), 5_000), Asked::NoRoom, "{late}");
+        }
     }
 }

@@ -11,7 +11,6 @@ use scanguard_common::record::SourceRecord;
 use scanguard_common::score::{ScoreRules, UNITS_PER_NAT};
 use scanguard_common::session::SessionRecord;
 use scanguard_common::source::{KeyRules, SourceKey};
-use tracing::warn;
 
 use super::block::entry;
 use super::desk::Desk;
@@ -272,7 +271,7 @@ pub fn tell_incidents(whys: &mut [&mut Why], archive: &Archive) {
     match found {
         Ok(found) => whys.iter_mut().zip(found).for_each(|(why, incidents)| why.incidents = incidents),
         Err(error) => {
-            warn!(%error, "incidents of before cannot be read");
+            error.complain("incidents of before cannot be read");
             for why in whys {
                 why.incidents_unread = Some(error.to_string());
             }

@@ -93,6 +93,12 @@ pub trait Wish: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {
         let _ = (answer, archive);
     }
 
+    /// Whether it was carried out and there was nothing to change: the audit does not say that something was done.
+    fn found_nothing(answer: &Self::Answer) -> bool {
+        let _ = answer;
+        false
+    }
+
     /// Whether it takes something away from somebody: such a request is refused while its record might be lost.
     fn takes_away(&self) -> bool {
         false
@@ -146,16 +152,42 @@ wishes! {
     AllowAdd => AllowAdded, Change "/v1/allow", |wish, desk, around| desk.allow_add(&wish, around.now);
     Nothing<AllowList> => AllowList, Read "/v1/allow", |_, desk, _| Ok(desk.allow_list());
     Address<AllowTest> => AllowTest, Read "/v1/allow/test", |wish, desk, _| desk.allow_test(&wish.address);
-    BlockRemove => BlockRemoved, Change "/v1/block/remove", |wish, desk, _| desk.block_remove(&wish);
     Nothing<BlockList> => BlockList, Read "/v1/block", |_, desk, _| Ok(desk.block_list());
     Nothing<ModeState> => ModeState, Read "/v1/mode", |_, desk, _| Ok(desk.mode());
-    PendingDeny => PendingDenied, Change "/v1/pending/deny", |wish, desk, around| desk.pending_deny(&wish, around.now);
     Nothing<FeedList> => FeedList, Read "/v1/feeds", |_, desk, _| Ok(desk.feed_list());
     Address<FeedTest> => FeedTest, Read "/v1/feeds/test", |wish, desk, _| desk.feed_test(&wish.address);
     Confirm => ModeState, Change "/v1/confirm", |_, desk, around| desk.confirm(around.now);
 }
 
 pub use crate::api::Confirm;
+
+impl Wish for BlockRemove {
+    type Answer = BlockRemoved;
+    const PATH: &'static str = "/v1/block/remove";
+    const KIND: Kind = Kind::Change;
+
+    fn carry_out(self, desk: &mut Desk, _: Around) -> Result<BlockRemoved, OperatorError> {
+        desk.block_remove(&self)
+    }
+
+    fn found_nothing(answer: &BlockRemoved) -> bool {
+        answer.removed.is_empty()
+    }
+}
+
+impl Wish for PendingDeny {
+    type Answer = PendingDenied;
+    const PATH: &'static str = "/v1/pending/deny";
+    const KIND: Kind = Kind::Change;
+
+    fn carry_out(self, desk: &mut Desk, around: Around) -> Result<PendingDenied, OperatorError> {
+        desk.pending_deny(&self, around.now)
+    }
+
+    fn found_nothing(answer: &PendingDenied) -> bool {
+        answer.denied.is_empty()
+    }
+}
 
 impl Wish for AllowRemove {
     type Answer = AllowRemoved;
@@ -164,6 +196,10 @@ impl Wish for AllowRemove {
 
     fn carry_out(self, desk: &mut Desk, _: Around) -> Result<AllowRemoved, OperatorError> {
         desk.allow_remove(&self)
+    }
+
+    fn found_nothing(answer: &AllowRemoved) -> bool {
+        answer.removed.is_empty()
     }
 
     fn takes_away(&self) -> bool {

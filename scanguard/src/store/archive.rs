@@ -14,7 +14,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, SystemTime};
 
 use tokio::time::timeout;
-use tracing::warn;
+use tracing::{debug, error, warn};
 
 use super::Store;
 use super::archivist::Archivist;
@@ -128,6 +128,22 @@ pub enum Unavailable {
     /// It was asked and failed.
     #[error(transparent)]
     Failed(#[from] StoreError),
+}
+
+impl Unavailable {
+    /// Whether the archive itself has told of it in the log, with what that means.
+    const fn is_told(&self) -> bool {
+        matches!(self, Self::NoFile(_) | Self::Failed(StoreError::Closed))
+    }
+
+    /// Says in the log what is lost by it, unless there is no file at all: that is said once, by the archive.
+    pub fn complain(&self, lost: &str) {
+        if self.is_told() {
+            debug!(error = %self, "{lost}");
+        } else {
+            error!(error = %self, "{lost}");
+        }
+    }
 }
 
 impl Archive {

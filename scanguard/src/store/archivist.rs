@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant, SystemTime};
 
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::Store;
 use super::archive::{SetAside, Shared, Trouble, Unavailable};
@@ -31,6 +31,8 @@ pub(super) struct Archivist {
     writable: bool,
     /// Whether something that was to be written was not.
     lost: bool,
+    /// It is opened for the first time: one message tells what came of that.
+    begins: bool,
     marks: Option<Marks>,
     /// Single facts of the file, for a new one to begin with.
     facts: Vec<(String, u64)>,
@@ -57,6 +59,7 @@ impl Archivist {
             store: None,
             writable: false,
             lost: false,
+            begins: false,
             marks: None,
             facts: Vec::new(),
             tried: 0,
@@ -92,16 +95,30 @@ impl Archivist {
 
     /// Opens the file for the first time.
     pub(super) fn begin(&mut self) {
+        self.begins = true;
         self.open();
+        self.begins = false;
         if self.store.is_none() {
+            let trouble = self.shared.health().trouble.clone().map_or_else(String::new, |trouble| trouble.message);
             // Better to know what was than to begin with nothing.
             match Store::open_to_read(&self.path) {
                 Ok(store) => {
-                    info!(file = %self.path.display(), "the file of state can be read, but not written");
+                    error!(
+                        error = trouble,
+                        "the file of state can be read, but not written: what is decided from now on is in force, but is not kept \
+                         for a restart"
+                    );
                     self.store = Some(store);
                     self.remember_facts();
                 }
-                Err(error) => warn!(%error, "what was kept of earlier cannot be read either"),
+                Err(error) => {
+                    debug!(%error, "what was kept of earlier cannot be read either");
+                    error!(
+                        error = trouble,
+                        "there is no file of state: nothing of before is known (allowlist, blocks, mode, who has worked here, which \
+                         ports were open), and what is decided is in force, but is not kept for a restart"
+                    );
+                }
             }
         }
         self.shared.remembers.store(!self.facts.is_empty(), Ordering::Release);
@@ -268,7 +285,9 @@ impl Archivist {
         let mut health = self.shared.health();
         health.failures += 1;
         if health.trouble.as_ref() != Some(&trouble) {
-            error!(%error, "what is decided is in force, but is not kept for a restart until the file of state can be written");
+            if !self.begins {
+                error!(%error, "what is decided is in force, but is not kept for a restart until the file of state can be written");
+            }
             health.trouble = Some(trouble);
         }
     }

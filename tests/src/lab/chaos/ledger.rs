@@ -49,7 +49,11 @@ pub(super) struct Ledger {
 impl Ledger {
     /// Takes note of a wish that was answered.
     pub(super) fn answered(&mut self, wish: &Wish, status: u16, answer: &Value, asked: SystemTime) {
-        let result = if status == 200 { "done" } else { "refused" };
+        let result = match status {
+            200 if answer["removed"].as_array().is_some_and(Vec::is_empty) => "not_found",
+            200 => "done",
+            _ => "refused",
+        };
         self.answered.push((wish.verb, wish.arguments(), result));
         if status != 200 {
             self.refused += 1;
