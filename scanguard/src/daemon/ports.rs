@@ -13,6 +13,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 use tracing::{debug, info, warn};
 
 use super::keeper::{self, Keeper, Kept, ToKeep};
+use super::listening::OwnPorts;
 use crate::api::timestamp;
 use crate::config::{Config, Ports};
 use crate::kernel::{KernelError, Ours, Readings, Tables, clock};
@@ -30,6 +31,7 @@ const SIGHTINGS: usize = 64;
 /// The host's ports as last told to the kernel part.
 pub(super) struct PortWatch {
     tracker: PortTracker,
+    own: OwnPorts,
     keeper: Keeper,
     look: Interval,
     /// A look that goes on, on another thread: nothing else waits for it.
@@ -106,6 +108,7 @@ impl PortWatch {
     /// Remembers, looks and tells the kernel part what is there.
     pub(super) async fn follow(
         config: &Config,
+        own: OwnPorts,
         (keeper, kept): (Keeper, Kept),
         tables: &mut Tables,
     ) -> anyhow::Result<Self> {
@@ -118,7 +121,8 @@ impl PortWatch {
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         look.reset();
         let mut watch = Self {
-            tracker: PortTracker::new(&config.ports, first_run, remembered),
+            tracker: PortTracker::new(&own.restricted_in(&config.ports), first_run, remembered),
+            own,
             keeper,
             look,
             looking: None,
@@ -234,7 +238,7 @@ impl PortWatch {
 
     /// Takes over what a new configuration says of ports; the next look puts it in force.
     pub(super) fn set(&mut self, ports: &Ports) {
-        self.tracker.set(ports);
+        self.tracker.set(&self.own.restricted_in(ports));
         // Until the disk has answered it is learnt anew.
         self.tracker.set_protecting_since(now());
         let (archive, networks) = (self.keeper.archive().clone(), ports.protect.clone());

@@ -21,7 +21,7 @@ use super::events::{Haste, Hearers};
 use super::incidents::Recorder;
 use super::interfaces::Interfaces;
 use super::jobs::{Hands, Job, Jobs};
-use super::listening::{group_named, metrics_listener, serve_control};
+use super::listening::{OwnPorts, group_named, metrics_listener, serve_control};
 use super::live::{FeedRead, Live, State};
 use super::memory::Memory;
 use super::ports::PortWatch;
@@ -154,8 +154,10 @@ async fn daemon(config: Config, feeds: Feeds, options: Options) -> Result<(), Fa
     let (control_listener, socket_file) = socket::claim(&config.control_socket, group).or_exit(ExitStatus::Failed)?;
     let gate = Gate { owner: geteuid().as_raw(), group: socket_file.group() };
     let metrics_listener = metrics_listener(&config).await?;
+    let own_ports = OwnPorts::of(metrics_listener.as_ref());
     let names = start::interfaces(&config.interfaces).await?;
-    let Loaded { mut program, mut desk, events, proofs, ports, addresses, taken_over } = start::load(&config).await?;
+    let Loaded { mut program, mut desk, events, proofs, ports, addresses, taken_over } =
+        start::load(&config, own_ports).await?;
     desk.set_feeds(feeds);
     let guarded = match start::attach(&mut program, &names, &config).await {
         Ok(guarded) => guarded,

@@ -9,6 +9,7 @@ use tracing::{info, warn};
 
 use super::addresses::OwnAddresses;
 use super::keeper::Keeper;
+use super::listening::OwnPorts;
 use super::ports::{self, PortWatch};
 use crate::api::SessionsWatch;
 use crate::config::{Cgroup, Config};
@@ -90,7 +91,7 @@ pub(super) struct Loaded {
 }
 
 /// Loads it: anew, or over what an earlier daemon left pinned.
-pub(super) async fn load(config: &Config) -> Result<Loaded, Failure> {
+pub(super) async fn load(config: &Config, own: OwnPorts) -> Result<Loaded, Failure> {
     let pins = Pins::open(&config.pins, config.keep).map_err(refused)?;
     let is_taken_over = pins.as_ref().is_some_and(Pins::hold_state);
     if is_taken_over {
@@ -105,7 +106,7 @@ pub(super) async fn load(config: &Config) -> Result<Loaded, Failure> {
     let taken_over = is_taken_over.then(|| *tables.config());
     let kept = Keeper::open(&config.state, config.retention, ports::now()).await?;
     let mut desk = Desk::start(tables, config, kept.0.archive().clone(), SystemTime::now())?;
-    let ports = PortWatch::follow(config, kept, desk.tables()).await?;
+    let ports = PortWatch::follow(config, own, kept, desk.tables()).await?;
     let addresses = OwnAddresses::follow(desk.tables()).await?;
     let program = block_in_place(|| verifying.finish()).map_err(refused)?;
     Ok(Loaded { program, desk, events, proofs, ports, addresses, taken_over })
