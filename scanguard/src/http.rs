@@ -1,8 +1,10 @@
 //! The small HTTP server that both listeners use: HTTP/1, one request a connection, everything bounded.
 
+use std::collections::BTreeMap;
 use std::os::fd::AsRawFd as _;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -19,10 +21,11 @@ use hyper_util::service::TowerToHyperService;
 use nix::libc;
 use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::Semaphore;
+use tokio::task::AbortHandle;
 use tokio::time::{Sleep, sleep, timeout};
 use tracing::debug;
 
-/// Connections served at a time; more wait in the kernel's backlog.
+/// Connections served at a time.
 const CONNECTIONS: usize = 256;
 /// Longest time for the request's head to arrive.
 const HEAD_TIME: Duration = Duration::from_secs(5);
@@ -102,17 +105,50 @@ impl Peered for TcpStream {
     }
 }
 
-/// Serves until the task is dropped.
-pub async fn serve(mut listener: impl Listener<Io: Peered>, router: Router) {
+/// Serves until the task is dropped. Where all connections are taken, who comes waits until one ends.
+pub async fn serve(listener: impl Listener<Io: Peered>, router: Router) {
+    serve_some(listener, router, Full::Wait).await;
+}
+
+/// The same for a listener that anybody reaches: where all connections are taken, who comes is served, and of those that wait for their
+/// other end (for the rest of a request, or to have the answer taken) the oldest is ended. Who reads and asks in his time is in nobody's way.
+pub async fn serve_anybody(listener: impl Listener<Io: Peered>, router: Router) {
+    serve_some(listener, router, Full::EndOldest).await;
+}
+
+/// What becomes of who comes where all connections are taken.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Full {
+    Wait,
+    EndOldest,
+}
+
+async fn serve_some(mut listener: impl Listener<Io: Peered>, router: Router, full: Full) {
     let router = router.layer(DefaultBodyLimit::max(BODY_BYTES)).layer(from_fn(hurry));
     let slots = Arc::new(Semaphore::new(CONNECTIONS));
-    loop {
+    let crowd = Arc::<Crowd>::default();
+    for number in 0.. {
+        let (stream, _peer) = match full {
+            // The others wait in the kernel's backlog.
+            Full::Wait => {
+                drop(slots.acquire().await);
+                listener.accept().await
+            }
+            Full::EndOldest => listener.accept().await,
+        };
+        if full == Full::EndOldest && slots.available_permits() == 0 {
+            crowd.end_oldest();
+        }
         let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
             return; // Nobody closes the semaphore.
         };
-        let (stream, _peer) = listener.accept().await;
-        let service = TowerToHyperService::new(router.clone().layer(Extension(stream.peer())));
-        tokio::spawn(async move {
+        let answering = Answering::default();
+        let router = router.clone().layer(from_fn(busy)).layer(Extension(answering.clone()));
+        let service = TowerToHyperService::new(router.layer(Extension(stream.peer())));
+        let place = Place { crowd: Arc::clone(&crowd), number };
+        let mut connections = crowd.connections(); // Whoever ends waits until it has a place.
+        let task = tokio::spawn(async move {
+            let _place = place; // Given up when this ends, in whichever way.
             let connection = http1::Builder::new()
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEAD_TIME)
@@ -126,7 +162,59 @@ pub async fn serve(mut listener: impl Listener<Io: Peered>, router: Router) {
             }
             drop(slot);
         });
+        connections.insert(number, Connection { task: task.abort_handle(), answering });
     }
+}
+
+/// The connections that are served, the oldest first.
+#[derive(Default)]
+struct Crowd(Mutex<BTreeMap<u64, Connection>>);
+
+struct Connection {
+    task: AbortHandle,
+    answering: Answering,
+}
+
+/// Whether an answer is being made: then a connection waits for this program and not for its other end.
+#[derive(Clone, Default)]
+struct Answering(Arc<AtomicBool>);
+
+/// A connection's place among the others.
+struct Place {
+    crowd: Arc<Crowd>,
+    number: u64,
+}
+
+impl Crowd {
+    fn connections(&self) -> MutexGuard<'_, BTreeMap<u64, Connection>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends the oldest that waits for its other end, if there is one.
+    fn end_oldest(&self) {
+        let mut connections = self.connections();
+        let waits = |(number, connection): (&u64, &Connection)| {
+            let answers = connection.answering.0.load(Ordering::Acquire);
+            (!answers).then_some(*number)
+        };
+        if let Some(connection) = connections.iter().find_map(waits).and_then(|oldest| connections.remove(&oldest)) {
+            connection.task.abort();
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.crowd.connections().remove(&self.number);
+    }
+}
+
+/// Takes note that an answer is being made.
+async fn busy(Extension(answering): Extension<Answering>, request: Request, next: Next) -> Response {
+    answering.0.store(true, Ordering::Release);
+    let response = next.run(request).await;
+    answering.0.store(false, Ordering::Release);
+    response
 }
 
 /// Gives the body of a request a time to arrive in: who sends half of one does not keep others out for longer than that.
@@ -168,9 +256,9 @@ impl hyper::body::Body for Hurried {
 
 #[cfg(test)]
 mod tests {
-    use axum::routing::post;
+    use axum::routing::{get, post};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    use tokio::net::UnixListener;
+    use tokio::net::{TcpListener, UnixListener};
     use tokio::time::Instant;
 
     use super::*;
@@ -214,5 +302,48 @@ mod tests {
     async fn a_body_in_parts_is_taken_while_there_is_time() {
         let (answer, _) = send(&[HEAD, "abc", "def"], BODY_TIME / 3).await;
         assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("6 bytes"), "{answer}");
+    }
+
+    /// Asks beside `slow` connections that send half of a request, or ask and read nothing: what the answer is, and which of them are
+    /// still there when it comes.
+    async fn ask_beside(slow: usize, sends: &str) -> (String, Vec<bool>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        // More than the buffers of both ends hold.
+        let long = Bytes::from(vec![b'x'; 16 << 20]);
+        let router = Router::new().route("/", get(async || "there")).route("/long", get(async move || long.clone()));
+        let server = tokio::spawn(serve_anybody(listener, router));
+        let mut held = Vec::new();
+        for _ in 0..slow {
+            let mut stream = TcpStream::connect(address).await.expect("a connection");
+            // It may be hung up on already.
+            let _ = stream.write_all(sends.as_bytes()).await;
+            held.push(stream);
+        }
+        let mut stream = TcpStream::connect(address).await.expect("a connection");
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("a request");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("an answer");
+        let is_there = |stream: &TcpStream| match stream.try_read(&mut [0]) {
+            Ok(read) => read > 0,
+            Err(error) => error.kind() == std::io::ErrorKind::WouldBlock,
+        };
+        let there = held.iter().map(is_there).collect();
+        server.abort();
+        (answer, there)
+    }
+
+    #[tokio::test]
+    async fn who_never_asks_and_who_never_reads_keep_nobody_out() {
+        /// Less than it takes until the slow ones have had their time.
+        const LIMIT: Duration = Duration::from_secs(25);
+        for sends in ["", "GET / HT", "GET /long HTTP/1.1\r\nHost: x\r\n\r\n"] {
+            let asked = timeout(LIMIT, ask_beside(CONNECTIONS * 2 + 88, sends)).await;
+            let (answer, there) = asked.unwrap_or_else(|_| panic!("{sends:?}: somebody waits for who does not read"));
+            assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("there"), "{sends:?}: {answer}");
+            // Those that came last were not ended for their time: it is not over.
+            let newest = &there[there.len() - CONNECTIONS / 2..];
+            assert!(newest.iter().all(|there| *there), "{sends:?}: {there:?}");
+        }
     }
 }

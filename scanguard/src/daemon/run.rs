@@ -245,7 +245,7 @@ async fn daemon(config: Config, feeds: Feeds, options: Options) -> Result<(), Fa
     tasks.spawn(named("incidents", recorder.clone().run()));
     tasks.spawn(named("control", serve_control(control_listener, Arc::clone(&view), gate)));
     if let Some(listener) = metrics_listener {
-        tasks.spawn(named("metrics", http::serve(listener, metrics::server::router(view))));
+        tasks.spawn(named("metrics", http::serve_anybody(listener, metrics::server::router(view))));
     }
     info!(mode = desk.mode_now().label(), socket = %config.control_socket.display(), keep = config.keep, "ready");
     notify(NotifyState::Ready);

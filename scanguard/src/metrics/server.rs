@@ -225,7 +225,7 @@ mod tests {
 
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        let server = tokio::spawn(crate::http::serve(listener, router(Arc::new(Idle))));
+        let server = tokio::spawn(crate::http::serve_anybody(listener, router(Arc::new(Idle))));
         let status = async |request: String| {
             let mut stream = TcpStream::connect(address).await.expect("a connection");
             stream.write_all(request.as_bytes()).await.expect("a request");
