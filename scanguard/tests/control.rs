@@ -50,6 +50,7 @@ impl Answers for MadeUp {
             ring_lost: 0,
             maps: Vec::new(),
             healthy: true,
+            degraded: false,
             warnings: Vec::new(),
         })
     }

@@ -415,9 +415,21 @@ fn root_and_the_group_of_the_socket_may_ask_and_what_they_do_is_written_down() {
         .success("ban")
         .expect("done");
     assert_eq!(daemon.cli(&["block", "add", "127.0.0.1"]).expect("an answer").status.code(), Some(4));
+    for nothing in [["pending", "deny"], ["block", "remove"], ["allow", "remove"]] {
+        let finished = daemon.cli(&[&nothing[..], &["203.0.113.77"]].concat()).expect("an answer");
+        assert_eq!(finished.status.code(), Some(1), "{finished:?}");
+    }
     daemon.cli(&["mode", "enforce"]).expect("an answer").success("mode").expect("done");
     daemon.cli(&["config", "reload"]).expect("an answer").success("reload").expect("done");
-    let results = ["block add done", "block add refused", "mode done", "config reload done"];
+    let results = [
+        "block add done",
+        "block add refused",
+        "pending deny not_found",
+        "block remove not_found",
+        "allow remove not_found",
+        "mode done",
+        "config reload done",
+    ];
     let found = |list: Vec<(String, String)>| -> Vec<String> {
         list.into_iter().map(|(verb, result)| format!("{verb} {result}")).collect()
     };
@@ -441,4 +453,26 @@ fn root_and_the_group_of_the_socket_may_ask_and_what_they_do_is_written_down() {
     let listed = Running::start(command).expect("the program").wait(LIMIT).expect("an end");
     let again: Value = serde_json::from_str(&listed.stdout).unwrap_or_else(|_| panic!("JSON: {listed:?}"));
     assert_eq!(again, list);
+}
+
+#[test]
+fn a_file_of_state_that_cannot_be_used_is_told_once_and_makes_status_degraded() {
+    let lab = lab();
+    let config = "state = \"/dev/null/state.db\"\n";
+    let daemon = Daemon::start(&lab.edge, &binary_beside_tests(), config).expect("the daemon");
+    // It is tried again and again.
+    wait_for("several tries", || metric(&daemon, "state_failures_total") >= 3);
+    let log = daemon.log();
+    let told: Vec<&str> = log.lines().filter(|line| line.contains("/dev/null/state.db")).collect();
+    assert_eq!(told.len(), 1, "the cause is told once:\n{log}");
+    assert!(told[0].contains("ERROR") && told[0].contains("nothing of before is known"), "{log}");
+    assert!(has(&daemon, "state_unusable"), "{:?}", warnings(&daemon));
+    let status = daemon.cli(&["status"]).expect("an answer");
+    assert_eq!(status.status.code(), Some(5), "{status:?}");
+    assert!(status.stdout.contains("is degraded"), "{status:?}");
+    assert_eq!(see(&daemon, "/v1/status")["degraded"], true);
+    daemon.stop().expect("a clean stop");
+    // One that can be used is not.
+    let daemon = start(&lab, &[]);
+    assert_eq!(see(&daemon, "/v1/status")["degraded"], false);
 }

@@ -58,6 +58,10 @@ pub struct Status {
     pub maps: Vec<MapFill>,
     /// Whether it does its work; false makes `scanguard status` exit with 5.
     pub healthy: bool,
+    /// Whether something of its work would not outlast a restart: filtering goes on, but what is decided is not kept. True makes
+    /// `scanguard status` exit with 5, too; `/healthz` does not mind, for a restart would lose it.
+    #[serde(default)]
+    pub degraded: bool,
     /// What a person should look at.
     pub warnings: Vec<Warning>,
 }
@@ -229,6 +233,9 @@ pub struct Warning {
     pub hint: String,
     /// Whether it keeps scanguard from doing its work.
     pub unhealthy: bool,
+    /// Whether something of its work would not outlast a restart.
+    #[serde(default)]
+    pub degraded: bool,
 }
 
 const fn yes() -> bool {

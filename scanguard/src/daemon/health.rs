@@ -38,6 +38,8 @@ pub(super) struct Facts<'f> {
     pub(super) ring_lost: u64,
     /// Events on which nothing was decided, because they came too fast.
     pub(super) undecided: LostEvents,
+    /// Log lines that were dropped because nobody read them in time.
+    pub(super) unread_lines: u64,
     /// Attempts at public ports of sources that got no record in a flood.
     pub(super) unrecorded: u64,
     /// Whether suspects arise faster than real ones do.
@@ -59,13 +61,25 @@ pub(super) struct Facts<'f> {
 }
 
 fn warning(code: &str, message: impl Into<String>, hint: impl Into<String>) -> Warning {
-    Warning { code: code.into(), message: message.into(), hint: hint.into(), unhealthy: false }
+    Warning { code: code.into(), message: message.into(), hint: hint.into(), unhealthy: false, degraded: false }
 }
 
 /// The warnings, the grave ones first.
 pub(super) fn warnings(facts: &Facts<'_>) -> Vec<Warning> {
     let Facts { daemon, heartbeat, interfaces, maps, oldest, uncounted, ring_lost, unrecorded, storm, .. } = *facts;
-    let Facts { sessions, forwards, reverts, archive, drifted, breaker_open, pending, fronted, undecided, .. } = *facts;
+    let Facts {
+        sessions,
+        forwards,
+        reverts,
+        archive,
+        drifted,
+        breaker_open,
+        pending,
+        fronted,
+        undecided,
+        unread_lines,
+        ..
+    } = *facts;
     let mut warnings = Vec::new();
     if !daemon {
         warnings.push(no_daemon(heartbeat));
@@ -118,6 +132,13 @@ pub(super) fn warnings(facts: &Facts<'_>) -> Vec<Warning> {
             ),
             "Sources that go on are decided on with their next event. If the first number grows, give the daemon more \
              processor time.",
+        ));
+    }
+    if unread_lines > 0 {
+        warnings.push(warning(
+            "log_lines_dropped",
+            format!("{unread_lines} log lines were dropped since the start: whoever reads the log was too slow."),
+            "Find out what held up its reader. Decisions do not wait for it, and none is missing from the audit.",
         ));
     }
     if unrecorded > 0 {
@@ -229,7 +250,7 @@ fn forgets(trouble: &Trouble) -> Warning {
         "What you allow, block or switch is in force, but would be forgotten at a restart: {}.",
         trouble.message
     );
-    warning(code, message, hint)
+    Warning { degraded: true, ..warning(code, message, hint) }
 }
 
 /// A damaged file was replaced.
@@ -256,6 +277,7 @@ fn no_daemon(heartbeat: Duration) -> Warning {
         ),
         hint: "Start one with `scanguard run`, which takes over; `scanguard detach` ends it.".into(),
         unhealthy: true,
+        degraded: false,
     }
 }
 
@@ -267,6 +289,7 @@ fn takes_no_more(map: &MapFill) -> Option<Warning> {
         hint: "Remove entries (`scanguard allow list`, `scanguard block list`), or use prefixes instead of addresses."
             .into(),
         unhealthy: true,
+        degraded: false,
     })
 }
 
@@ -279,6 +302,7 @@ fn detached(interface: &Interface) -> Warning {
             interface.name
         ),
         unhealthy: true,
+        degraded: false,
     }
 }
 
@@ -291,6 +315,7 @@ fn full(map: &MapFill) -> Option<Warning> {
         ),
         hint: "Raise `max_sources` in [sources] and restart.".into(),
         unhealthy: true,
+        degraded: false,
     })
 }
 
@@ -321,6 +346,7 @@ mod tests {
             uncounted: 0,
             ring_lost: 0,
             undecided: LostEvents::default(),
+            unread_lines: 0,
             unrecorded: 0,
             storm: false,
             forwards: false,
@@ -352,6 +378,7 @@ mod tests {
             uncounted: 1,
             ring_lost: 1,
             undecided: LostEvents { proofs: 1, rest: 0 },
+            unread_lines: 1,
             unrecorded: 1,
             storm: true,
             forwards: true,
@@ -374,6 +401,7 @@ mod tests {
             ("attempts_uncounted", false),
             ("events_lost", false),
             ("events_undecided", false),
+            ("log_lines_dropped", false),
             ("flood", false),
             ("drift", false),
             ("budget", false),
@@ -381,6 +409,8 @@ mod tests {
             ("pending", false),
             ("storm", false),
         ];
+        let degraded = warnings(&ill).into_iter().filter(|warning| warning.degraded);
+        assert_eq!(degraded.map(|warning| warning.code).collect::<Vec<_>>(), ["state_full"]);
         assert_eq!(codes(&ill), expected.map(|(code, unhealthy)| (code.to_owned(), unhealthy)));
         let interfaces =
             [Interface { name: "eth0".into(), driver_mode: "native".into(), attached: true, egress: "none".into() }];
@@ -393,6 +423,7 @@ mod tests {
             uncounted: 0,
             ring_lost: 0,
             undecided: LostEvents::default(),
+            unread_lines: 0,
             unrecorded: 0,
             storm: false,
             reverts: None,

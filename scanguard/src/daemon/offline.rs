@@ -11,6 +11,7 @@ use super::census::Census;
 use super::incidents::Recorder;
 use super::interfaces::Guarded;
 use super::live::{Live, State};
+use super::logging::LogTally;
 use super::memory::Memory;
 use super::quota::Quota;
 use super::view::{View, kernel_release};
@@ -81,6 +82,7 @@ pub fn offline_status(config: &Config) -> Result<Option<Status>, Failure> {
             forwards: Arc::new(AtomicBool::new(NetSettings::read().is_ok_and(|settings| settings.forwards))),
             quota: Quota::default(),
             archive: desk.archive().clone(),
+            log: LogTally::default(),
             kept: true,
             started: Instant::now(),
             kernel: kernel_release(),

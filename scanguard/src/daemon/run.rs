@@ -23,6 +23,7 @@ use super::interfaces::Interfaces;
 use super::jobs::{Hands, Job, Jobs};
 use super::listening::{OwnPorts, group_named, metrics_listener, serve_control};
 use super::live::{FeedRead, Live, State};
+use super::logging::{LogTally, Missing};
 use super::memory::Memory;
 use super::ports::PortWatch;
 use super::quota::Quota;
@@ -100,7 +101,7 @@ impl Options {
 pub fn run(options: Options) -> Result<ExitStatus, Failure> {
     start::preflight()?;
     let file::Loaded { config, file } = options.load().or_exit(ExitStatus::Usage)?;
-    logging::start(&config.log, options.color)?;
+    let log = logging::start(&config.log, options.color)?;
     match file {
         Some(file) => info!(file = %file.display(), "configuration read"),
         None => info!("there is no {}: the defaults hold", file::DEFAULT_FILE),
@@ -113,8 +114,9 @@ pub fn run(options: Options) -> Result<ExitStatus, Failure> {
         .on_thread_start(turns::ask_for_short_ones)
         .build()
         .context("cannot start the runtime")?;
-    let ended = runtime.block_on(daemon(config, feeds, options));
+    let ended = runtime.block_on(daemon(config, feeds, options, log.tally()));
     runtime.shutdown_timeout(LINGER);
+    drop(log);
     ended?;
     Ok(ExitStatus::Done)
 }
@@ -144,10 +146,13 @@ struct Daemon {
     cap: Arc<AtomicU32>,
     /// Sources that may have worked on a restricted port.
     worked: mpsc::Receiver<SourceKey>,
+    /// Lines that are in no log, and which of them it tells of.
+    log: LogTally,
+    missing: Missing,
     socket_file: SocketFile,
 }
 
-async fn daemon(config: Config, feeds: Feeds, options: Options) -> Result<(), Failure> {
+async fn daemon(config: Config, feeds: Feeds, options: Options, log: LogTally) -> Result<(), Failure> {
     let mut signals = Signals::listen().context("cannot listen for signals")?;
     // The socket comes first: it tells whether another daemon runs, before anything is loaded.
     let group = config.control_group.as_deref().map(group_named).transpose()?;
@@ -224,6 +229,7 @@ async fn daemon(config: Config, feeds: Feeds, options: Options) -> Result<(), Fa
         forwards: ports.forwards(),
         quota: Quota::default(),
         archive: desk.archive().clone(),
+        log: log.clone(),
         kept: config.keep,
         started: Instant::now(),
         kernel: super::view::kernel_release(),
@@ -269,6 +275,8 @@ async fn daemon(config: Config, feeds: Feeds, options: Options) -> Result<(), Fa
         live,
         cap,
         worked,
+        log,
+        missing: Missing::default(),
         socket_file,
     };
     daemon.meet_all();
@@ -360,6 +368,7 @@ impl Daemon {
         }
         let readings = self.desk.read_tables().readings();
         self.going_on.look(move || LiveSources::read(&readings));
+        self.missing.tell(&self.log);
         self.publish();
     }
 

@@ -19,6 +19,7 @@ use super::interfaces::Guarded;
 use super::jobs::{Hands, Jobs};
 use super::listed::{list, packets, with_block};
 use super::live::{FeedRead, Live};
+use super::logging::{LogTally, LostLines};
 use super::memory::Memory;
 use super::quota::{Quota, SignalTally};
 use super::stacks::{self, Looked};
@@ -63,6 +64,8 @@ pub(super) struct View {
     pub(super) quota: Quota,
     /// Where decisions are kept.
     pub(super) archive: Archive,
+    /// Lines that are in no log.
+    pub(super) log: LogTally,
     /// Whether this host forwards packets for others.
     pub(super) forwards: Arc<AtomicBool>,
     /// Whether the kernel part goes on without a daemon.
@@ -118,6 +121,7 @@ impl View {
             uncounted: counters.get(CounterIndex::verdict(Level::None, Reason::SourcesFull, state.mode)).packets,
             ring_lost: counters.get(CounterIndex::loss(Loss::Events)).packets,
             undecided: self.undecided(),
+            unread_lines: self.log.lost().unread,
             unrecorded: counters.get(CounterIndex::loss(Loss::Newcomers)).packets,
             storm: snapshot.storm,
             forwards: self.forwards.load(Ordering::Relaxed),
@@ -195,6 +199,7 @@ impl Answers for View {
             ring_lost: counters.get(CounterIndex::loss(Loss::Events)).packets,
             maps: fills(&snapshot.maps),
             healthy: !warnings.iter().any(|warning| warning.unhealthy),
+            degraded: warnings.iter().any(|warning| warning.degraded),
             warnings,
         })
     }
@@ -374,6 +379,10 @@ impl Sampler for View {
                 (proofs, rest)
             },
             records: (archive.records_waiting, archive.records_lost),
+            log_lines: {
+                let LostLines { unread, repeated } = self.log.lost();
+                [("unread", unread), ("repeated", repeated)]
+            },
             decisions: state.decisions.into_iter().collect(),
             decision_seconds: Some(self.live.decision_seconds()),
             drift: state.drift,

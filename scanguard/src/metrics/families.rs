@@ -207,6 +207,11 @@ fn read(sample: &Sample) -> Vec<MetricFamily> {
             "Such records that were lost, because too many waited.",
             [(Vec::new(), sample.records.1)],
         ),
+        counter(
+            "log_lines_dropped_total",
+            "Log lines that are in no log: because whoever reads it was too slow, or because ten of their kind were written in that second.",
+            sample.log_lines.map(|(reason, count)| (vec![("reason", reason)], count)),
+        ),
         gauge(
             "breaker_open",
             "1 while the budget of automatic blocks is used up, else 0.",

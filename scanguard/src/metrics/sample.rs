@@ -84,6 +84,8 @@ pub struct Sample {
     pub undecided: (u64, u64),
     /// Records of the audit and of the lives of blocks: those that wait for the state file, and those that were lost.
     pub records: (u64, u64),
+    /// Log lines that are in no log since the start, by why.
+    pub log_lines: [(&'static str, u64); 2],
     /// How long ago the daemon told the kernel part that it lives.
     pub heartbeat: Duration,
     /// How full the tables are.
@@ -202,6 +204,7 @@ impl Default for Sample {
             incident_events_lost: 0,
             undecided: (0, 0),
             records: (0, 0),
+            log_lines: [("unread", 0), ("repeated", 0)],
             heartbeat: Duration::ZERO,
             maps: Vec::new(),
             interfaces: Vec::new(),

@@ -177,6 +177,7 @@ mod tests {
             records: (12, 2),
             proofs_lost: 1,
             unrecorded: 6,
+            log_lines: [("unread", 3), ("repeated", 400)],
             sources: 7,
             suspects: 0,
             blocks: [(scanguard_common::verdict::Scope::Private, 3), (scanguard_common::verdict::Scope::All, 4)],

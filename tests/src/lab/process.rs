@@ -86,13 +86,25 @@ impl Running {
         Self::start_with(command, Stdio::null(), stdout)
     }
 
-    fn start_with(mut command: Command, stdin: Stdio, stdout: Stdio) -> Result<Self> {
+    /// The same, with its standard error going elsewhere, to a pipe that nobody reads for instance: none of it is known here.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_unheard(command: Command, stderr: Stdio) -> Result<Self> {
+        Self::start_all(command, Stdio::null(), Stdio::piped(), stderr)
+    }
+
+    fn start_with(command: Command, stdin: Stdio, stdout: Stdio) -> Result<Self> {
+        Self::start_all(command, stdin, stdout, Stdio::piped())
+    }
+
+    fn start_all(mut command: Command, stdin: Stdio, stdout: Stdio, stderr: Stdio) -> Result<Self> {
         let name = command.get_program().to_string_lossy().into_owned();
         let started = Instant::now();
         let mut child = command
             .stdin(stdin)
             .stdout(stdout)
-            .stderr(Stdio::piped())
+            .stderr(stderr)
             .spawn()
             .with_context(|| format!("cannot start {name}"))?;
         let stdout = child.stdout.take().map(Output::collect);

@@ -17,7 +17,11 @@ pub fn status(status: &Status, paint: Paint) -> String {
 
 fn write(status: &Status, paint: Paint, text: &mut String) -> fmt::Result {
     let Status { mode, uptime_s, kernel, interfaces, packets, sources, suspects, verdicts, maps, .. } = status;
-    let state = if status.healthy { paint.good("healthy") } else { paint.bad("unhealthy") };
+    let state = match (status.healthy, status.degraded) {
+        (false, _) => paint.bad("unhealthy"),
+        (true, true) => paint.bad("degraded"),
+        (true, false) => paint.good("healthy"),
+    };
     let up = if status.daemon {
         format!("up {}", duration(Duration::from_secs(*uptime_s)))
     } else {
@@ -77,8 +81,8 @@ fn write(status: &Status, paint: Paint, text: &mut String) -> fmt::Result {
         let size = bytes(*size);
         writeln!(text, "{heading:<12}{name}: {} of {} entries, {size}", count(*entries), count(*capacity))?;
     }
-    for Warning { message, hint, unhealthy, .. } in &status.warnings {
-        let sign = if *unhealthy { paint.bad("problem") } else { paint.doubtful("warning") };
+    for Warning { message, hint, unhealthy, degraded, .. } in &status.warnings {
+        let sign = if *unhealthy || *degraded { paint.bad("problem") } else { paint.doubtful("warning") };
         writeln!(text, "\n{sign}: {message}\n  {hint}")?;
     }
     Ok(())
@@ -133,6 +137,7 @@ mod tests {
             ring_lost: 0,
             maps: vec![map("SOURCES", 1_024, 262_144, 52_428_800), map("OWN", 5, 4_096, 393_216)],
             healthy: true,
+            degraded: false,
             warnings: Vec::new(),
         }
     }
@@ -161,6 +166,20 @@ mod tests {
     }
 
     #[test]
+    fn a_daemon_whose_decisions_are_not_kept_is_degraded() {
+        let warning = Warning {
+            code: "state_unusable".into(),
+            message: "It would be forgotten.".into(),
+            hint: "Name another file.".into(),
+            unhealthy: false,
+            degraded: true,
+        };
+        let text = status(&Status { degraded: true, warnings: vec![warning], ..example() }, Paint::new(false));
+        assert!(text.starts_with("scanguard 0.1.0 is degraded, mode observe"), "{text}");
+        assert!(text.ends_with("\nproblem: It would be forgotten.\n  Name another file.\n"), "{text}");
+    }
+
+    #[test]
     fn a_daemon_in_trouble() {
         let mut ill = example();
         ill.healthy = false;
@@ -171,6 +190,7 @@ mod tests {
             message: format!("This is what {code} says."),
             hint: "This is what to do.".into(),
             unhealthy,
+            degraded: false,
         };
         ill.warnings = vec![warning("not_attached", true), warning("events_lost", false)];
         insta::assert_snapshot!(status(&ill, Paint::new(false)));

@@ -5,6 +5,7 @@ use std::env;
 use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -71,6 +72,24 @@ impl Daemon {
     /// # Errors
     /// When the binary is missing or cannot be started.
     pub fn launch(edge: &Netns, binary: &Path, config: &str, options: &[&str]) -> Result<Self> {
+        Self::launch_with(edge, binary, config, options, Running::start)
+    }
+
+    /// The same with its log going elsewhere.
+    ///
+    /// # Errors
+    /// As [`Self::launch`].
+    pub fn launch_logging_to(edge: &Netns, binary: &Path, config: &str, log: Stdio) -> Result<Self> {
+        Self::launch_with(edge, binary, config, &[], |command| Running::start_unheard(command, log))
+    }
+
+    fn launch_with(
+        edge: &Netns,
+        binary: &Path,
+        config: &str,
+        options: &[&str],
+        start: impl FnOnce(Command) -> Result<Running>,
+    ) -> Result<Self> {
         ensure!(
             binary.is_file(),
             "there is no {}: build it with `cargo xtask build` (`cargo xtask test` does it for the tests)",
@@ -82,7 +101,7 @@ impl Daemon {
         fs::write(CONFIG, cgroup + config).context("cannot write the daemon's configuration")?;
         let mut command = edge.command(binary);
         command.args(["run", "-i", UPLINK, "--config", CONFIG, "--socket", SOCKET]).args(options);
-        let running = Running::start(command)?;
+        let running = start(command)?;
         Ok(Self { binary: binary.to_owned(), edge: edge.clone(), running, keeps: false })
     }
 
