@@ -15,7 +15,7 @@ use scanguard::api::{
 use scanguard::config::Config;
 use scanguard::kernel::pins::Pins;
 use scanguard::kernel::{Comparison, Datapath, KernelError, LoadOptions, NEVER_NS, Tables, clock};
-use scanguard::operator::{Desk, NewBlock, OperatorError, Question, records};
+use scanguard::operator::{Asked, Desk, NewBlock, OperatorError, Question, records};
 use scanguard::policy::{BlockReason, Doubt};
 use scanguard::prefix_map::Prefix;
 use scanguard::safety::Facts;
@@ -280,10 +280,10 @@ fn a_question_outlives_a_private_block_around_its_source_and_each_end_is_in_the_
     let names = |range: std::ops::Range<u8>| range.map(|host| format!("203.0.113.{host}"));
     for name in names(66..72) {
         let source = desk.source_named(&name).expect("a source");
-        assert!(desk.ask(source, question(Scope::All, now)));
+        assert_eq!(desk.ask(source, question(Scope::All, now)), Asked::New);
     }
     let private = desk.source_named("203.0.113.99").expect("a source");
-    assert!(desk.ask(private, question(Scope::Private, now)));
+    assert_eq!(desk.ask(private, question(Scope::Private, now)), Asked::New);
     // Private ports are not what the six wait for; the seventh does.
     add(&mut desk, &block("203.0.0.0/9", "private", None));
     desk.expire(now).expect("the kernel part");
@@ -301,7 +301,7 @@ fn a_question_outlives_a_private_block_around_its_source_and_each_end_is_in_the_
     desk.pending_deny(&PendingDeny { addresses: vec!["203.0.113.68".into()] }, now).expect("a question");
     let brief = Question { expires: now, ..question(Scope::All, now) };
     let source = desk.source_named("203.0.113.77").expect("a source");
-    assert!(desk.ask(source, brief));
+    assert_eq!(desk.ask(source, brief), Asked::New);
     desk.expire(now).expect("the kernel part");
     assert_eq!(desk.pending(), 3);
     let expected = [
@@ -341,7 +341,7 @@ fn a_wall_clock_that_is_set_ends_nothing_at_once_and_lets_nothing_live_longer() 
     }
     desk.set_mode(&ModeSet { mode: "enforce".into(), confirm_s: Some(3600) }, start).expect("a mode");
     let asked = desk.source_named("203.0.113.66").expect("a source");
-    assert!(desk.ask(asked, question(Scope::All, start)));
+    assert_eq!(desk.ask(asked, question(Scope::All, start)), Asked::New);
     let first = ends(&desk);
     assert_eq!(first.len(), 5);
     let mut before = first.clone();
