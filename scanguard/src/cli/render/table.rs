@@ -46,6 +46,6 @@ mod tests {
     fn a_cell_is_one_line_and_moves_no_cursor() {
         let rows = [["a\nb".to_owned(), "1".to_owned()], ["\u{1b}[2J\u{202e}x".to_owned(), "22".to_owned()]];
         let text = table([("NAME", Side::Left), ("N", Side::Right)], &rows, Paint::new(false));
-        assert_eq!(text, "NAME                N\na\\nb                1\n\\u{1b}[2J\\u{202e}x  22\n");
+        assert_eq!(text, "NAME                 N\na\\nb                 1\n\\u{1b}[2J\\u{202e}x  22\n");
     }
 }
