@@ -74,7 +74,7 @@ impl Desk {
 pub fn verb(path: &str) -> String {
     let words = path.trim_start_matches("/v1/").replace('/', " ");
     match words.as_str() {
-        "allow" | "block" => format!("{words} add"),
+        "allow" | "block" | "known" => format!("{words} add"),
         _ => words,
     }
 }
