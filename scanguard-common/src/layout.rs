@@ -17,7 +17,7 @@ mod tests {
     use crate::flow::{Flow, SentKey};
     use crate::opened::{Asked, Endpoint, Question};
     use crate::record::{Backup, SourceRecord};
-    use crate::session::{LiveSession, SessionRecord};
+    use crate::session::{LiveSession, SessionRecord, SynAck, SynAckLeft};
     use crate::sieve::SIEVE_WORDS;
     use crate::storm::State;
     use crate::verdict::{Allowance, Census, Known, Verdict};
@@ -44,6 +44,8 @@ mod tests {
             size_of::<SentKey>(),
             size_of::<SessionRecord>(),
             size_of::<LiveSession>(),
+            size_of::<SynAck>(),
+            size_of::<SynAckLeft>(),
             size_of::<ChallengeRecord>(),
             size_of::<Pass>(),
             size_of::<Nic>(),
@@ -53,7 +55,13 @@ mod tests {
         ];
         assert_eq!(
             (LAYOUT, sizes),
-            (7, [392, 40, 16, 72, 24, 160, 48, 80, 16, 8, 8, 40, 16, 40, 24, 136, 32, 80, 16, 8, 131_072, 16_384, 485])
+            (
+                7,
+                [
+                    392, 40, 16, 72, 24, 160, 48, 80, 16, 8, 8, 40, 16, 40, 24, 160, 40, 24, 16, 80, 16, 8, 131_072,
+                    16_384, 485
+                ]
+            )
         );
     }
 }

@@ -9,6 +9,13 @@ use crate::contact::ContactBit;
 use crate::score::{ScoreRules, halved};
 use crate::source::SourceKey;
 
+const HOUR_NS: u64 = 3_600_000_000_000;
+
+#[inline(always)]
+const fn hour_of(now_ns: u64) -> u16 {
+    ((now_ns / HOUR_NS) as u16).wrapping_add(1)
+}
+
 /// What is remembered of a source. Times are nanoseconds of `CLOCK_MONOTONIC_COARSE`.
 ///
 /// What each SYN asks for fills the first 64 bytes. With its key and the kernel's node (`struct htab_elem` of `kernel/bpf/hashtab.c`, 64 bytes together)
@@ -35,7 +42,10 @@ pub struct SourceRecord {
     /// Log-likelihood ratio "scanner : benign", see [`crate::score`].
     pub score: u32,
     /// [`crate::contact::Outcome`] of the contact that made it a suspect.
-    pub reason: u32,
+    pub reason: u16,
+    /// The hour, counted from 1 at the clock's start and around after seven years, in which a contact last failed that weighs a step or more:
+    /// no first contact with a restricted port. 0 for never.
+    pub failed_hour: u16,
     /// One bit per contact that added to the score. Whatever is worth nothing leaves no mark here, so that nothing a source sends
     /// beforehand changes what its failures are worth.
     pub failure_set: [u64; 4],
@@ -68,6 +78,7 @@ impl SourceRecord {
             failures: 0,
             score: 0,
             reason: 0,
+            failed_hour: 0,
             decayed_ns: now_ns,
             evidence_ns: 0,
             suspect_since_ns: 0,
@@ -87,8 +98,18 @@ impl SourceRecord {
 
     /// Ends suspicion and forgets what it rested on and what was asked for: the source is on the allowlist.
     pub const fn absolve(&mut self) {
-        (self.score, self.suspect_until_ns, self.evidence_ns) = (0, 0, 0);
+        (self.score, self.suspect_until_ns, self.evidence_ns, self.failed_hour) = (0, 0, 0, 0);
         (self.contact_set, self.failure_set) = ([0; 4], [0; 4]);
+    }
+
+    /// When a contact of the source last failed, to the hour, as seen from now; none where none did.
+    #[must_use]
+    pub const fn failed_ns(&self, now_ns: u64) -> Option<u64> {
+        if self.failed_hour == 0 {
+            return None;
+        }
+        let ago = hour_of(now_ns).wrapping_sub(self.failed_hour);
+        Some((now_ns / HOUR_NS).saturating_sub(ago as u64) * HOUR_NS)
     }
 
     /// The score as it is at this time, halvings that no packet has carried out yet included.
@@ -373,6 +394,9 @@ impl<'a> SourceCell<'a> {
         }
         set!(self, evidence_ns, now_ns);
         set!(self, decayed_ns, now_ns);
+        if points >= rules.step {
+            set!(self, failed_hour, hour_of(now_ns));
+        }
         let room = rules.cap.saturating_sub(get!(self, score));
         let added = if points < room { points } else { room };
         // SAFETY: the cell is valid and aligned for 'a.
@@ -475,7 +499,7 @@ impl<'a> SourceCell<'a> {
             return false;
         }
         set!(self, suspect_since_ns, now_ns);
-        set!(self, reason, u32::from(reason));
+        set!(self, reason, u16::from(reason));
         set!(self, allow_generation, generation);
         true
     }
@@ -527,7 +551,7 @@ impl<'a> SourceCell<'a> {
             decayed_ns: get!(self, decayed_ns),
             allow_generation: get!(self, allow_generation),
             score: get!(self, score),
-            reason: get!(self, reason),
+            reason: u32::from(get!(self, reason)),
             reserved: 0,
         }
     }
@@ -541,6 +565,6 @@ impl<'a> SourceCell<'a> {
         set!(self, decayed_ns, backup.decayed_ns);
         set!(self, allow_generation, backup.allow_generation);
         set!(self, score, backup.score);
-        set!(self, reason, backup.reason);
+        set!(self, reason, backup.reason as u16);
     }
 }

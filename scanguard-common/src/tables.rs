@@ -12,7 +12,7 @@ use crate::newcomers::NewcomerRules;
 use crate::opened::{Asked, Endpoint, Question};
 use crate::packet::Parsed;
 use crate::record::{Backup, SourceCell};
-use crate::session::{LiveSession, SessionCell};
+use crate::session::{LiveSession, SessionCell, SynAck, SynAckLeft};
 use crate::source::SourceKey;
 use crate::storm::StateCell;
 use crate::verdict::{Known, Verdict};
@@ -92,6 +92,15 @@ pub trait Tables {
     /// A datagram of ours left for a source from a port.
     fn send_to(&self, sent: &SentKey, now_ns: u64);
 
+    /// What the kernel calls the socket that sent the packet in hand; 0 where that is not told.
+    fn sender_cookie(&self) -> u64;
+
+    /// A SYN-ACK of this host leaves.
+    fn leave_syn_ack(&self, syn_ack: &SynAck, left: &SynAckLeft);
+
+    /// What is kept of a SYN-ACK of this host, zeros if nothing is; it is kept no longer.
+    fn take_syn_ack(&self, syn_ack: &SynAck) -> SynAckLeft;
+
     /// What is counted of a source's sessions.
     fn sessions(&self, source: &SourceKey) -> Option<SessionCell<'_>>;
 
@@ -100,6 +109,9 @@ pub trait Tables {
 
     /// A session began; false when it is known already, or the table takes no new entry.
     fn begin_session(&self, cookie: u64, session: &LiveSession) -> bool;
+
+    /// What is known of a session that goes on.
+    fn live_session(&self, cookie: u64) -> Option<LiveSession>;
 
     /// A session ends: what was known of it.
     fn end_session(&self, cookie: u64) -> Option<LiveSession>;

@@ -4,6 +4,7 @@
 //! about is this CPU's.
 
 use aya_ebpf::bindings::{__sk_buff, xdp_md};
+use aya_ebpf::helpers::bpf_get_socket_cookie;
 use aya_ebpf::programs::{SockOpsContext, TcContext, XdpContext};
 use scanguard_common::class::Protocol;
 use scanguard_common::datapath::Stage;
@@ -75,6 +76,12 @@ impl Hook for TcContext {
             Stage::Network => scanguard_answer_network(context),
             _ => 0, // Nothing is judged that leaves.
         }
+    }
+
+    #[inline(always)]
+    fn sender_cookie(&self) -> u64 {
+        // SAFETY: the context is the one the kernel gave.
+        unsafe { bpf_get_socket_cookie(self.skb.skb.cast()) }
     }
 }
 

@@ -12,7 +12,7 @@ use scanguard_common::newcomers::NewcomerRules;
 use scanguard_common::opened::{Asked, Endpoint, Question};
 use scanguard_common::packet::Parsed;
 use scanguard_common::record::{Backup, SourceCell};
-use scanguard_common::session::{LiveSession, SessionCell};
+use scanguard_common::session::{LiveSession, SessionCell, SynAck, SynAckLeft};
 use scanguard_common::source::SourceKey;
 use scanguard_common::storm::StateCell;
 use scanguard_common::tables::{Socket, Stages, Tables};
@@ -33,6 +33,12 @@ pub(crate) trait Hook {
 
     /// Runs a stage of the datapath in its own function.
     fn stage(&self, stage: Stage) -> u32;
+
+    /// What the kernel calls the socket that sent the packet; 0 where that is not told.
+    #[inline(always)]
+    fn sender_cookie(&self) -> u64 {
+        0
+    }
 }
 
 /// The maps, and the context of the program that looks at them.
@@ -167,6 +173,26 @@ impl<H: Hook> Tables for KernelTables<'_, H> {
     #[inline(always)]
     fn begin_session(&self, cookie: u64, session: &LiveSession) -> bool {
         sessions::begin(cookie, session)
+    }
+
+    #[inline(always)]
+    fn sender_cookie(&self) -> u64 {
+        self.context.sender_cookie()
+    }
+
+    #[inline(always)]
+    fn leave_syn_ack(&self, syn_ack: &SynAck, left: &SynAckLeft) {
+        sessions::leave_syn_ack(syn_ack, left);
+    }
+
+    #[inline(always)]
+    fn take_syn_ack(&self, syn_ack: &SynAck) -> SynAckLeft {
+        sessions::take_syn_ack(syn_ack)
+    }
+
+    #[inline(always)]
+    fn live_session(&self, cookie: u64) -> Option<LiveSession> {
+        sessions::live(cookie)
     }
 
     #[inline(always)]

@@ -37,6 +37,7 @@ impl Answers for MadeUp {
             interfaces: Vec::new(),
             sessions: SessionsWatch::default(),
             known: 0,
+            known_proposed: Vec::new(),
             uptime_s: 1,
             kernel: "0".into(),
             packets: Packets::default(),

@@ -3,10 +3,13 @@
 //!
 //! What is written here was released. A new version is a new entry; nobody changes an old one.
 
+use std::net::IpAddr;
 use std::path::Path;
 
 use rusqlite::Connection;
+use scanguard::known::{Ground, People};
 use scanguard::store::{Store, StoreError};
+use scanguard_common::source::SourceKey;
 
 /// Tables that each version added to the one before, and data in them.
 const VERSIONS: &[(&str, &str)] = &[
@@ -291,6 +294,33 @@ const VERSIONS: &[(&str, &str)] = &[
         VALUES (unixepoch() * 1000, '203.0.113.9', 'pending_end', 'all', 'controller', 0, 'nobody said');
 ",
     ),
+    (
+        "
+    -- What `known` has are sessions. By them alone nobody is known any more: whoever guesses passwords has them, too. A source is known by what
+    -- is in these tables, which begin empty, so that everybody shows anew who he is.
+    CREATE TABLE known_by_deeds (
+        source BLOB NOT NULL PRIMARY KEY CHECK (length(source) = 16),
+        login INTEGER NOT NULL CHECK (login >= 0), -- when one was last seen, Unix time in seconds as below; 0 for never
+        held_days BLOB NOT NULL CHECK (length(held_days) = 16), -- days with sessions that outlast a login's time, as in `known`
+        held_last INTEGER NOT NULL CHECK (held_last >= 0),
+        held_counted INTEGER NOT NULL CHECK (held_counted >= 0), -- what the kernel had counted of them
+        failed INTEGER NOT NULL CHECK (failed >= 0), -- when a contact last failed
+        signalled INTEGER NOT NULL CHECK (signalled >= 0) -- when a log tool last told of a deed that a session backs
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE known_by_operator (
+        source BLOB NOT NULL PRIMARY KEY CHECK (length(source) = 16),
+        since INTEGER NOT NULL CHECK (since >= 0), -- Unix time in seconds
+        until INTEGER CHECK (until >= 0), -- none for ever
+        comment TEXT
+    ) STRICT, WITHOUT ROWID;
+",
+        "
+    INSERT INTO known_by_deeds
+        VALUES (x'00000000000000000000ffffc6120001', 16, x'00000000000000000000000000000003', 17, 2, 18, 19);
+    INSERT INTO known_by_operator VALUES (x'00000000000000000000ffffc6120002', 20, NULL, 'a backup'),
+        (x'00000000000000000000ffffc6120003', 21, 4102444800, NULL);
+",
+    ),
 ];
 
 /// "sgrd", by which the file is told from other databases.
@@ -386,6 +416,25 @@ fn what_earlier_versions_kept_is_read_as_it_was_meant() {
     assert_eq!(store.open_incidents(0, 10).expect("a list").1, 4);
     assert_eq!(store.first_run(1_800_000_000).expect("a time"), 1_600_000_000);
     assert!(store.audit(0, 10).expect("a list").is_empty());
+}
+
+#[test]
+fn who_was_known_by_sessions_alone_shows_anew_who_he_is_and_what_is_counted_of_him_stays() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let people = |version: usize| {
+        let path = folder.path().join(format!("{version}.db"));
+        make(&path, version);
+        let store = Store::open(&path).expect("a file");
+        People::remembered(store.load_known().expect("a list"), store.load_added().expect("a list"))
+    };
+    let worker = SourceKey(IpAddr::from([0xc6, 0x12, 0, 1]).into());
+    let earlier = people(8);
+    assert_eq!(earlier.until(&worker), 0, "nobody is known by what made known before");
+    let person = earlier.get(&worker).expect("his sessions");
+    assert_eq!((person.restricted.sessions, person.restricted.days), (4, 5));
+    // What later versions know by stays.
+    let later = people(9);
+    assert_eq!((later.grounds(&worker, 100), later.all_known(100).count()), (vec![Ground::Login, Ground::Sessions], 3));
 }
 
 #[test]

@@ -12,11 +12,13 @@ use rustix::process::Signal;
 use scanguard::kernel::{Datapath, EgressHook, LoadOptions, egress};
 use scanguard_common::config::KernelConfig;
 use scanguard_tests::binary_beside_tests;
+use scanguard_tests::daemon::{cli, done};
 use scanguard_tests::lab::defender::Daemon;
 use scanguard_tests::lab::plan::{EDGE, UPLINK, behind, customer};
 use scanguard_tests::lab::services::{Kind, Service};
 use scanguard_tests::lab::{Lab, sandbox};
-use serde_json::Value;
+
+use serde_json::{Value, json};
 
 const LIMIT: Duration = Duration::from_secs(30);
 const SSH: u16 = 22;
@@ -81,7 +83,7 @@ fn egress_of(daemon: &Daemon) -> String {
 }
 
 #[test]
-fn who_works_while_no_daemon_watches_is_known_to_the_next_one_and_after_every_restart() {
+fn work_while_no_daemon_watches_counts_with_the_next_one_and_after_every_restart_and_makes_nobody_known() {
     let lab = lab();
     let _ssh = Service::start(&lab.edge, SSH, Kind::of(SSH)).expect("a service");
     let from = worker(&lab);
@@ -95,19 +97,54 @@ fn who_works_while_no_daemon_watches_is_known_to_the_next_one_and_after_every_re
         work_from(&lab, from);
     }
     let daemon = start(&lab, "", &["--keep"]);
-    wait_for("work without a daemon to be known", || (restricted_sessions(&daemon, from) == 2).then_some(()));
+    wait_for("work without a daemon to count", || (restricted_sessions(&daemon, from) == 2).then_some(()));
     assert_eq!(egress_of(&daemon), "tcx");
     let programs = lab.edge.run(|| egress::running(UPLINK)).expect("the edge").expect("programs");
     assert_eq!(programs.len(), 1, "one took the place of the other: {programs:?}");
     work_from(&lab, from);
-    wait_for("work with one to be known", || (restricted_sessions(&daemon, from) == 3).then_some(()));
+    wait_for("work with one to count", || (restricted_sessions(&daemon, from) == 3).then_some(()));
+    assert!(why(&daemon, from)["known"]["restricted_until"].is_null(), "a guesser has such sessions as well");
+    assert_eq!(status(&daemon)["known"], 0);
+    let source = from.to_string();
+    let added = done(&daemon, &["known", "add", &source, "--comment", "a backup", "--for", "30d"]);
+    assert_eq!(
+        (&added["added"], &added["updated"], &added["sources"][0]),
+        (&1.into(), &0.into(), &json!(source)),
+        "{added}"
+    );
+    let added = done(&daemon, &["known", "add", &source, "--comment", "a backup", "--for", "60d"]);
+    assert_eq!((&added["added"], &added["updated"]), (&0.into(), &1.into()), "{added}");
     daemon.stop().expect("a clean stop");
     // Nothing is pinned any more: what is known comes from the file of state.
     let daemon = start(&lab, "", &[]);
     let found = why(&daemon, from);
     assert_eq!((&found["known"]["restricted_sessions"], &found["known"]["days"]), (&3.into(), &1.into()), "{found}");
-    assert!(found["known"]["restricted_until"].is_string(), "{found}");
-    assert_eq!(status(&daemon)["known"], 1);
+    assert!(found["known"]["restricted_until"].is_string() && found["known"]["by"] == json!(["operator"]), "{found}");
+    wait_for("the table to have it", || (status(&daemon)["known"] == 1).then_some(()));
+    let list = done(&daemon, &["known", "list"]);
+    assert_eq!((&list["total"], &list["entries"][0]["comment"]), (&1.into(), &json!("a backup")), "{list}");
+    let removed = done(&daemon, &["known", "remove", &source]);
+    assert_eq!((&removed["removed"], &removed["missing"]), (&json!([source]), &json!([])), "{removed}");
+    wait_for("the table to be empty", || (status(&daemon)["known"] == 0).then_some(()));
+    for (arguments, code) in [
+        (vec!["remove", &*source], 1),
+        (vec!["add", "198.18.0.0/16"], 2),
+        (vec!["add", "nobody"], 2),
+        (vec!["add", "127.0.0.1"], 4),
+        (vec!["add", "192.0.2.10"], 4),
+        (vec!["add", &*source, "--comment", "two\nlines"], 2),
+    ] {
+        let refused = cli(&daemon, &[&["known"], &arguments[..]].concat());
+        assert_eq!(refused.status.code(), Some(code), "{arguments:?}: {refused:?}");
+    }
+    let audit = done(&daemon, &["audit", "list"]);
+    let verbs = audit["entries"].as_array().expect("records").iter().filter_map(|entry| entry["verb"].as_str());
+    let known = verbs.filter(|verb| verb.starts_with("known ")).count();
+    assert_eq!(known, 8, "{audit}");
+    // What an operator says for a while ends by itself.
+    done(&daemon, &["known", "add", &source, "--for", "1s"]);
+    wait_for("it to be known no more", || (status(&daemon)["known"] == 0).then_some(()));
+    assert!(why(&daemon, from)["known"]["restricted_until"].is_null());
     work_from(&lab, from);
     wait_for("more of it to be added", || (restricted_sessions(&daemon, from) == 4).then_some(()));
     daemon.stop().expect("a clean stop");

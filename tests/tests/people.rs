@@ -49,3 +49,10 @@ fn forged_data_earns_nothing() {
     let report = enforced("tfo");
     assert!(report.verdicts.is_empty(), "{report}");
 }
+
+#[test]
+fn nobody_is_known_by_guessing_nor_by_sessions_of_others_in_his_name_and_a_framed_program_goes_on() {
+    let report = enforced("known");
+    assert_eq!(report.rows.len(), 4, "{report}");
+    assert!(report.broken().is_empty(), "{report}");
+}

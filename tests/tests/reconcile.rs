@@ -58,11 +58,11 @@ fn repairs(daemon: &Daemon, map: &str) -> u64 {
     metrics.lines().find_map(|found| found.strip_prefix(&line)?.parse().ok()).unwrap_or(0)
 }
 
-/// Somebody who worked on a restricted port yesterday.
+/// Somebody who was logged in yesterday.
 fn acquaint(source: Ipv4Addr) {
     let yesterday = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_secs() - 86_400;
     let worked = Acquaintance { sessions: 1, days: 1, first: yesterday, last: yesterday, counted: 1 };
-    let person = Acquainted { restricted: worked, ..Acquainted::default() };
+    let person = Acquainted { restricted: worked, login: yesterday, ..Acquainted::default() };
     let mut store = Store::open(Path::new(STATE)).expect("a store");
     store.save_known(&[(SourceKey(IpAddr::from(source).into()), person)]).expect("saved");
 }

@@ -194,8 +194,9 @@ fn who_guesses_passwords_loses_private_ports_and_a_person_is_asked_for_more() {
     guess.write_all(b"SSH-2.0-guess\r\n").expect("an open session");
     let _ = guess.read(&mut [0; 64]).expect("a banner");
     drop(guess);
-    let known = || done(&daemon, &["why", &SCANNER.to_string()])["known"]["restricted_until"].clone();
-    wait_for("it to be known", || known().is_string());
+    let known = || done(&daemon, &["why", &SCANNER.to_string()])["known"].clone();
+    wait_for("the guess to count as a session", || known()["restricted_sessions"] == 1);
+    assert!(known()["restricted_until"].is_null(), "which makes nobody known");
     let mut session = connect(&lab.scanner, SSH).expect("a restricted port");
     let answer = signal(&daemon, scanner, "4", &["--proof"]);
     assert_eq!(told(&answer), (true, "block", Some("private"), "block"), "{answer}");
@@ -205,13 +206,13 @@ fn who_guesses_passwords_loses_private_ports_and_a_person_is_asked_for_more() {
     session.set_read_timeout(Some(PATIENCE)).expect("a socket");
     session.write_all(b"SSH-2.0-guess\r\n").expect("an open session");
     let _ = session.read(&mut [0; 64]).expect("an answer, or the end");
-    assert!(known().is_null(), "who guesses is known no more");
+    assert_eq!(known()["restricted_sessions"], 0, "it was no work");
     drop(session);
     let waiting = done(&daemon, &["pending", "list"]);
     let entry = &waiting["entries"][0];
     assert_eq!((&entry["reason"], &entry["doubt"]), (&json!("signal"), &json!("max_auto_level")), "{waiting}");
     let again = signal(&daemon, scanner, "4", &["--proof"]);
     assert_eq!(told(&again).1, "block", "{again}");
-    assert!(known().is_null() && connect(&lab.scanner, SSH).is_none(), "nor for what began before");
+    assert!(known()["restricted_sessions"] == 0 && connect(&lab.scanner, SSH).is_none(), "nor is what began before");
     daemon.stop().expect("a clean stop");
 }

@@ -3,7 +3,7 @@
 //! Needs no root; run by `cargo xtask test` with the others.
 
 use scanguard::config::AutoLevel;
-use scanguard_tests::simulation::{Kind, Options, Report, Size, simulate};
+use scanguard_tests::simulation::{Kind, Options, Report, Size, YearReport, YearSize, simulate, simulate_year};
 
 fn play(size: Size, max_auto_level: AutoLevel, seed: u64) -> Report {
     let report = simulate(&Options { size, max_auto_level, seed }).expect("a simulation");
@@ -57,4 +57,25 @@ fn the_same_seed_gives_the_same_days() {
         serde_json::to_value(report).expect("JSON")
     });
     assert_eq!(first, second);
+}
+
+fn play_year(size: &YearSize, seed: u64) -> YearReport {
+    let report = simulate_year(size, seed).expect("a simulation");
+    assert_eq!(report.known_by_guessing, 0, "{report}");
+    assert_eq!((report.known, report.restricted_failed, report.public_failed), (report.by_right, 0, 0), "{report}");
+    assert!(report.guesses > u64::from(size.guessers) && report.restricted > 0 && report.public > 0, "{report}");
+    assert!(report.forged > 0, "{report}");
+    report
+}
+
+#[test]
+fn whoever_works_here_is_known_and_nobody_by_guessing() {
+    for seed in 1..4 {
+        play_year(&YearSize::SMALL, seed);
+    }
+}
+
+#[test]
+fn in_a_year_of_ten_thousand_guessers_those_are_known_who_work_here_and_no_customer_fails() {
+    println!("{}", play_year(&YearSize::FULL, 1));
 }

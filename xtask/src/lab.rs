@@ -100,13 +100,11 @@ pub(crate) fn eval(root: &Path, labels: Option<PathBuf>, json: Option<&Path>) ->
 }
 
 /// Days of traffic in seconds.
-pub(crate) fn simulate(root: &Path, seed: u64, block_all: bool, json: Option<&Path>) -> Result<ExitCode> {
+pub(crate) fn simulate(root: &Path, seed: u64, how: Option<&str>, json: Option<&Path>) -> Result<ExitCode> {
     build::build(root, Profile::Release)?;
     run(root, Rights::Root, "simulate", |simulate| {
         simulate.args(["--seed", &seed.to_string()]);
-        if block_all {
-            simulate.arg("--block-all");
-        }
+        simulate.args(how);
         if let Some(file) = json {
             simulate.arg("--json").arg(file);
         }

@@ -76,7 +76,7 @@ docs/testing.md tells more.")]
     },
     /// Play two days of customers, scanners and forgers through the kernel part's own code and the policy, in seconds; needs no root
     #[command(
-        after_help = "Examples:\n  cargo xtask simulate\n  cargo xtask simulate --seed 7 --block-all --json out.json"
+        after_help = "Examples:\n  cargo xtask simulate\n  cargo xtask simulate --seed 7 --block-all --json out.json\n  cargo xtask simulate --year"
     )]
     Simulate {
         /// The same seed gives the same days
@@ -85,6 +85,9 @@ docs/testing.md tells more.")]
         /// Let it block from public ports without a person
         #[arg(long)]
         block_all: bool,
+        /// A year of guessers, and of people and programs that work here: who comes to be known
+        #[arg(long, conflicts_with = "block_all")]
+        year: bool,
         /// Write the report as JSON here (`-` for standard output)
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
@@ -164,7 +167,10 @@ fn run() -> Result<ExitCode> {
         ),
         Verb::Demo => lab::demo(&root),
         Verb::Bench { name, json } => lab::bench(&root, &name, json.as_deref()),
-        Verb::Simulate { seed, block_all, json } => lab::simulate(&root, seed, block_all, json.as_deref()),
+        Verb::Simulate { seed, block_all, year, json } => {
+            let how = if year { Some("--year") } else { block_all.then_some("--block-all") };
+            lab::simulate(&root, seed, how, json.as_deref())
+        }
         Verb::Eval { labels, json } => lab::eval(&root, labels, json.as_deref()),
         Verb::Fuzz(options) => fuzz::fuzz(&root, &options),
         Verb::VmTest(options) => vm::test(&root, &options),

@@ -23,7 +23,7 @@ use scanguard_common::challenge::{ChallengeMode, ChallengeRules, Nic};
 use scanguard_common::class::{PortClass, PortEntry, Protocol};
 use scanguard_common::config::{HEARTBEAT_LIMIT_NS, KernelConfig};
 use scanguard_common::counter::CounterIndex;
-use scanguard_common::datapath::connection::{Connection, begin, end};
+use scanguard_common::datapath::connection::{Connection, begin, end, half_close};
 use scanguard_common::datapath::{Action, answer_frame, judge_leaving};
 use scanguard_common::flow::Flow;
 use scanguard_common::host::{Frame, MemoryTables};
@@ -32,6 +32,7 @@ use scanguard_common::packet::tcp_flags::{ACK, FIN, PSH, RST, SYN, URG};
 use scanguard_common::packet::{Parsed, Shape, parse};
 use scanguard_common::reason::{Level, Mode, Reason};
 use scanguard_common::record::SourceRecord;
+use scanguard_common::session::{SynAck, SynAckLeft};
 use scanguard_common::source::SourceKey;
 use scanguard_common::tables::Socket;
 use scanguard_common::verdict::{Known, Origin, Scope, Verdict};
@@ -498,15 +499,25 @@ impl World {
 
     /// A connection begins or ends.
     fn session(&mut self, bytes: &mut Bytes<'_>) {
+        use scanguard_common::tables::Tables as _;
+
         let how = bytes.byte();
         let (way, [_, port]) = incoming(bytes, &mut self.came);
         let version = if way.from.is_ipv4() { 4 } else { 6 };
         let cookie = u64::from(how >> 2 & 7);
-        let connection = Connection { cookie, remote: way.from.into(), local: way.to.into(), version, port };
+        let (remote, remote_port, sequence) = (way.from.into(), 1_024, u32::from(how));
+        let connection = Connection { cookie, remote, local: way.to.into(), version, port, remote_port, sequence };
         if how & 1 == 0 {
+            if how >> 5 & 7 != 0
+                && let Some(source) = self.key_of(way.from)
+            {
+                let left = SynAckLeft { time_ns: self.tables.now_ns(), cookie: 0 };
+                self.tables.leave_syn_ack(&SynAck::new(source, remote_port, sequence), &left);
+            }
             begin(&connection, &self.tables);
         } else {
             let traffic = u64::from(bytes.pair());
+            half_close(&connection, traffic, traffic >> 3, &self.tables);
             end(&connection, traffic, traffic >> 3, &self.tables);
         }
     }

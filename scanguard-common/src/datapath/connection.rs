@@ -5,7 +5,7 @@ use crate::address::Address;
 use crate::class::{PortClass, Protocol};
 use crate::contact::{ContactKind, Outcome};
 use crate::event::{Event, EventKind};
-use crate::session::{END_OF_STREAM, LiveSession};
+use crate::session::{END_OF_STREAM, LiveSession, SYN_ACK_NS, SynAck, login_time_ns};
 use crate::source::SourceKey;
 use crate::tables::Tables;
 
@@ -22,6 +22,10 @@ pub struct Connection {
     pub version: u8,
     /// The port of this side, host order.
     pub port: u16,
+    /// The port of the other side, host order.
+    pub remote_port: u16,
+    /// The sequence number of this side's SYN-ACK, host order.
+    pub sequence: u32,
 }
 
 /// Both sides completed the handshake.
@@ -33,6 +37,11 @@ pub fn begin<T: Tables>(connection: &Connection, tables: &T) {
         return; // A proxy of our own: whoever is behind it, it is not this address.
     }
     let now_ns = tables.now_ns();
+    let arrived = has_arrived(connection, source, now_ns, tables);
+    // Where all that leaves is seen, nobody came whose answer did not: it is somebody on this host, or he came another way.
+    if !arrived && config.egress_since_ns.saturating_add(SYN_ACK_NS) <= now_ns {
+        return;
+    }
     let record = tables.source(&source);
     let suspect = match record {
         Some(record) => record.is_suspect(now_ns),
@@ -47,15 +56,53 @@ pub fn begin<T: Tables>(connection: &Connection, tables: &T) {
         None => !suspect && tables.state().is_some_and(|state| state.has_unrecorded(now_ns)),
     };
     let clean = clean || (restricted && is_known(&source, now_ns, tables));
-    let live = LiveSession { source, since_ns: now_ns, restricted: u32::from(restricted), clean: u32::from(clean) };
+    // In doubt he may be a customer; known by it, or backed, is nobody.
+    let clean = clean && (arrived || !restricted);
+    let live = LiveSession {
+        source,
+        since_ns: now_ns,
+        restricted: u32::from(restricted),
+        clean: u32::from(clean),
+        arrived: u32::from(arrived),
+        reserved: 0,
+    };
     if !tables.begin_session(connection.cookie, &live) {
         return;
     }
     if let Some(sessions) = tables.sessions(&source).or_else(|| tables.new_sessions(&source)) {
         sessions.begin(restricted, now_ns);
+        if arrived {
+            sessions.is_there(now_ns);
+        }
     }
     if suspect || restricted {
         tell_session(EventKind::Session, connection, &live, now_ns, [0; 2], tables);
+    }
+}
+
+/// Whether the SYN-ACK of a connection left by a guarded interface, from the connection's own socket where that is told.
+#[inline(always)]
+fn has_arrived<T: Tables>(connection: &Connection, source: SourceKey, now_ns: u64, tables: &T) -> bool {
+    let left = tables.take_syn_ack(&SynAck::new(source, connection.remote_port, connection.sequence));
+    let is_its_own = left.cookie == 0 || left.cookie == connection.cookie;
+    left.time_ns != 0 && now_ns.saturating_sub(left.time_ns) < SYN_ACK_NS && is_its_own
+}
+
+/// One side ended its half of an established connection, or the connection is no more: what counts of a session that is longer than the time
+/// for a login is counted now. (The socket may live on: a client that takes nothing keeps one for minutes that its service closed long ago.)
+/// Bytes are as in [`end`].
+#[inline(always)]
+pub fn half_close<T: Tables>(connection: &Connection, bytes_in: u64, bytes_out: u64, tables: &T) {
+    let Some(login_ns) = login_time_ns(connection.port) else { return };
+    let Some(live) = tables.live_session(connection.cookie) else { return };
+    let now_ns = tables.now_ns();
+    let is_held = live.clean != 0
+        && live.restricted != 0
+        && bytes_in > END_OF_STREAM
+        && bytes_out > END_OF_STREAM
+        && now_ns.saturating_sub(live.since_ns) > login_ns;
+    if is_held && let Some(sessions) = tables.sessions(&live.source) {
+        sessions.hold(now_ns);
     }
 }
 
@@ -72,6 +119,9 @@ pub fn end<T: Tables>(connection: &Connection, bytes_in: u64, bytes_out: u64, ta
         sessions.end(restricted, bytes_in, bytes_out);
         if worked {
             sessions.work(restricted, now_ns);
+            if live.arrived != 0 {
+                sessions.is_there(now_ns);
+            }
         }
         if worked
             && !restricted

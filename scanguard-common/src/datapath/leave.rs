@@ -20,6 +20,7 @@ use crate::flow::{FLOW_REFRESH_NS, Flow, SentKey};
 use crate::opened::{Asked, Endpoint, OPENED_REFRESH_NS, Question};
 use crate::packet::{Packet, Parsed, Plain, Shape, parse_leaving, plain_segment, plain_source, tcp_flags};
 use crate::reason::{Level, Mode};
+use crate::session::{SynAck, SynAckLeft};
 use crate::source::KeyRules;
 use crate::tables::{Stages, Tables};
 use crate::verdict::Rule;
@@ -302,6 +303,12 @@ pub(super) fn answer<T: Tables>(case: &mut CaseRef<'_>, tables: &T) -> bool {
             tables.send_to(&SentKey::new(source, case.port), case.now_ns);
         }
         return false;
+    }
+    if case.kind == Kind::Syn && case.answer == Answer::Open {
+        // By this the session that may follow is told from one that somebody on this host makes in the same name.
+        let syn_ack = SynAck::new(source, case.parsed.source_port, u32::from_be(case.parsed.sequence));
+        let left = SynAckLeft { time_ns: case.now_ns, cookie: tables.sender_cookie() };
+        tables.leave_syn_ack(&syn_ack, &left);
     }
     if is_own && case.answer == Answer::Refused {
         let refused_ns = tables.refused(&address);

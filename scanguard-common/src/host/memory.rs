@@ -19,7 +19,7 @@ use crate::opened::{Asked, Endpoint, Question};
 use crate::packet::Parsed;
 use crate::packet::reply::examine;
 use crate::record::{Backup, SourceCell, SourceRecord};
-use crate::session::{LiveSession, SessionCell, SessionRecord};
+use crate::session::{LiveSession, SYN_ACK_NS, SessionCell, SessionRecord, SynAck, SynAckLeft};
 use crate::source::{KeyRules, SourceKey};
 use crate::storm::{State, StateCell};
 use crate::tables::{Socket, Stages, Tables};
@@ -51,6 +51,9 @@ impl Records {
     }
 }
 
+/// SYN-ACKs kept before those are forgotten that nobody completed, as many as the kernel part keeps.
+const MOST_SYN_ACKS: usize = 65_536;
+
 /// The tables of one host in ordinary memory. Capacities are those of the machine: nothing is evicted.
 #[derive(Default)]
 pub struct MemoryTables {
@@ -72,6 +75,9 @@ pub struct MemoryTables {
     sent: RefCell<HashMap<SentKey, u64>>,
     sessions: RefCell<HashMap<SourceKey, Box<UnsafeCell<SessionRecord>>>>,
     live: RefCell<HashMap<u64, LiveSession>>,
+    syn_acks: RefCell<HashMap<SynAck, SynAckLeft>>,
+    /// Of the socket that sends what leaves.
+    sender_cookie: Cell<u64>,
     verdicts: HashMap<SourceKey, Verdict>,
     /// Prefix, its length in bits, and what was decided.
     prefix_verdicts: Vec<(Address, u8, Verdict)>,
@@ -131,6 +137,8 @@ impl MemoryTables {
             sent,
             sessions,
             live,
+            syn_acks,
+            sender_cookie: _,
             verdicts,
             prefix_verdicts,
             known,
@@ -158,6 +166,7 @@ impl MemoryTables {
         sent.get_mut().clear();
         sessions.get_mut().clear();
         live.get_mut().clear();
+        syn_acks.get_mut().clear();
         verdicts.clear();
         prefix_verdicts.clear();
         known.clear();
@@ -333,6 +342,11 @@ impl MemoryTables {
         self.sent.borrow().iter().map(|(sent, left_ns)| (*sent, *left_ns)).collect()
     }
 
+    /// Whatever leaves from now on is sent by this socket; by none that is told where it is 0.
+    pub fn set_sender_cookie(&self, cookie: u64) {
+        self.sender_cookie.set(cookie);
+    }
+
     /// What is counted of all sessions.
     #[must_use]
     pub fn all_sessions(&self) -> Vec<SessionRecord> {
@@ -385,6 +399,7 @@ impl MemoryTables {
         trim_by(self.asked.get_mut(), most, |asked| asked.time_ns);
         trim_by(self.flows.get_mut(), most, |left_ns| *left_ns);
         trim_by(self.sent.get_mut(), most, |left_ns| *left_ns);
+        trim_by(self.syn_acks.get_mut(), most, |left| left.time_ns);
         trim_by(self.suspects.get_mut(), most, |backup| backup.suspect_until_ns);
         trim_by(self.proven.get_mut(), most, |backup| backup.suspect_until_ns);
     }
@@ -562,6 +577,27 @@ impl Tables for MemoryTables {
         let is_new = !live.contains_key(&cookie);
         live.entry(cookie).or_insert(*session);
         is_new
+    }
+
+    fn sender_cookie(&self) -> u64 {
+        self.sender_cookie.get()
+    }
+
+    fn leave_syn_ack(&self, syn_ack: &SynAck, left: &SynAckLeft) {
+        let mut syn_acks = self.syn_acks.borrow_mut();
+        // Those that nobody completed in time are good for nothing.
+        if syn_acks.len() >= MOST_SYN_ACKS {
+            syn_acks.retain(|_, before| left.time_ns.saturating_sub(before.time_ns) < SYN_ACK_NS);
+        }
+        syn_acks.insert(*syn_ack, *left);
+    }
+
+    fn take_syn_ack(&self, syn_ack: &SynAck) -> SynAckLeft {
+        self.syn_acks.borrow_mut().remove(syn_ack).unwrap_or_default()
+    }
+
+    fn live_session(&self, cookie: u64) -> Option<LiveSession> {
+        self.live.borrow().get(&cookie).copied()
     }
 
     fn end_session(&self, cookie: u64) -> Option<LiveSession> {

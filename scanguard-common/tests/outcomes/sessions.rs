@@ -1,16 +1,25 @@
 //! What sessions earn their sources.
 
-use scanguard_common::datapath::connection::{Connection, begin, end};
+use scanguard_common::datapath::connection::{Connection, begin, end, half_close};
 use scanguard_common::newcomers::NewcomerRules;
 use scanguard_common::record::Backup;
-use scanguard_common::session::{SessionRecord, SessionTally};
+use scanguard_common::session::{SYN_ACK_NS, SessionRecord, SessionTally};
 use zerocopy::FromZeros as _;
 
 use super::*;
 
 fn connection(cookie: u64, from: Ip, port: u16) -> Connection {
     let [remote, local] = [from, HOST].map(|address| Address::from(IpAddr::from(address)));
-    Connection { cookie, remote, local, version: 4, port }
+    // As `answers` writes it.
+    Connection { cookie, remote, local, version: 4, port, remote_port: 40_000, sequence: 1 }
+}
+
+/// A session whose answer leaves.
+fn opens(tables: &MemoryTables, cookie: u64, from: Ip, port: u16) -> Connection {
+    let connection = connection(cookie, from, port);
+    answers(tables, HOST, port, from, &Tcp::SynAck);
+    begin(&connection, tables);
+    connection
 }
 
 fn sessions(tables: &MemoryTables, of: Ip) -> SessionRecord {
@@ -21,8 +30,7 @@ fn sessions(tables: &MemoryTables, of: Ip) -> SessionRecord {
 /// A session from its SYN to its end.
 fn works(tables: &MemoryTables, cookie: u64, from: Ip, port: u16, bytes: [u64; 2]) -> SessionTally {
     asks(tables, from, HOST, port);
-    begin(&connection(cookie, from, port), tables);
-    end(&connection(cookie, from, port), bytes[0], bytes[1], tables);
+    end(&opens(tables, cookie, from, port), bytes[0], bytes[1], tables);
     let record = sessions(tables, from);
     if port == 22 { record.restricted } else { record.public }
 }
@@ -49,11 +57,64 @@ fn work_is_what_went_both_ways_while_nothing_was_held_against_its_source() {
     assert_eq!(works(&tables, 7, scanner, 22, [500, 500]).worked, 1);
 }
 
+/// A session that goes on for so long before one side ends its half, and the socket for an hour more; how many such are counted then.
+fn holds(tables: &MemoryTables, cookie: u64, port: u16, seconds: u64, bytes: [u64; 2]) -> u64 {
+    const SECOND_NS: u64 = 1_000_000_000;
+    asks(tables, PEER, HOST, port);
+    let connection = opens(tables, cookie, PEER, port);
+    later(tables, tables.now_ns() + seconds * SECOND_NS);
+    half_close(&connection, bytes[0], bytes[1], tables);
+    later(tables, tables.now_ns() + 3_600 * SECOND_NS);
+    end(&connection, bytes[0], bytes[1], tables);
+    sessions(tables, PEER).held
+}
+
+#[test]
+fn a_session_that_outlasts_the_time_for_a_login_is_counted_and_a_socket_that_lives_on_is_not() {
+    let mut tables = host();
+    for port in [5432, 6379] {
+        tables.set_port_class(Protocol::Tcp, port, PortClass::Restricted);
+    }
+    let rows = [
+        // Guessing: sshd ends it, whatever the client does with its side of the socket.
+        (22, 120, [900, 2_000], 0),
+        (22, 300, [900, 2_000], 0),
+        // Idle, or one-sided.
+        (22, 900, [1, 2_000], 0),
+        (22, 900, [900, 1], 0),
+        (22, 301, [900, 2_000], 1),
+        (5432, 120, [500, 500], 1),
+        (5432, 121, [500, 500], 2),
+        // Nobody is timed out there, nor on a public port.
+        (6379, 86_400, [500, 500], 2),
+        (443, 86_400, [500, 500], 2),
+    ];
+    for (cookie, (port, seconds, bytes, held)) in (1..).zip(rows) {
+        assert_eq!(holds(&tables, cookie, port, seconds, bytes), held, "{port} for {seconds} s with {bytes:?}");
+    }
+    for port in 1..=3 {
+        asks(&tables, PEER, HOST, port);
+    }
+    assert_eq!(holds(&tables, 20, 22, 900, [900, 2_000]), 2, "something is held against it");
+}
+
+#[test]
+fn failures_are_dated_and_first_contacts_with_restricted_ports_are_none() {
+    const HOUR_NS: u64 = 3_600_000_000_000;
+    let tables = host();
+    asks(&tables, PEER, HOST, 22);
+    let now_ns = tables.now_ns();
+    assert_eq!(record(&tables, PEER).failed_ns(now_ns), None);
+    asks(&tables, PEER, HOST, 1);
+    let later_ns = now_ns + 30 * HOUR_NS;
+    assert_eq!(record(&tables, PEER).failed_ns(later_ns), Some(now_ns / HOUR_NS * HOUR_NS));
+}
+
 #[test]
 fn what_is_forged_while_a_session_goes_on_does_not_undo_it() {
     let tables = host();
     asks(&tables, PEER, HOST, 22);
-    begin(&connection(1, PEER, 22), &tables);
+    opens(&tables, 1, PEER, 22);
     for port in 1..=9 {
         asks(&tables, PEER, HOST, port);
     }
@@ -66,19 +127,89 @@ fn a_source_that_never_arrived_earns_nothing() {
     let tables = host();
     let proxy = [172, 17, 0, 1];
     for (cookie, from) in [(1, proxy), (2, HOST)] {
-        begin(&connection(cookie, from, 22), &tables);
-        end(&connection(cookie, from, 22), 500, 500, &tables);
+        end(&opens(&tables, cookie, from, 22), 500, 500, &tables);
         assert_eq!(sessions(&tables, from).restricted.worked, 0);
     }
     assert_eq!(sessions(&tables, HOST), SessionRecord::default(), "our own address is nobody");
 }
 
 #[test]
+fn a_session_in_somebodys_name_whose_answer_did_not_leave_for_him_counts_for_nothing() {
+    let tables = host();
+    let nobody = || assert_eq!(sessions(&tables, PEER), SessionRecord::default());
+    // He asked for a page once, and somebody on this host has what he calls a connection with him.
+    asks(&tables, PEER, HOST, 80);
+    let [ssh, other_port, other_number] = [
+        connection(1, PEER, 22),
+        Connection { remote_port: 40_001, ..connection(2, PEER, 22) },
+        Connection { sequence: 2, ..connection(3, PEER, 22) },
+    ];
+    begin(&ssh, &tables);
+    end(&ssh, 500, 500, &tables);
+    nobody();
+    answers(&tables, HOST, 22, PEER, &Tcp::SynAck);
+    for forged in [other_port, other_number] {
+        begin(&forged, &tables);
+        end(&forged, 500, 500, &tables);
+        nobody();
+    }
+    // The answer is of a socket of this host, and not of his.
+    tables.set_sender_cookie(77);
+    answers(&tables, HOST, 22, PEER, &Tcp::SynAck);
+    begin(&connection(78, PEER, 22), &tables);
+    nobody();
+    answers(&tables, HOST, 22, PEER, &Tcp::SynAck);
+    begin(&connection(77, PEER, 22), &tables);
+    assert_eq!(sessions(&tables, PEER).restricted.sessions, 1);
+    // An answer is good for one session, and for so long.
+    begin(&connection(77, PEER, 22), &tables);
+    assert_eq!(sessions(&tables, PEER).restricted.sessions, 1);
+    answers(&tables, HOST, 22, PEER, &Tcp::SynAck);
+    later(&tables, tables.now_ns() + SYN_ACK_NS);
+    begin(&connection(77, PEER, 22), &tables);
+    assert_eq!(sessions(&tables, PEER).restricted.sessions, 1);
+}
+
+#[test]
+fn an_answer_that_another_host_behind_this_one_sends_is_none_of_ours() {
+    let tables = host();
+    asks(&tables, PEER, HOST, 22);
+    answers(&tables, [10, 9, 8, 7], 22, PEER, &Tcp::SynAck);
+    begin(&connection(1, PEER, 22), &tables);
+    assert_eq!(sessions(&tables, PEER), SessionRecord::default());
+    // Of a container, after translation, and of a network that is protected.
+    for (cookie, local) in [(2, HOST), (3, [198, 51, 100, 9])] {
+        answers(&tables, local, 8080, PEER, &Tcp::SynAck);
+        begin(&connection(cookie, PEER, 80), &tables);
+    }
+    assert_eq!(sessions(&tables, PEER).public.sessions, 2);
+}
+
+#[test]
+fn where_it_is_not_seen_what_leaves_sessions_may_be_a_customers_and_make_nobody_known_or_backed() {
+    for since_ns in [u64::MAX, START_NS - SYN_ACK_NS + 1] {
+        let mut tables = host();
+        let config = *tables.config().expect("settings");
+        tables.set_config(KernelConfig { egress_since_ns: since_ns, ..config });
+        for (cookie, port) in [(1, 443), (2, 22)] {
+            asks(&tables, PEER, HOST, port);
+            begin(&connection(cookie, PEER, port), &tables);
+            end(&connection(cookie, PEER, port), 500, 500, &tables);
+        }
+        let found = sessions(&tables, PEER);
+        assert_eq!((found.public.worked, found.restricted.worked, found.there_ns), (1, 0, 0));
+        // Whose answer was seen is no case of doubt.
+        assert_eq!(works(&tables, 3, PEER, 22, [500, 500]).worked, 1);
+        assert_eq!(sessions(&tables, PEER).there_ns, START_NS);
+    }
+}
+
+#[test]
 fn a_socket_is_counted_once_whoever_sees_it() {
     let tables = host();
     asks(&tables, PEER, HOST, 443);
-    begin(&connection(1, PEER, 443), &tables);
-    begin(&connection(1, PEER, 443), &tables);
+    opens(&tables, 1, PEER, 443);
+    opens(&tables, 1, PEER, 443);
     end(&connection(1, PEER, 443), 500, 500, &tables);
     end(&connection(1, PEER, 443), 500, 500, &tables);
     let found = sessions(&tables, PEER).public;
@@ -107,8 +238,7 @@ fn work_on_public_ports_lowers_the_score_twice_a_day_and_ends_no_suspicion() {
     for port in 10..=13 {
         asks(&tables, PEER, HOST, port);
     }
-    begin(&connection(9, PEER, 443), &tables);
-    end(&connection(9, PEER, 443), 500, 500, &tables);
+    end(&opens(&tables, 9, PEER, 443), 500, 500, &tables);
     assert!(record(&tables, PEER).is_suspect(START_NS + DAY_NS));
 }
 
@@ -167,7 +297,6 @@ fn who_got_no_record_in_a_rush_earns_what_he_works() {
     // Long after the flood a source without a record did not come by here.
     later(&tables, START_NS + DAY_NS);
     let proxy = [172, 17, 0, 1];
-    begin(&connection(3, proxy, 443), &tables);
-    end(&connection(3, proxy, 443), 500, 500, &tables);
+    end(&opens(&tables, 3, proxy, 443), 500, 500, &tables);
     assert_eq!(sessions(&tables, proxy).public.worked, 0);
 }

@@ -1,11 +1,11 @@
-//! SESSIONS and LIVE: what is counted of each source's TCP sessions, and those that go on.
+//! SESSIONS, LIVE and SYN_ACKS: what is counted of each source's TCP sessions, those that go on, and answers to those that may begin.
 
 use core::cell::UnsafeCell;
 
 use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::btf_maps::LruHashMap;
 use aya_ebpf::macros::btf_map;
-use scanguard_common::session::{LiveSession, SessionCell, SessionRecord};
+use scanguard_common::session::{LiveSession, SessionCell, SessionRecord, SynAck, SynAckLeft};
 use scanguard_common::source::SourceKey;
 
 #[btf_map]
@@ -13,6 +13,25 @@ static SESSIONS: LruHashMap<SourceKey, SessionRecord, 65_536> = LruHashMap::new(
 
 #[btf_map]
 static LIVE: LruHashMap<u64, LiveSession, 65_536> = LruHashMap::new();
+
+#[btf_map]
+static SYN_ACKS: LruHashMap<SynAck, SynAckLeft, 65_536> = LruHashMap::new();
+
+/// A SYN-ACK of this host leaves.
+#[inline(always)]
+pub(crate) fn leave_syn_ack(syn_ack: &SynAck, left: &SynAckLeft) {
+    // Should the table not take it, the session does not count.
+    let _ = SYN_ACKS.insert(syn_ack, left, 0);
+}
+
+/// What is kept of a SYN-ACK of this host; it is kept no longer.
+#[inline(always)]
+pub(crate) fn take_syn_ack(syn_ack: &SynAck) -> SynAckLeft {
+    // SAFETY: should the node be recycled meanwhile, a session does not count.
+    let left = unsafe { SYN_ACKS.get(syn_ack) }.copied().unwrap_or_default();
+    let _ = SYN_ACKS.remove(syn_ack);
+    left
+}
 
 /// What is counted of a source.
 #[inline(always)]
@@ -35,6 +54,13 @@ pub(crate) fn new(source: &SourceKey) -> Option<SessionCell<'static>> {
 #[inline(always)]
 pub(crate) fn begin(cookie: u64, session: &LiveSession) -> bool {
     LIVE.insert(cookie, session, u64::from(BPF_NOEXIST)).is_ok()
+}
+
+/// What is known of a session that goes on.
+#[inline(always)]
+pub(crate) fn live(cookie: u64) -> Option<LiveSession> {
+    // SAFETY: written once, when it begins.
+    unsafe { LIVE.get(cookie) }.copied()
 }
 
 /// A session ends: what was known of it.

@@ -6,6 +6,7 @@ mod allow;
 mod block;
 mod feeds;
 mod incidents;
+mod known;
 mod mode;
 mod pending;
 mod records;
@@ -29,6 +30,7 @@ pub use incidents::{
     Incident, IncidentAnswer, IncidentDeed, IncidentList, IncidentPort, IncidentSessions, IncidentSource,
     IncidentState, IncidentSummary, IncidentTotals, IncidentsQuery,
 };
+pub use known::{KnownAdd, KnownAdded, KnownEntry, KnownList, KnownQuery, KnownRemove, KnownRemoved, ProposedKnown};
 pub use mode::{ModeSet, ModeState};
 pub use pending::{MOST_WHYS, PendingApprove, PendingApproved, PendingDenied, PendingDeny, PendingEntry, PendingList};
 pub use records::{AuditEntry, AuditList, AuditQuery, BlockEvent, BlockHistory, HistoryQuery, MOST_RECORDS};

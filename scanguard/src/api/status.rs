@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::ProposedKnown;
+
 /// How the daemon is and what it did.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -26,9 +28,12 @@ pub struct Status {
     /// Whose TCP sessions are counted.
     #[serde(default)]
     pub sessions: SessionsWatch,
-    /// Sources to which restricted ports stay open because they have worked there.
+    /// Sources to which restricted ports stay open because they are known.
     #[serde(default)]
     pub known: u64,
+    /// Clients with short sessions on restricted ports that may be worth adding to them (`scanguard known add`), at most 10.
+    #[serde(default)]
+    pub known_proposed: Vec<ProposedKnown>,
     /// Seconds since it attached.
     pub uptime_s: u64,
     /// Release of the running kernel.

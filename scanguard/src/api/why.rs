@@ -210,8 +210,11 @@ pub struct WhyKnown {
     pub days: u64,
     /// Of these sessions, those on restricted ports.
     pub restricted_sessions: u64,
-    /// Until when restricted ports stay visible to it for that. RFC 3339, UTC; none if they do not.
+    /// Until when restricted ports stay visible to it because it is known. RFC 3339, UTC; none if they do not. (The year 9999 is for ever.)
     pub restricted_until: Option<String>,
+    /// By what it is known, any of `login`, `sessions` and `operator`; sessions with data alone are none of them.
+    #[serde(default)]
+    pub by: Vec<String>,
 }
 
 /// An answer to a suspect.

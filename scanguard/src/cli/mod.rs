@@ -9,6 +9,7 @@ mod config;
 mod detach;
 mod feeds;
 mod incidents;
+mod known;
 mod man;
 mod mode;
 mod output;
@@ -53,6 +54,7 @@ Examples:
   sudo scanguard why 203.0.113.66             what is done about it, and on what evidence
   sudo scanguard allow add 198.51.100.0/24    never act on these
   sudo scanguard ban 203.0.113.66 --for 7d    block this one
+  sudo scanguard known list                   to whom restricted ports stay open
   sudo scanguard signal 203.0.113.66 …        what a log tool saw it do
   sudo scanguard incidents list               scans as a person thinks of them
   sudo scanguard mode enforce --confirm 5m    drop packets; 5 minutes, unless confirmed
@@ -98,6 +100,7 @@ enum Verb {
     Ban(block::Add),
     /// Lift blocks: the same as `block remove`
     Unban(block::Remove),
+    Known(known::Known),
     Pending(pending::Pending),
     Signal(signal::SignalVerb),
     Feeds(feeds::Feeds),
@@ -145,6 +148,7 @@ fn execute(global: &Global, verb: Verb) -> Result<ExitStatus, Failure> {
         Verb::Block(verb) => verb.execute(global, output),
         Verb::Ban(verb) => verb.execute(global, output),
         Verb::Unban(verb) => verb.execute(global, output),
+        Verb::Known(verb) => verb.execute(global, output),
         Verb::Pending(verb) => verb.execute(global, output),
         Verb::Signal(verb) => verb.execute(global, output),
         Verb::Feeds(verb) => verb.execute(global, output),

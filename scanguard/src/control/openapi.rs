@@ -21,9 +21,9 @@ use super::tests::{MadeUp, refused};
 use crate::api::{
     AllowAdd, AllowAdded, AllowList, AllowRemove, AllowRemoved, AllowTest, AuditList, AuditQuery, BlockAdd, BlockAdded,
     BlockHistory, BlockList, BlockRemove, BlockRemoved, Confirm, FeedList, FeedTest, FeedsRefresh, FeedsRefreshed,
-    HistoryQuery, Incident, IncidentList, IncidentsQuery, ModeSet, ModeState, NotSaved, PendingApprove,
-    PendingApproved, PendingDenied, PendingDeny, PendingList, Refusal, Reloaded, Signal, Signalled, SourceList,
-    SourcesQuery, Status, Why,
+    HistoryQuery, Incident, IncidentList, IncidentsQuery, KnownAdd, KnownAdded, KnownList, KnownQuery, KnownRemove,
+    KnownRemoved, ModeSet, ModeState, NotSaved, PendingApprove, PendingApproved, PendingDenied, PendingDeny,
+    PendingList, Refusal, Reloaded, Signal, Signalled, SourceList, SourcesQuery, Status, Why,
 };
 
 /// A question about an address or a prefix.
@@ -171,6 +171,9 @@ fn document() -> Value {
     api.look::<PendingList>("/v1/pending", "Blocks that wait for a person.");
     api.change::<PendingApprove, PendingApproved>("/v1/pending/approve", "Makes blocks that wait.");
     api.change::<PendingDeny, PendingDenied>("/v1/pending/deny", "Says no to blocks that wait.");
+    api.read::<KnownQuery, KnownList>("/v1/known", "Sources to which restricted ports stay open.", READ);
+    api.change::<KnownAdd, KnownAdded>("/v1/known", "Has sources known.");
+    api.change::<KnownRemove, KnownRemoved>("/v1/known/remove", "Forgets why sources are known.");
     api.look::<FeedList>("/v1/feeds", "Lists of addresses that others make.");
     api.read::<AddressQuery, FeedTest>("/v1/feeds/test", "Which feeds name an address or prefix.", READ);
     api.change::<FeedsRefresh, FeedsRefreshed>("/v1/feeds/refresh", "Reads the files of all feeds again.");

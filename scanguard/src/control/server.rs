@@ -20,8 +20,8 @@ use super::{AUDIT, HISTORY, INCIDENT, INCIDENTS, OPENAPI, RELOAD, SIGNAL, SOURCE
 use crate::api::{
     Address, AllowAdd, AllowList, AllowRemove, AllowTest, AuditList, AuditQuery, BlockAdd, BlockHistory, BlockList,
     BlockRemove, Confirm, FeedList, FeedTest, FeedsRefresh, HistoryQuery, Incident, IncidentList, IncidentsQuery,
-    ModeSet, ModeState, Nothing, PendingApprove, PendingDeny, PendingList, Refusal, RefusalCode, Reloaded, Signal,
-    Signalled, SourceList, SourcesQuery, Status, Why,
+    KnownAdd, KnownQuery, KnownRemove, ModeSet, ModeState, Nothing, PendingApprove, PendingDeny, PendingList, Refusal,
+    RefusalCode, Reloaded, Signal, Signalled, SourceList, SourcesQuery, Status, Why,
 };
 use crate::http::Peer;
 use crate::operator::wish::Wish;
@@ -113,6 +113,8 @@ fn routes<A: Answers>() -> Vec<Route<A>> {
         route(<Nothing<PendingList>>::PATH, GET, read::<A, Nothing<PendingList>>()),
         route(PendingApprove::PATH, POST, change::<A, PendingApprove>()),
         route(PendingDeny::PATH, POST, change::<A, PendingDeny>()),
+        route(KnownAdd::PATH, BOTH, read::<A, KnownQuery>().merge(change::<A, KnownAdd>()).layer(list())),
+        route(KnownRemove::PATH, POST, change::<A, KnownRemove>().layer(list())),
         route(<Nothing<FeedList>>::PATH, GET, read::<A, Nothing<FeedList>>()),
         route(<Address<FeedTest>>::PATH, GET, read::<A, Address<FeedTest>>()),
         route(FeedsRefresh::PATH, POST, change::<A, FeedsRefresh>()),

@@ -21,6 +21,11 @@ impl<T: Send + 'static> Aside<T> {
         self.0.get_or_insert_with(|| spawn_blocking(|| turns::in_the_background(look)));
     }
 
+    /// Whether somebody looks.
+    pub(super) const fn is_at_work(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Waits until it was looked; for ever where nobody does. Cancel safe. None when the look failed in a way of its own.
     pub(super) async fn looked(&mut self) -> Option<T> {
         let Some(looking) = &mut self.0 else { return pending().await };

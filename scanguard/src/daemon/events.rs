@@ -33,10 +33,19 @@ pub(super) struct Hearers {
     pub(super) memory: Memory,
     pub(super) informant: Informant,
     pub(super) recorder: Recorder,
-    /// Sources that may have worked on a restricted port.
-    pub(super) workers: mpsc::Sender<SourceKey>,
+    /// Sources whose sessions on restricted ports began or ended.
+    pub(super) movements: mpsc::Sender<Moved>,
     /// The score of a block, which a new configuration may change.
     pub(super) cap: Arc<AtomicU32>,
+}
+
+/// What became of a session on a restricted port.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Moved {
+    /// It began.
+    Began,
+    /// It ended: its source may have worked there.
+    Ended(SourceKey),
 }
 
 /// How soon a stream is read.
@@ -75,7 +84,7 @@ pub(super) async fn drain(mut events: EventStream, hearers: Arc<Hearers>, haste:
 }
 
 fn tell(event: &Event, hearers: &Hearers) {
-    let Hearers { keys, sightings, memory, informant, recorder, workers, cap } = hearers;
+    let Hearers { keys, sightings, memory, informant, recorder, movements, cap } = hearers;
     recorder.note(event);
     let asked = ContactKind::from_u8(event.asked).map_or("unknown", ContactKind::label);
     let outcome = Outcome::from_u8(event.outcome).map_or("unknown", Outcome::label);
@@ -156,9 +165,10 @@ fn tell(event: &Event, hearers: &Hearers) {
                 bytes_out = event.bytes_out,
                 "a session of a suspect, or on a restricted port"
             );
-            if kind == EventKind::SessionEnd && class == PortClass::Restricted {
+            if class == PortClass::Restricted {
+                let ended = kind == EventKind::SessionEnd;
                 // A full queue means that all will be looked at soon.
-                let _ = workers.try_send(event.source);
+                let _ = movements.try_send(if ended { Moved::Ended(event.source) } else { Moved::Began });
             }
         }
         Some(EventKind::Completed) => {

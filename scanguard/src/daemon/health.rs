@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use super::decide::LostEvents;
 use super::live::Drifted;
-use crate::api::{Interface, MapFill, SessionsWatch, Warning, timestamp};
+use crate::api::{Interface, MapFill, ProposedKnown, SessionsWatch, Warning, timestamp};
 use crate::duration;
 use crate::known::Fronted;
 use crate::store::{Health, SetAside, Trouble, TroubleKind};
@@ -58,6 +58,8 @@ pub(super) struct Facts<'f> {
     pub(super) pending: u64,
     /// Where most sessions come from, if that is few networks.
     pub(super) fronted: Option<Fronted>,
+    /// Clients that may be worth adding to those who are known.
+    pub(super) known_proposed: &'f [ProposedKnown],
 }
 
 fn warning(code: &str, message: impl Into<String>, hint: impl Into<String>) -> Warning {
@@ -78,6 +80,7 @@ pub(super) fn warnings(facts: &Facts<'_>) -> Vec<Warning> {
         fronted,
         undecided,
         unread_lines,
+        known_proposed,
         ..
     } = *facts;
     let mut warnings = Vec::new();
@@ -186,6 +189,19 @@ pub(super) fn warnings(facts: &Facts<'_>) -> Vec<Warning> {
             "`scanguard pending list` shows which and why; unanswered they come to nothing.",
         ));
     }
+    if !known_proposed.is_empty() {
+        let clients: Vec<String> =
+            known_proposed.iter().map(|client| format!("{} ({} days)", client.source, client.days)).collect();
+        warnings.push(warning(
+            "known_proposed",
+            format!(
+                "Clients have worked on restricted ports on seven days or more, in sessions too short to make them known: {}. Were \
+                 somebody to forge scans in their names, those ports would be hidden from them.",
+                clients.join(", ")
+            ),
+            "Those you know: `scanguard known add`. (Who guesses passwords, and of whom no log tool tells, can look like that.)",
+        ));
+    }
     if storm {
         warnings.push(warning(
             "storm",
@@ -212,7 +228,8 @@ pub(super) fn warnings(facts: &Facts<'_>) -> Vec<Warning> {
                 "What leaves by {} is neither seen nor judged. Late answers to what this host asked may look like questions. Segments \
                  to restricted ports that belong to no connection are looked up among the sockets as they arrive instead, which costs \
                  more; what only leaving answers tell, ports that opened a moment ago and errors for sources under block all, \
-                 suspects and blocked sources get to see.{more}",
+                 suspects and blocked sources get to see. Sessions cannot be told from those that somebody on this host makes in \
+                 others' names: they make nobody known and back no signal, and in doubt whoever has one is a customer.{more}",
                 unseen.join(", ")
             ),
             "The daemon's log says why. It takes Linux 6.6 (TCX), or the queueing discipline clsact (`modprobe sch_ingress`); it is \
@@ -222,7 +239,10 @@ pub(super) fn warnings(facts: &Facts<'_>) -> Vec<Warning> {
     if daemon && let Some(reason) = &sessions.reason {
         warnings.push(warning(
             "sessions_unseen",
-            format!("TCP sessions are not counted: {reason}. Nobody becomes known by working on a restricted port."),
+            format!(
+                "TCP sessions are not counted: {reason}. Nobody becomes known by sessions on restricted ports; logins that are seen, \
+                 and `scanguard known add`, do that all the same."
+            ),
             "Mount control groups of version 2, or name one in `cgroup` of the configuration; \"off\" ends this warning.",
         ));
     }
@@ -356,6 +376,7 @@ mod tests {
             breaker_open: false,
             pending: 0,
             fronted: None,
+            known_proposed: &[],
         };
         assert_eq!(codes(&quiet), [], "a full table that forgets only old sources is as it should be");
     }
@@ -365,6 +386,8 @@ mod tests {
         let interfaces =
             [Interface { name: "eth0".into(), driver_mode: "native".into(), attached: false, egress: "none".into() }];
         let maps = [map("SOURCES", 99), map("VERDICTS", 100)];
+        let client = ProposedKnown { source: "203.0.113.20".into(), days: 9, ..ProposedKnown::default() };
+        let proposed = vec![client];
         let drifted = Drifted { at: SystemTime::now(), tables: vec![("ALLOW", 1)] };
         let trouble = Trouble { kind: TroubleKind::Full, message: "no room".into() };
         let aside = SetAside { at: SystemTime::now(), path: "/aside".into(), reason: "rubbish".into() };
@@ -388,6 +411,7 @@ mod tests {
             breaker_open: true,
             pending: 1,
             fronted: Some(Fronted { networks: 1, sessions: 900, of: 1000 }),
+            known_proposed: &proposed,
         };
         let expected = [
             ("no_daemon", true),
@@ -407,6 +431,7 @@ mod tests {
             ("budget", false),
             ("fronted", false),
             ("pending", false),
+            ("known_proposed", false),
             ("storm", false),
         ];
         let degraded = warnings(&ill).into_iter().filter(|warning| warning.degraded);
@@ -432,6 +457,7 @@ mod tests {
             breaker_open: false,
             pending: 0,
             fronted: None,
+            known_proposed: &[],
             ..ill
         };
         assert_eq!(codes(&blind), [("egress_missing".to_owned(), false), ("sessions_unseen".to_owned(), false)]);

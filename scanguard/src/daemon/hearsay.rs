@@ -52,6 +52,8 @@ impl Hearsay<'_> {
         info!(source = name, weight, reason, backed, proof, "a signal");
         if *proof && backed {
             desk.distrust(&source, now);
+        } else {
+            desk.fail_now(&source, now);
         }
         let mut actions = Vec::new();
         if accused {

@@ -10,7 +10,7 @@ use scanguard_common::score::ScoreRules;
 use scanguard_common::source::KeyRules;
 
 use super::interfaces::Guarded;
-use crate::api::{SessionsWatch, WouldHave};
+use crate::api::{ProposedKnown, SessionsWatch, WouldHave};
 use crate::config::{Feed, Safety, SignalLimits};
 use crate::feeds::Listed;
 use crate::kernel::Altered;
@@ -46,6 +46,8 @@ pub(super) struct State {
     pub(super) pending: u64,
     /// Where most sessions come from, if that is few networks.
     pub(super) fronted: Option<Fronted>,
+    /// Clients that may be worth adding to those who are known.
+    pub(super) known_proposed: Vec<ProposedKnown>,
     /// What enforcing would have done.
     pub(super) would_have: WouldHave,
     /// Decisions by action and reason.

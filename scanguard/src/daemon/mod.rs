@@ -12,6 +12,7 @@
 //! | `reload` | reads the configuration anew |
 //! | `signals` | what signals ask for |
 //! | `listening` | where it listens |
+//! | `logins` | looks who is logged in, when somebody comes or goes |
 //! | `live` | what changes while it runs, for the listeners to show |
 //! | `memory` | the evidence that is remembered, for whoever asks why |
 //! | `offline` | what is shown without a daemon |
@@ -43,6 +44,7 @@ mod listed;
 mod listening;
 mod live;
 mod logging;
+mod logins;
 mod memory;
 mod offline;
 mod ports;

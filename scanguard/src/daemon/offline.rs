@@ -70,6 +70,7 @@ pub fn offline_status(config: &Config) -> Result<Option<Status>, Failure> {
             breaker_open: false,
             pending: desk.pending() as u64,
             fronted: None,
+            known_proposed: Vec::new(),
             would_have: crate::api::WouldHave::default(),
             decisions: BTreeMap::new(),
         })?;

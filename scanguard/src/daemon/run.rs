@@ -17,13 +17,14 @@ use super::addresses::OwnAddresses;
 use super::aside::Aside;
 use super::census::Census;
 use super::decide::Decider;
-use super::events::{Haste, Hearers};
+use super::events::{Haste, Hearers, Moved};
 use super::incidents::Recorder;
 use super::interfaces::Interfaces;
 use super::jobs::{Hands, Job, Jobs};
 use super::listening::{OwnPorts, group_named, metrics_listener, serve_control};
 use super::live::{FeedRead, Live, State};
 use super::logging::{LogTally, Missing};
+use super::logins::LoginWatch;
 use super::memory::Memory;
 use super::ports::PortWatch;
 use super::quota::Quota;
@@ -55,8 +56,8 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 const MEETING: Duration = Duration::from_secs(60);
 /// How long the end waits for threads that read what nobody needs any more: a file system that hangs holds none of them for ever.
 const LINGER: Duration = Duration::from_secs(5);
-/// Sources that may wait until it is looked whether they worked; more of them wait for the next reading of all.
-const WORKED: usize = 256;
+/// Sources whose sessions began or ended that may wait until it is looked whether they worked; more of them wait for the next reading of all.
+const MOVED: usize = 256;
 
 /// What the command line says; it wins over the file.
 #[derive(Clone, Debug, Default)]
@@ -134,7 +135,7 @@ struct Daemon {
     addresses: OwnAddresses,
     interfaces: Interfaces,
     reconciler: Reconciler,
-    logins: Aside<Vec<logins::Login>>,
+    logins: LoginWatch,
     /// Whose sessions go on.
     going_on: Aside<Result<LiveSources, KernelError>>,
     /// Everybody's sessions, and whether proxies are in front.
@@ -144,8 +145,8 @@ struct Daemon {
     live: Live,
     /// The score of a block.
     cap: Arc<AtomicU32>,
-    /// Sources that may have worked on a restricted port.
-    worked: mpsc::Receiver<SourceKey>,
+    /// Sources whose sessions on restricted ports began or ended.
+    moved: mpsc::Receiver<Moved>,
     /// Lines that are in no log, and which of them it tells of.
     log: LogTally,
     missing: Missing,
@@ -209,6 +210,7 @@ async fn daemon(config: Config, feeds: Feeds, options: Options, log: LogTally) -
         breaker_open: false,
         pending: desk.pending() as u64,
         fronted: None,
+        known_proposed: Vec::new(),
         would_have: crate::api::WouldHave::default(),
         decisions: std::collections::BTreeMap::new(),
     })?;
@@ -218,7 +220,7 @@ async fn daemon(config: Config, feeds: Feeds, options: Options, log: LogTally) -
     let decider = Decider::start(&desk, config.blocks, sources, recorder.clone(), live.clone());
     let (memory, cap) = (Memory::default(), Arc::new(AtomicU32::new(config.score.rules().cap)));
     let (asks, jobs) = Jobs::new(options, desk.archive().clone());
-    let (workers, worked) = mpsc::channel(WORKED);
+    let (movements, moved) = mpsc::channel(MOVED);
     let readings = desk.read_tables().readings();
     let view = Arc::new(View {
         live: live.clone(),
@@ -242,7 +244,7 @@ async fn daemon(config: Config, feeds: Feeds, options: Options, log: LogTally) -
         memory,
         informant: decider.informant(),
         recorder: recorder.clone(),
-        workers,
+        movements,
         cap: Arc::clone(&cap),
     });
     let mut tasks = JoinSet::new();
@@ -267,24 +269,22 @@ async fn daemon(config: Config, feeds: Feeds, options: Options, log: LogTally) -
         addresses,
         interfaces,
         reconciler: Reconciler::new(live.clone()),
-        logins: Aside::default(),
+        logins: LoginWatch::default(),
         going_on: Aside::default(),
         meeting: Aside::default(),
         config,
         asks,
         live,
         cap,
-        worked,
+        moved,
         log,
         missing: Missing::default(),
         socket_file,
     };
     daemon.meet_all();
-    if daemon.config.safety.leases {
-        daemon.logins.look(logins::remote);
-        let logged_in = daemon.logins.looked().await.unwrap_or_default();
-        daemon.lease(&logged_in);
-    }
+    daemon.logins.look();
+    let logged_in = daemon.logins.looked().await.unwrap_or_default();
+    daemon.see_logged_in(&logged_in);
     turns::ask_for_short_ones(); // This thread decides. Those that keep and write were started before, and do not get them.
     let outcome = daemon.until_stopped(&mut signals).await;
     notify(NotifyState::Stopping);
@@ -316,12 +316,12 @@ impl Daemon {
                     self.reconciler.step(step, &mut self.desk);
                     self.desk.keep_all();
                 }
-                Some(source) = self.worked.recv() => self.meet(source),
+                Some(moved) = self.moved.recv() => self.follow(moved),
                 Some(job) = self.jobs.recv() => self.work(job).await,
                 Some(due) = self.decider.next() => block_in_place(|| self.decider.decide(due, &mut self.desk)),
                 () = self.addresses.asked() => self.addresses.take_over(self.desk.tables()),
                 () = self.ports.looked() => self.ports.take_over(self.desk.tables()),
-                Some(logged_in) = self.logins.looked() => self.lease(&logged_in),
+                Some(logged_in) = self.logins.looked() => self.see_logged_in(&logged_in),
                 Some(live) = self.going_on.looked() => match live {
                     Ok(live) => self.desk.set_live(live),
                     Err(error) => warn!(%error, "cannot read whose sessions go on: each decision reads them"),
@@ -364,12 +364,20 @@ impl Daemon {
             self.desk.keep_people();
         });
         if self.config.safety.leases {
-            self.logins.look(logins::remote);
+            self.logins.look();
         }
         let readings = self.desk.read_tables().readings();
         self.going_on.look(move || LiveSources::read(&readings));
         self.missing.tell(&self.log);
         self.publish();
+    }
+
+    /// A session on a restricted port began or ended: whoever came may be logged in, and may have worked there.
+    fn follow(&mut self, moved: Moved) {
+        self.logins.moved();
+        if let Moved::Ended(source) = moved {
+            self.meet(source);
+        }
     }
 
     /// Takes note of a source that may have worked on a restricted port.
@@ -405,6 +413,17 @@ impl Daemon {
         }
         self.desk.forget_strangers(now);
         self.desk.keep_people();
+        let proposed = self.desk.proposed(now);
+        self.live.change(|state| state.known_proposed = proposed);
+    }
+
+    /// Takes note of those who are logged in.
+    fn see_logged_in(&mut self, logged_in: &[logins::Login]) {
+        let counts_sessions = self.live.read().sessions.watched;
+        block_in_place(|| self.desk.meet_logged_in(logged_in, counts_sessions, SystemTime::now()));
+        if self.config.safety.leases {
+            self.lease(logged_in);
+        }
     }
 
     /// Puts those who are logged in on the allowlist meanwhile.

@@ -131,6 +131,7 @@ impl View {
             breaker_open: state.breaker_open,
             pending: state.pending,
             fronted: state.fronted,
+            known_proposed: &state.known_proposed,
         })
     }
 
@@ -183,6 +184,7 @@ impl Answers for View {
             interfaces,
             sessions: state.sessions.clone(),
             known: snapshot.maps.iter().find(|map| map.name == "KNOWN").map_or(0, |map| map.entries),
+            known_proposed: state.known_proposed.clone(),
             uptime_s: self.started.elapsed().as_secs(),
             kernel: self.kernel.clone(),
             packets: packets(counters.verdicts()),

@@ -95,7 +95,7 @@ impl Datapath {
         let mut loader = EbpfLoader::new();
         if virtual_world == 1 {
             // The model that it is compared with never forgets.
-            const UNFORGETTING: [&str; 10] = [
+            const UNFORGETTING: [&str; 11] = [
                 "PREFIXES",
                 "SUSPECTS",
                 "PROVEN_SUSPECTS",
@@ -104,6 +104,7 @@ impl Datapath {
                 "UFLOWS",
                 "SENT",
                 "SESSIONS",
+                "SYN_ACKS",
                 "CHALLENGED",
                 "PASSES",
             ];

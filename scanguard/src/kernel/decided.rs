@@ -177,14 +177,14 @@ impl Decided {
         self.prefix_verdicts.within(prefix).map(|(prefix, _)| *prefix)
     }
 
-    /// Takes note that a source has worked here.
+    /// Takes note that a source is known.
     pub(super) fn put_known(&mut self, source: SourceKey, known: Known) {
         let earlier = self.known.insert(source, known);
         self.touched.known.insert(source);
         self.prints.known.replace(&source.0, earlier.as_ref(), Some(&known));
     }
 
-    /// Forgets that a source has worked here.
+    /// Takes note that a source is known no more.
     pub(super) fn take_known(&mut self, source: &SourceKey) {
         let earlier = self.known.remove(source);
         self.touched.known.insert(*source);
@@ -197,7 +197,7 @@ impl Decided {
     }
 
     /// Everybody who is known.
-    pub(super) fn all_known(&self) -> impl Iterator<Item = (SourceKey, Known)> {
+    pub fn all_known(&self) -> impl Iterator<Item = (SourceKey, Known)> {
         self.known.iter().map(|(source, known)| (*source, *known))
     }
 

@@ -153,7 +153,7 @@ impl Tables {
         self.decided.prefix_verdict_over(prefix)
     }
 
-    /// Says that a source has worked here.
+    /// Says that a source is known.
     ///
     /// # Errors
     /// When the map cannot be written, as when it is full.
@@ -164,7 +164,7 @@ impl Tables {
         self.take_census()
     }
 
-    /// Forgets that a source has worked here.
+    /// Says that a source is known no more.
     ///
     /// # Errors
     /// When the map cannot be written.

@@ -30,7 +30,7 @@ use super::error::KernelError;
 use super::maps::{
     AddressBytes, AllowanceBytes, AskedBytes, BackupBytes, ChallengeBytes, ConfigBytes, CounterBytes, EndpointBytes,
     FlowBytes, KnownBytes, LiveBytes, Maps, NicBytes, PassBytes, QuestionBytes, RecordBytes, SentBytes, SessionBytes,
-    StateBytes, VerdictBytes, map_error,
+    StateBytes, SynAckBytes, SynAckLeftBytes, VerdictBytes, map_error,
 };
 
 /// Where pins are unless an option says otherwise.
@@ -75,7 +75,7 @@ const INDEX: usize = size_of::<u32>();
 const ADDRESS: usize = size_of::<AddressBytes>();
 
 /// All of them. Scratch memory is not kept.
-pub(super) const KEPT: [Kept; 29] = [
+pub(super) const KEPT: [Kept; 30] = [
     kept("CONFIG", MapType::Array, INDEX, size_of::<ConfigBytes>(), Capacity::Exactly(1)),
     kept("STATE", MapType::Array, INDEX, size_of::<StateBytes>(), Capacity::Exactly(1)),
     kept("PORTS", MapType::Array, INDEX, 1, Capacity::Exactly(PORT_ENTRIES)),
@@ -96,6 +96,7 @@ pub(super) const KEPT: [Kept; 29] = [
     kept("SENT", MapType::LruHash, size_of::<SentBytes>(), size_of::<u64>(), Capacity::Any),
     kept("SESSIONS", MapType::LruHash, ADDRESS, size_of::<SessionBytes>(), Capacity::Any),
     kept("LIVE", MapType::LruHash, size_of::<u64>(), size_of::<LiveBytes>(), Capacity::Any),
+    kept("SYN_ACKS", MapType::LruHash, size_of::<SynAckBytes>(), size_of::<SynAckLeftBytes>(), Capacity::Any),
     kept("LOCAL", MapType::LpmTrie, LPM_KEY, size_of::<u32>(), Capacity::Any),
     kept("PROTECTED", MapType::LpmTrie, LPM_KEY, size_of::<u32>(), Capacity::Any),
     kept("SENDERS", MapType::Array, INDEX, size_of::<u64>(), Capacity::Exactly(SIEVE_WORDS)),

@@ -45,7 +45,8 @@ pub enum How {
 #[must_use]
 pub fn remote() -> Vec<Login> {
     let mut logins: Vec<Login> = Vec::new();
-    for login in utmp::logins().into_iter().chain(ssh::logins()) {
+    // What the connection itself shows comes before what a login program says of it.
+    for login in ssh::logins().into_iter().chain(utmp::logins()) {
         if !logins.iter().any(|known| known.address == login.address) {
             logins.push(login);
         }

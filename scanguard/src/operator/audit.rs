@@ -112,7 +112,7 @@ fn result_of<T>(outcome: &Result<T, OperatorError>) -> (String, Option<String>) 
 pub fn verb(path: &str) -> String {
     let words = path.trim_start_matches("/v1/").replace('/', " ");
     match words.as_str() {
-        "allow" | "block" => format!("{words} add"),
+        "allow" | "block" | "known" => format!("{words} add"),
         _ => words,
     }
 }

@@ -21,6 +21,7 @@ impl Desk {
         self.expire_allow(now)?;
         let ended = self.expire_blocks(now)?;
         self.expire_questions(now);
+        self.expire_known(now);
         Ok(ended)
     }
 
@@ -37,7 +38,8 @@ impl Desk {
             direction,
             seconds = by.as_secs(),
             now = timestamp(now),
-            "the wall clock was set: allowlist entries, blocks and questions keep the time that was left of them"
+            "the wall clock was set: allowlist entries, blocks, questions and what operators said of known sources keep the time \
+             that was left of them"
         );
         let shift = |time: &mut SystemTime| *time = step.shifted(*time);
         let allowed: Vec<Prefix> = self.allow.iter().map(|(prefix, _)| *prefix).collect();
@@ -55,6 +57,7 @@ impl Desk {
         }
         self.mode.reverts.iter_mut().for_each(shift);
         self.shift_questions(step);
+        self.shift_known(step);
         self.write_all();
     }
 }

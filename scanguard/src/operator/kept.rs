@@ -94,12 +94,12 @@ pub(super) fn history(archive: &Archive) -> (HashMap<String, KeptRecurrence>, Ve
     (recurrences.into_iter().map(|kept| (kept.source.clone(), kept)).collect(), decoys)
 }
 
-/// Everybody who has worked here.
+/// Everybody who has worked here, and who is known.
 pub(super) fn people(archive: &Archive) -> People {
-    match archive.ask(|store| store.load_known()) {
-        Ok(people) => People::remembered(people),
+    match archive.ask(|store| Ok((store.load_known()?, store.load_added()?))) {
+        Ok((people, added)) => People::remembered(people, added),
         Err(error) => {
-            error.complain("who has worked here is forgotten");
+            error.complain("who has worked here is forgotten, and who is known");
             People::default()
         }
     }
@@ -218,12 +218,14 @@ impl Desk {
         };
         let ((questions, denials), decoys) = (self.kept_questions(), self.decoys.clone());
         let people: Vec<_> = self.people.iter().map(|(source, person)| (*source, *person)).collect();
+        let added: Vec<_> = self.people.all_added().map(|(source, added)| (*source, added.clone())).collect();
         self.unkept.clear();
         self.archive.write_all(move |store| {
             store.replace_decisions(&decisions)?;
             store.replace_questions(&questions, &denials)?;
             store.save_decoys(&decoys)?;
-            store.save_known(&people)
+            store.save_known(&people)?;
+            store.replace_added(&added)
         });
     }
 

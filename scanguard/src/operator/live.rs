@@ -14,7 +14,7 @@ const LATE_NS: u64 = 1_000_000_000;
 /// Which sessions of a source go on.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 pub(super) struct GoingOn {
-    /// Any.
+    /// Any that came by a guarded interface.
     pub(super) any: bool,
     /// One on a public port that began when nothing was held against the source.
     pub(super) customers: bool,
@@ -40,9 +40,9 @@ impl LiveSources {
 
     fn of(live: Vec<LiveSession>, read_ns: u64) -> Self {
         let mut sources: HashMap<SourceKey, GoingOn> = HashMap::new();
-        for LiveSession { source, restricted, clean, .. } in live {
+        for LiveSession { source, restricted, clean, arrived, .. } in live {
             let going_on = sources.entry(source).or_default();
-            going_on.any = true;
+            going_on.any |= arrived != 0;
             going_on.customers |= restricted == 0 && clean != 0;
         }
         Self { read_ns, sources }
@@ -84,7 +84,7 @@ mod tests {
 
     fn session(number: u8, restricted: u32, clean: u32) -> LiveSession {
         let source = SourceKey(std::net::IpAddr::from([192, 0, 2, number]).into());
-        LiveSession { source, since_ns: 0, restricted, clean }
+        LiveSession { source, since_ns: 0, restricted, clean, arrived: 1, reserved: 0 }
     }
 
     #[test]
@@ -94,6 +94,10 @@ mod tests {
         let told: Vec<GoingOn> = [1, 2, 3, 4].map(|number| live.get(&session(number, 0, 0).source)).into();
         let going_on = |any, customers| GoingOn { any, customers };
         assert_eq!(told, [going_on(true, true), going_on(true, false), going_on(true, false), going_on(false, false)]);
+        // Where it is not seen what leaves, a session may be anybody's: in doubt he is a customer, and nobody is backed.
+        let doubtful = LiveSession { arrived: 0, ..session(5, 0, 1) };
+        let live = LiveSources::of(vec![doubtful], SECOND_NS);
+        assert_eq!(live.get(&doubtful.source), going_on(false, true));
     }
 
     #[test]

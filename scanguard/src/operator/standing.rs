@@ -35,7 +35,8 @@ impl Desk {
     }
 
     /// Whether a session shows that it is really at its address: one that goes on, that began lately, or that was work and ended lately. Both sides
-    /// completed a handshake, on whatever open port; data is not asked for, since who is refused by sshd may have sent next to none.
+    /// completed a handshake, on whatever open port, and this side's part of it left by a guarded interface; data is not asked for, since who is
+    /// refused by sshd may have sent next to none.
     #[must_use]
     pub fn is_backed(&self, source: &SourceKey) -> bool {
         let lately_ns = u64::try_from(BACKED_WITHIN.as_nanos()).unwrap_or(u64::MAX);
@@ -48,8 +49,7 @@ impl Desk {
                 return false;
             }
         };
-        let tallies = counted.iter().flat_map(|record| [record.public, record.restricted]);
-        if tallies.into_iter().any(|kind| is_lately(kind.last_ns) || is_lately(kind.worked_ns)) {
+        if counted.is_some_and(|record| is_lately(record.there_ns)) {
             return true;
         }
         self.going_on(source, counted.as_ref()).is_ok_and(|going_on| going_on.any)

@@ -147,7 +147,13 @@ impl Desk {
             ));
         }
         if why.known.restricted_until.is_some() {
-            why.arithmetic.push("It has worked on a restricted port lately: those stay open to it.".to_owned());
+            let by = match why.known.by.first().map(String::as_str) {
+                Some("login") => "somebody was seen to be logged in from there",
+                Some("sessions") => "it had sessions on several days that nobody has who is not logged in",
+                Some("operator") => "an operator said so",
+                _ => "an earlier daemon knew it",
+            };
+            why.arithmetic.push(format!("It is known, because {by}: restricted ports stay open to it."));
         }
         let is_settled = why.allow.matched || why.verdict.origin.as_deref() == Some("operator");
         if !is_settled {
@@ -215,6 +221,7 @@ impl Desk {
             days: person.days_known(seconds(SystemTime::now())).into(),
             restricted_sessions: person.restricted.sessions,
             restricted_until: until.map(time),
+            by: self.known_by(source, SystemTime::now()),
         }
     }
 

@@ -11,8 +11,9 @@ use super::error::OperatorError;
 use super::why::{self, Remembered};
 use crate::api::{
     Address, AllowAdd, AllowAdded, AllowList, AllowRemove, AllowRemoved, AllowTest, BlockAdd, BlockAdded, BlockList,
-    BlockRemove, BlockRemoved, FeedList, FeedTest, FeedsRefresh, FeedsRefreshed, ModeSet, ModeState, Nothing,
-    PendingApprove, PendingApproved, PendingDenied, PendingDeny, PendingList, Why,
+    BlockRemove, BlockRemoved, FeedList, FeedTest, FeedsRefresh, FeedsRefreshed, KnownAdd, KnownAdded, KnownList,
+    KnownQuery, KnownRemove, KnownRemoved, ModeSet, ModeState, Nothing, PendingApprove, PendingApproved, PendingDenied,
+    PendingDeny, PendingList, Why,
 };
 use crate::feeds::Feeds;
 use crate::safety::Facts;
@@ -156,6 +157,8 @@ wishes! {
     Nothing<ModeState> => ModeState, Read "/v1/mode", |_, desk, _| Ok(desk.mode());
     Nothing<FeedList> => FeedList, Read "/v1/feeds", |_, desk, _| Ok(desk.feed_list());
     Address<FeedTest> => FeedTest, Read "/v1/feeds/test", |wish, desk, _| desk.feed_test(&wish.address);
+    KnownQuery => KnownList, Read "/v1/known", |wish, desk, around| Ok(desk.known_list(&wish, around.now));
+    KnownAdd => KnownAdded, Change "/v1/known", |wish, desk, around| desk.known_add(&wish, around.now);
     Confirm => ModeState, Change "/v1/confirm", |_, desk, around| desk.confirm(around.now);
 }
 
@@ -200,6 +203,20 @@ impl Wish for AllowRemove {
 
     fn found_nothing(answer: &AllowRemoved) -> bool {
         answer.removed.is_empty()
+    }
+
+    fn takes_away(&self) -> bool {
+        true
+    }
+}
+
+impl Wish for KnownRemove {
+    type Answer = KnownRemoved;
+    const PATH: &'static str = "/v1/known/remove";
+    const KIND: Kind = Kind::Change;
+
+    fn carry_out(self, desk: &mut Desk, around: Around) -> Result<KnownRemoved, OperatorError> {
+        desk.known_remove(&self, around.now)
     }
 
     fn takes_away(&self) -> bool {
@@ -328,6 +345,7 @@ mod tests {
             refuse_unrecorded(&BlockAdd::default(), &archive),
             refuse_unrecorded(&AllowRemove::default(), &archive),
             refuse_unrecorded(&PendingApprove::default(), &archive),
+            refuse_unrecorded(&KnownRemove::default(), &archive),
             refuse_unrecorded(&mode("enforce"), &archive),
         ];
         for outcome in refused {
@@ -339,6 +357,7 @@ mod tests {
         refuse_unrecorded(&BlockRemove::default(), &archive).expect("a lift");
         refuse_unrecorded(&AllowAdd::default(), &archive).expect("an allowance");
         refuse_unrecorded(&PendingDeny::default(), &archive).expect("a denial");
+        refuse_unrecorded(&KnownAdd::default(), &archive).expect("somebody who is known");
         refuse_unrecorded(&mode("observe"), &archive).expect("nothing is dropped any more");
         drop(release);
     }

@@ -96,6 +96,8 @@ impl Sessions {
             local: parsed.source,
             version: parsed.version,
             port: parsed.source_port,
+            remote_port: parsed.destination_port,
+            sequence,
         };
         self.half_open.insert(flow, Live { connection, first, closed: Ways { inwards: None, outwards: None } });
     }

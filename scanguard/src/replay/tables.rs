@@ -12,7 +12,7 @@ use scanguard_common::host::MemoryTables;
 use scanguard_common::opened::{Asked, Endpoint, Question};
 use scanguard_common::packet::{Parsed, Shape};
 use scanguard_common::record::{Backup, SourceCell};
-use scanguard_common::session::{LiveSession, SessionCell};
+use scanguard_common::session::{LiveSession, SessionCell, SynAck, SynAckLeft};
 use scanguard_common::source::SourceKey;
 use scanguard_common::storm::StateCell;
 use scanguard_common::tables::{Socket, Stages, Tables};
@@ -172,6 +172,22 @@ impl Tables for ReplayTables {
 
     fn begin_session(&self, cookie: u64, session: &LiveSession) -> bool {
         self.memory.begin_session(cookie, session)
+    }
+
+    fn sender_cookie(&self) -> u64 {
+        0 // A capture does not tell.
+    }
+
+    fn leave_syn_ack(&self, syn_ack: &SynAck, left: &SynAckLeft) {
+        self.memory.leave_syn_ack(syn_ack, left);
+    }
+
+    fn take_syn_ack(&self, syn_ack: &SynAck) -> SynAckLeft {
+        self.memory.take_syn_ack(syn_ack)
+    }
+
+    fn live_session(&self, cookie: u64) -> Option<LiveSession> {
+        self.memory.live_session(cookie)
     }
 
     fn end_session(&self, cookie: u64) -> Option<LiveSession> {

@@ -8,13 +8,15 @@ use scanguard_common::class::Protocol;
 use scanguard_common::config::KernelConfig;
 use scanguard_common::contact::Outcome;
 use scanguard_common::counter::Counter;
-use scanguard_common::datapath::{Case, CaseRef, connection, leave, process_with};
+use scanguard_common::datapath::connection::{self, Connection};
+use scanguard_common::datapath::{Case, CaseRef, leave, process_with};
 use scanguard_common::event::{Answer, Event, EventKind};
 use scanguard_common::host::Frame;
 use scanguard_common::newcomers::NewcomerRules;
 use scanguard_common::opened::Endpoint;
 use scanguard_common::packet::{Parsed, Shape, parse, parse_leaving, plain_segment};
 use scanguard_common::reason::{Level, Mode, REASON_SLOTS, Reason};
+use scanguard_common::session::{SynAck, SynAckLeft};
 use scanguard_common::source::SourceKey;
 use scanguard_common::tables::Tables as _;
 use scanguard_common::verdict::{Known, Origin, Verdict};
@@ -283,10 +285,12 @@ impl<'k> World<'k> {
         self.tables.guarded.set(None);
         let connection = match change {
             Change::Begun(connection) => {
+                self.see_answer(&connection);
                 connection::begin(&connection, &self.tables);
                 connection
             }
             Change::Ended(connection, bytes_in, bytes_out) => {
+                connection::half_close(&connection, bytes_in, bytes_out, &self.tables);
                 connection::end(&connection, bytes_in, bytes_out, &self.tables);
                 connection
             }
@@ -299,12 +303,12 @@ impl<'k> World<'k> {
         };
         if let Some(record) = self.tables.memory.session(&source) {
             // Days of the capture's clock.
-            self.people.fold(&record, |_| unix_ns / 1_000_000_000);
+            let now = unix_ns / 1_000_000_000;
+            let failed_ns = self.tables.memory.record(&source).and_then(|record| record.failed_ns(self.now_ns));
+            let failed = failed_ns.map_or(0, |failed_ns| now - self.now_ns.saturating_sub(failed_ns) / 1_000_000_000);
+            self.people.fold(&record, failed, |_| now);
         }
-        let until = self.people.get(&source).map_or(0, |known| {
-            let restricted = known.restricted;
-            if restricted.is_known(unix_ns / 1_000_000_000) { restricted.until() } else { 0 }
-        });
+        let until = self.people.until(&source);
         let ahead_ns = until.saturating_mul(1_000_000_000).saturating_sub(unix_ns);
         if ahead_ns >= DAY_NS {
             let known = Known { restricted_until_ns: self.now_ns.saturating_add(ahead_ns) };
@@ -439,6 +443,15 @@ impl<'k> World<'k> {
             }
         }
         Ok(())
+    }
+
+    /// What is in the capture passed the link.
+    fn see_answer(&self, connection: &Connection) {
+        let Connection { remote, version, remote_port, sequence, .. } = *connection;
+        if let Some(source) = self.settings().keys.source_of(remote, version) {
+            let left = SynAckLeft { time_ns: self.now_ns, cookie: 0 };
+            self.tables.leave_syn_ack(&SynAck::new(source, remote_port, sequence), &left);
+        }
     }
 
     /// What the capture shows of a source. Decoys are not in it, and so no proof that a source is really there: a feed leads no further than to private

@@ -236,6 +236,25 @@ const STEPS: &[&str] = &[
     CREATE INDEX life_by_prefix ON life(prefix, number);
     CREATE INDEX life_by_time ON life(at);
 ",
+    "
+    -- What `known` has are sessions. By them alone nobody is known any more: whoever guesses passwords has them, too. A source is known by what
+    -- is in these tables, which begin empty, so that everybody shows anew who he is.
+    CREATE TABLE known_by_deeds (
+        source BLOB NOT NULL PRIMARY KEY CHECK (length(source) = 16),
+        login INTEGER NOT NULL CHECK (login >= 0), -- when one was last seen, Unix time in seconds as below; 0 for never
+        held_days BLOB NOT NULL CHECK (length(held_days) = 16), -- days with sessions that outlast a login's time, as in `known`
+        held_last INTEGER NOT NULL CHECK (held_last >= 0),
+        held_counted INTEGER NOT NULL CHECK (held_counted >= 0), -- what the kernel had counted of them
+        failed INTEGER NOT NULL CHECK (failed >= 0), -- when a contact last failed
+        signalled INTEGER NOT NULL CHECK (signalled >= 0) -- when a log tool last told of a deed that a session backs
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE known_by_operator (
+        source BLOB NOT NULL PRIMARY KEY CHECK (length(source) = 16),
+        since INTEGER NOT NULL CHECK (since >= 0), -- Unix time in seconds
+        until INTEGER CHECK (until >= 0), -- none for ever
+        comment TEXT
+    ) STRICT, WITHOUT ROWID;
+",
 ];
 
 /// The newest version.

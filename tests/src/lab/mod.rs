@@ -17,7 +17,8 @@
 //! - [`netns`] makes hosts, [`plan`] says who has which address and port, [`topology`] wires them up;
 //! - [`wire`] records and counts what really passed a link; [`tools`] runs nmap, curl and the others;
 //! - [`craft`] writes packets that no stack sends;
-//! - `client` asks, `responder` and `site` answer from here, where no program of others does it; `ssh` runs a real server and client of it;
+//! - `client` asks, `responder` and `site` answer from here, where no program of others does it; `ssh` runs a real server and client of it, `utmp` writes what a
+//!   login program does;
 //! - [`services`] listens on the edge, [`customers`] browses and holds sessions open;
 //! - [`defender`] is what protects the edge: nothing, scanguard's daemon, or the usual nftables recipe;
 //! - [`stage`] puts these together for one run, [`scenario`] plays a named one and writes the [`report`];
@@ -42,6 +43,7 @@ pub mod ssh;
 pub mod stage;
 pub mod tools;
 pub mod topology;
+pub mod utmp;
 pub mod wire;
 
 mod client;

@@ -124,6 +124,11 @@ impl LoggedIn {
         Ok(Self { running })
     }
 
+    /// The number of a process that lives as long as the login.
+    pub(super) fn pid(&self) -> u32 {
+        self.running.pid()
+    }
+
     /// Ends it; whether it was still alive.
     pub(super) fn stop(mut self) -> Result<bool> {
         let said = || self.running.stderr().matches("alive").count();

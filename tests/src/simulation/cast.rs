@@ -235,7 +235,11 @@ impl Actor {
         let mut did = Tally::default();
         if matches!(self.kind, Kind::Admin | Kind::FramedAdmin) {
             let attempt = self.attempt(22, random);
-            did.add(&Tally::of(22, stack::connect(host, &attempt)?));
+            let outcome = stack::connect(host, &attempt)?;
+            if outcome == Outcome::Connected {
+                host.see_login(self.address);
+            }
+            did.add(&Tally::of(22, outcome));
         }
         did.add(&self.visit(host, random)?);
         // His mistakes, once a visit; mail programs ask for all of theirs at once.

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use anyhow::{Context as _, Result};
 use scanguard::config::{AutoLevel, Blocks, Config};
 use scanguard::incidents::{Brief, Cause, Change, Heard, Incidents, Moment};
-use scanguard::known::People;
+use scanguard::known::{Added, People};
 use scanguard::policy::harm::CUSTOMER_DAYS;
 use scanguard::policy::{Action as Decision, BlockReason, Clock, Deferral, Doubt, Event as PolicyEvent, Facts, Policy};
 use scanguard_common::address::Address;
@@ -14,7 +14,7 @@ use scanguard_common::challenge::Nic;
 use scanguard_common::class::{PortClass, PortEntry, Protocol};
 use scanguard_common::config::KernelConfig;
 use scanguard_common::datapath::connection::{self, Connection};
-use scanguard_common::datapath::{Action, answer_frame};
+use scanguard_common::datapath::{Action, answer_frame, judge_leaving};
 use scanguard_common::event::{Event, EventKind};
 use scanguard_common::flow::Flow;
 use scanguard_common::host::{Frame, MemoryTables};
@@ -24,7 +24,7 @@ use scanguard_common::source::SourceKey;
 use scanguard_common::tables::Socket;
 use scanguard_common::verdict::{Known, Origin, Verdict};
 
-use super::stack::{Attempt, Outcome};
+use super::stack::{self, Attempt, Outcome};
 
 /// Address of the host.
 pub(super) const SERVER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 10);
@@ -165,14 +165,72 @@ impl Host {
     fn meet(&mut self) {
         for source in std::mem::take(&mut self.met) {
             let Some(record) = self.tables.session(&source) else { continue };
-            if let Some(person) = self.people.fold(&record, Self::wall_s)
-                && person.restricted.sessions > 0
-            {
-                let until = person.restricted.until().saturating_sub(START_MS / 1000);
-                let known = Known { restricted_until_ns: START_NS + until * SECOND_NS };
-                self.tables.set_known(record.source, known);
+            let failed = self.failed(&source);
+            if self.people.fold(&record, failed, Self::wall_s).is_some() {
+                self.tell_known(source);
             }
         }
+        // The daemon looks every minute; what failed is dated to the hour.
+        if self.now_ns % (3_600 * SECOND_NS) >= MEETING_NS {
+            return;
+        }
+        let on_trial: Vec<SourceKey> = self.people.on_trial(self.today()).collect();
+        for source in on_trial {
+            let failed = self.failed(&source);
+            self.people.fail(&source, failed);
+        }
+    }
+
+    /// When a contact of a source last failed, as its record shows.
+    fn failed(&self, source: &SourceKey) -> u64 {
+        let record = self.tables.record(source);
+        record.and_then(|record| record.failed_ns(START_NS + self.now_ns)).map_or(0, Self::wall_s)
+    }
+
+    fn today(&self) -> u64 {
+        Self::wall_s(START_NS + self.now_ns)
+    }
+
+    /// Tells the datapath of who is known.
+    fn tell_known(&mut self, source: SourceKey) {
+        let until = self.people.until(&source);
+        if until > self.today() {
+            let ahead = until.saturating_sub(START_MS / 1000);
+            let until_ns = START_NS.saturating_add(ahead.saturating_mul(SECOND_NS));
+            self.tables.set_known(source, Known { restricted_until_ns: until_ns });
+        }
+    }
+
+    /// It is seen that somebody is logged in from there.
+    pub(super) fn see_login(&mut self, from: Ipv4Addr) {
+        let source = source(from);
+        if self.people.log_in(source, self.today()).is_some() {
+            self.tell_known(source);
+        }
+    }
+
+    /// A log tool tells of what somebody did, and his session backs it.
+    pub(super) fn hear_of(&mut self, from: Ipv4Addr) {
+        let source = source(from);
+        self.meet();
+        self.people.distrust(&source, self.today().saturating_sub(DAY), self.today());
+    }
+
+    /// An operator says that a source is known.
+    pub(super) fn add_known(&mut self, source: SourceKey) {
+        self.people.add(source, Added { since: self.today(), ..Added::default() });
+        self.tell_known(source);
+    }
+
+    /// Clients that the operator is asked about.
+    pub(super) fn candidates(&self, is_left_out: impl Fn(&SourceKey) -> bool) -> Vec<SourceKey> {
+        let found = self.people.candidates(self.today(), is_left_out);
+        found.into_iter().map(|candidate| candidate.source).collect()
+    }
+
+    /// Whether restricted ports stay open to a source.
+    pub(super) fn is_known(&self, from: Ipv4Addr) -> bool {
+        self.people.until(&source(from)) > self.today()
     }
 
     /// A frame arrives: what is done with it, and the answer if there is one.
@@ -285,17 +343,38 @@ impl Host {
     pub(super) fn stack_answers(&mut self, attempt: &Attempt, speaks: bool) -> Outcome {
         let outcome = self.refuses_or_accepts(attempt);
         if outcome == Outcome::Connected {
-            self.cookies += 1;
-            let connection = self.connection(attempt);
-            connection::begin(&connection, &self.tables);
-            let [bytes_in, bytes_out] = if speaks { [400, 20_000] } else { [END_OF_STREAM; 2] };
-            connection::end(&connection, bytes_in, bytes_out, &self.tables);
-            self.met.insert(source(attempt.from));
-            if RESTRICTED.contains(&attempt.port) {
-                self.meet(); // Who works there is known at once.
-            }
+            let Some(connection) = self.begin(attempt) else { return Outcome::Silent };
+            let bytes = if speaks { [400, 20_000] } else { [END_OF_STREAM; 2] };
+            self.half_close(&connection, bytes);
+            self.end(&connection, bytes);
         }
         outcome
+    }
+
+    /// An open port answers, and the other side completes the connection; none where the answer is kept from it.
+    pub(super) fn begin(&mut self, attempt: &Attempt) -> Option<Connection> {
+        self.cookies += 1;
+        self.tables.set_sender_cookie(self.cookies);
+        if judge_leaving(&Frame(&stack::syn_ack(attempt)), &self.tables) == Action::Drop {
+            return None;
+        }
+        let connection = self.connection(attempt);
+        connection::begin(&connection, &self.tables);
+        Some(connection)
+    }
+
+    /// One side ends its half.
+    pub(super) fn half_close(&mut self, connection: &Connection, [bytes_in, bytes_out]: [u64; 2]) {
+        connection::half_close(connection, bytes_in, bytes_out, &self.tables);
+    }
+
+    /// The socket is gone.
+    pub(super) fn end(&mut self, connection: &Connection, [bytes_in, bytes_out]: [u64; 2]) {
+        connection::end(connection, bytes_in, bytes_out, &self.tables);
+        self.met.insert(SourceKey(connection.remote));
+        if RESTRICTED.contains(&connection.port) {
+            self.meet(); // Who may be known by it is at once.
+        }
     }
 
     /// The same of somebody who says nothing.
@@ -311,6 +390,8 @@ impl Host {
             local: IpAddr::from(SERVER).into(),
             version: 4,
             port: attempt.port,
+            remote_port: attempt.from_port,
+            sequence: stack::SEQUENCE,
         }
     }
 }

@@ -6,6 +6,7 @@
 //! | `stack` | how somebody connects: a real stack, a raw scanner, a forger in somebody's name |
 //! | `cast` | who is there: customers of all kinds, scanners, forgers, pages that steer browsers |
 //! | `report` | what became of them |
+//! | `year` | a year at restricted ports: who comes to be known |
 //!
 //! Nobody decides here who is good: each actor does what his kind does, and everything else is the code of the kernel part and of the daemon.
 
@@ -13,6 +14,7 @@ mod cast;
 mod host;
 mod report;
 mod stack;
+mod year;
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -25,6 +27,7 @@ pub use cast::Size;
 use cast::{Cast, Deed};
 use host::Host;
 pub use report::{Kind, Report, Row, Tally};
+pub use year::{YearReport, YearSize, simulate_year};
 
 /// What is simulated.
 #[derive(Clone, Copy, Debug)]

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use anyhow::Result;
 use etherparse::{PacketBuilder, TcpHeaderSlice, TcpOptionElement};
 use scanguard_common::datapath::Action;
+use scanguard_common::datapath::connection::Connection;
 
 use super::host::{Host, MAC, PEER_MAC, SERVER};
 
@@ -32,21 +33,31 @@ pub(super) struct Attempt {
 
 /// Somebody's program connects and says something.
 pub(super) fn connect(host: &mut Host, attempt: &Attempt) -> Result<Outcome> {
-    open(host, attempt, true)
+    open(host, attempt, |host| host.stack_answers(attempt, true))
 }
 
 /// A scanner connects and says nothing, as nmap -sT does.
 pub(super) fn knock(host: &mut Host, attempt: &Attempt) -> Result<Outcome> {
-    open(host, attempt, false)
+    open(host, attempt, |host| host.stack_answers(attempt, false))
+}
+
+/// Somebody's program connects to an open port and stays: the connection, which whoever called ends, if there is one.
+pub(super) fn stay(host: &mut Host, attempt: &Attempt) -> Result<Option<Connection>> {
+    let mut connection = None;
+    open(host, attempt, |host| {
+        connection = host.begin(attempt);
+        if connection.is_some() { Outcome::Connected } else { Outcome::Silent }
+    })?;
+    Ok(connection)
 }
 
 /// A real stack connects: it resets what it did not ask for, sends its SYN again, and acknowledges what fits.
-fn open(host: &mut Host, attempt: &Attempt, speaks: bool) -> Result<Outcome> {
+fn open(host: &mut Host, attempt: &Attempt, answered: impl FnOnce(&mut Host) -> Outcome) -> Result<Outcome> {
     // Linux tries three times within the patience of people (`tcp_syn_retries` gives more, seconds apart).
     const TRIES: u32 = 3;
     for _ in 0..TRIES {
         match host.receive(&syn(attempt)?)? {
-            (Action::Pass | Action::PassPlain, _) => return Ok(host.stack_answers(attempt, speaks)),
+            (Action::Pass | Action::PassPlain, _) => return Ok(answered(host)),
             (Action::Drop, _) => {}
             (Action::Answer, answer) => {
                 let (sequence, acknowledged) = numbers(&answer)?;
@@ -101,6 +112,23 @@ fn numbers(answer: &[u8]) -> Result<(u32, u32)> {
 
 fn syn(attempt: &Attempt) -> Result<Vec<u8>> {
     frame(attempt, attempt.isn, None, false)
+}
+
+/// The sequence number of the host's SYN-ACKs.
+pub(super) const SEQUENCE: u32 = 6;
+
+/// The host's answer to a SYN.
+pub(super) fn syn_ack(attempt: &Attempt) -> Vec<u8> {
+    let Attempt { from, from_port, port, isn } = *attempt;
+    let mut bytes = Vec::with_capacity(64);
+    PacketBuilder::ethernet2(MAC, PEER_MAC)
+        .ipv4(SERVER.octets(), from.octets(), 64)
+        .tcp(port, from_port, SEQUENCE, 64_240)
+        .syn()
+        .ack(isn.wrapping_add(1))
+        .write(&mut bytes, &[])
+        .expect("a Vec takes everything");
+    bytes
 }
 
 fn segment(attempt: &Attempt, sequence: u32, acknowledged: Option<u32>) -> Result<Vec<u8>> {

@@ -691,14 +691,22 @@ impl World {
 
     /// A session on a public port, with data both ways.
     fn session(&mut self, sender: IpAddr) {
+        use scanguard_common::session::{SynAck, SynAckLeft};
+        use scanguard_common::tables::Tables as _;
+
         let connection = Connection {
             cookie: u64::from(self.packets) << 8 | u64::from(self.credits),
             remote: sender.into(),
             local: host_for(sender).into(),
             version: version(sender),
             port: PUBLIC[0],
+            remote_port: 1_024,
+            sequence: self.packets,
         };
+        let Some(source) = self.key(sender) else { return };
+        let left = SynAckLeft { time_ns: self.now_ns, cookie: 0 };
         for host in &self.hosts {
+            host.tables.leave_syn_ack(&SynAck::new(source, 1_024, self.packets), &left);
             begin(&connection, &host.tables);
             end(&connection, 100, 100, &host.tables);
         }

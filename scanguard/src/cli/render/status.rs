@@ -115,6 +115,7 @@ mod tests {
             interfaces: vec![interface("eth0", "native"), interface("veth7", "generic")],
             sessions: SessionsWatch { watched: true, cgroup: Some("/sys/fs/cgroup".into()), reason: None },
             known: 2,
+            known_proposed: Vec::new(),
             uptime_s: 7_261,
             kernel: "6.18.5".into(),
             packets: Packets { passed: 1_234_567, dropped: 0, would_drop: 12 },

@@ -129,13 +129,14 @@ fn sessions(sessions: &WhySessions) -> String {
 }
 
 fn known(known: &WhyKnown) -> Option<String> {
-    let WhyKnown { sessions, days, restricted_sessions, restricted_until } = known;
-    let until = restricted_until
-        .as_deref()
-        .map_or_else(String::new, |until| format!(" Restricted ports stay open to it until {}.", moment(until)));
+    let WhyKnown { sessions, days, restricted_sessions, restricted_until, by } = known;
+    let until = restricted_until.as_deref().map_or_else(String::new, |until| {
+        let by = if by.is_empty() { String::new() } else { format!(" (by {})", by.join(", ")) };
+        format!(" Known{by}: restricted ports stay open to it until {}.", moment(until))
+    });
     (*sessions > 0 || !until.is_empty()).then(|| {
         format!(
-            "Known: work on {} of the last 90 days, {} sessions, {} on restricted ports.{until}",
+            "Work on {} of the last 90 days, {} sessions, {} on restricted ports.{until}",
             count(*days),
             count(*sessions),
             count(*restricted_sessions)

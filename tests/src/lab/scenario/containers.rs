@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 
 use super::Scenario;
+use super::framing_admin::why;
 use super::nmap::nmap_syn;
 use crate::lab::Lab;
 use crate::lab::client::{fetch, knock};
@@ -20,6 +21,7 @@ use crate::lab::responder::{Responder, ask, question};
 use crate::lab::services::{Kind, Service};
 use crate::lab::stage::{Scene, Setup, Stage};
 use crate::lab::tools::Tool;
+use crate::lab::wait::wait_until;
 
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "containers",
@@ -68,6 +70,13 @@ fn play(setup: &Setup) -> Result<Report> {
     // Somebody who works with the database: by that it is known to be open, to him alone.
     let is_open = lab.customers.run(|| knock(ADMIN.into(), (EDGE, DATABASE).into(), PATIENCE))?;
     requests.add(&if is_open { Ok(()) } else { Err(anyhow::anyhow!("the database does not answer")) });
+
+    if let Some(daemon) = stage.guard.daemon() {
+        // He asked for nothing else: what counts is the session with the container, whose answer left translated.
+        wait_until("a session with a container to count", LIMIT, || {
+            Ok(why(daemon, ADMIN.into())?["sessions"][0]["sessions"].as_u64() >= Some(1))
+        })?;
+    }
 
     let ends = (0..SESSIONS).map(|number| (customer(number).into(), (EDGE, PUBLISHED_HTTP).into())).collect();
     let (customers, held) = (visit(lab), Sessions::between(lab, ends)?);

@@ -15,6 +15,7 @@ use crate::lab::plan::{ADMIN, EDGE};
 use crate::lab::report::Report;
 use crate::lab::ssh::{LoggedIn, SshServer, login};
 use crate::lab::stage::{Scene, Setup, Stage};
+use crate::lab::utmp::Login;
 use crate::lab::wait::wait_until;
 
 pub(super) const SCENARIO: Scenario = Scenario {
@@ -35,15 +36,18 @@ fn play(setup: &Setup) -> Result<Report> {
     let server = SshServer::start(&stage.lab)?;
     let (lab, from, to) = (&stage.lab, IpAddr::from(ADMIN), SocketAddr::from((EDGE, 22)));
     let mut requests = Requests::default();
-    // He works there: that is what the daemon is to know of him.
+    // He logs in: that is what the daemon is to know of him.
     requests.add(&login(&lab.customers, from, to));
-    if let Some(daemon) = stage.guard.daemon() {
-        wait_until("the daemon to know who worked on a restricted port", LIMIT, || {
-            Ok(why(daemon, from)?["known"]["restricted_until"].is_string())
-        })
-        .with_context(|| format!("it says {:?}", why(daemon, from).map(|why| why["sessions"].to_string())))?;
-    }
     let held = LoggedIn::start(&lab.customers, from, to)?;
+    let record = Login::write(from, held.pid())?;
+    if let Some(daemon) = stage.guard.daemon() {
+        wait_until("the daemon to know who is logged in", LIMIT, || {
+            Ok(why(daemon, from)?["known"]["by"].as_array().is_some_and(|by| by.iter().any(|by| by == "login")))
+        })
+        .with_context(|| format!("it says {:?}", why(daemon, from).map(|why| why["known"].to_string())))?;
+    }
+    // What is seen of a login is known when it is over, too.
+    drop(record);
     forge(lab, &["-c", "4", "-i", "u3000"])?;
     requests.add(&login(&lab.customers, from, to));
     let logins = Rounds::start(LOGINS_EVERY, Requests::default(), {

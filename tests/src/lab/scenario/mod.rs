@@ -13,6 +13,7 @@ mod gateway;
 mod hopping;
 mod kill;
 mod kinds;
+mod known;
 mod listeners;
 mod nmap;
 mod outgoing;
@@ -75,6 +76,7 @@ pub const ALL: &[Scenario] = &[
     botnet::SCENARIO,
     framing_admin::SCENARIO,
     framing_fragments::SCENARIO,
+    known::SCENARIO,
     udp_peers::SCENARIO,
     tfo::SCENARIO,
     containers::SCENARIO,
