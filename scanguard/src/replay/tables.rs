@@ -122,7 +122,8 @@ impl Tables for ReplayTables {
             // Answers whose questions the capture lacks altogether.
             Protocol::Udp if may_answer && !self.witness.has_asked(&packet.destination) => Socket::Connected,
             Protocol::Tcp if self.witness.open_since(&endpoint).is_some() => Socket::Listening,
-            // A segment with ACK is of a connection from before the capture, unless it is refused.
+            // A segment with ACK is of a connection from before the capture, unless it is refused, or nobody is there.
+            Protocol::Tcp if is_segment(packet) && !self.has_sent(&packet.destination) => Socket::None,
             Protocol::Tcp if is_segment(packet) && (may_answer || !self.witness.refused(&endpoint)) => {
                 Socket::Connected
             }
