@@ -9,6 +9,7 @@ use scanguard_tests::binary_beside_tests;
 use scanguard_tests::daemon::{LIMIT, cli, connect, done, serves, wait_for};
 use scanguard_tests::lab::defender::Daemon;
 use scanguard_tests::lab::plan::{EDGE, SCANNER};
+use scanguard_tests::lab::process::Running;
 use scanguard_tests::lab::services::Service;
 use scanguard_tests::lab::tools::Tool;
 use scanguard_tests::lab::{Lab, sandbox};
