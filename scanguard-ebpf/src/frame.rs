@@ -197,7 +197,7 @@ impl Packet for FarFrame<'_> {
 /// The same number, of which LLVM knows nothing. It is for pointers most of all: the context's fields are 32 bits wide in the source and the verifier puts
 /// 64-bit pointers in their place; LLVM, knowing only the source, would keep the lower half when it runs out of registers.
 #[inline(always)]
-fn opaque(number: usize) -> usize {
+pub(crate) fn opaque(number: usize) -> usize {
     #[cfg(target_arch = "bpf")]
     {
         let mut number = number;
