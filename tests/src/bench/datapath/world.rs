@@ -7,14 +7,16 @@ use ipnetwork::IpNetwork;
 use scanguard::kernel::rig::{Place, Rig, Vary};
 use scanguard::kernel::{Datapath, EventStream, LoadOptions, NEVER_NS, clock};
 use scanguard_common::challenge::{ChallengeMode, ChallengeRules};
+use scanguard_common::class::Protocol;
 use scanguard_common::config::KernelConfig;
 use scanguard_common::newcomers::NewcomerRules;
+use scanguard_common::opened::Endpoint;
 use scanguard_common::reason::Mode;
 use scanguard_common::record::SourceRecord;
 use scanguard_common::source::{KeyRules, SourceKey};
 use scanguard_common::verdict::{Origin, Scope, Verdict};
 
-use super::rows::{Asked, PROTECTED};
+use super::rows::{Asked, PROTECTED, PUBLIC};
 use crate::frames;
 
 /// Addresses of sources that are known (10.0.0.0).
@@ -127,6 +129,8 @@ impl World {
             kernel.set_protected(&[IpNetwork::new(PROTECTED.into(), 24).context("a network")?])?;
             // All of whom something left before.
             kernel.set_elsewhere(true, true)?;
+            let port = Endpoint::new(IpAddr::from(PROTECTED).into(), PUBLIC, Protocol::Tcp);
+            kernel.restore_opened([(port, clock::monotonic_coarse_ns())])?;
             for address in frames::own_addresses().into_iter().chain([IpAddr::from(PROTECTED)]) {
                 kernel.set_virtual_sender(&address.into())?;
             }
