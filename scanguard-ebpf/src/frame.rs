@@ -170,6 +170,9 @@ impl FarFrame<'_> {
         let scratch = headers::scratch()?;
         // SAFETY: the scratch memory has `HEADER_BYTES` bytes and is this CPU's own.
         let copied = unsafe { context.copy(scratch.cast(), gathered as u32) };
+        // Of which LLVM knows no bound from here on: it would leave out the comparison with the memory's size in `view`, for that
+        // with this, from which the verifier learns nothing before Linux 6.8.
+        let gathered = opaque(gathered);
         // SAFETY: as above; nobody else writes to it while this program runs.
         copied.then(|| Self { headers: unsafe { &*scratch }, gathered, length })
     }
