@@ -170,9 +170,6 @@ impl FarFrame<'_> {
         let scratch = headers::scratch()?;
         // SAFETY: the scratch memory has `HEADER_BYTES` bytes and is this CPU's own.
         let copied = unsafe { context.copy(scratch.cast(), gathered as u32) };
-        // Of which LLVM knows no bound from here on: it would leave out the comparison with the memory's size in `view`, for that
-        // with this, from which the verifier learns nothing before Linux 6.8.
-        let gathered = opaque(gathered);
         // SAFETY: as above; nobody else writes to it while this program runs.
         copied.then(|| Self { headers: unsafe { &*scratch }, gathered, length })
     }
@@ -181,10 +178,13 @@ impl FarFrame<'_> {
 impl Packet for FarFrame<'_> {
     #[inline(always)]
     fn view<const N: usize>(&self, offset: usize) -> Option<&[u8; N]> {
-        // Compared as it is and used as it is: LLVM would compare the sum, from which the verifier learns nothing of the offset before
-        // Linux 6.11 (98d7ca374ba4).
+        if offset + N > self.gathered {
+            return None;
+        }
+        // A number of its own to LLVM. Else it compares the offset with the lesser of both bounds, or a sum, from which the verifier learns
+        // nothing of the offset before Linux 6.8 and 6.11 (98d7ca374ba4).
         let offset = opaque(offset);
-        if offset > HEADER_BYTES - N || offset + N > self.gathered {
+        if offset > HEADER_BYTES - N {
             return None;
         }
         // SAFETY: the bounds were checked just above, once against the memory and once against the frame.
