@@ -13,7 +13,7 @@ use crate::opened::{Asked, Endpoint, Question};
 use crate::packet::Parsed;
 use crate::record::{Backup, SourceCell};
 use crate::session::{LiveSession, SessionCell, SynAck, SynAckLeft};
-use crate::source::SourceKey;
+use crate::source::{KeyRules, SourceKey};
 use crate::storm::StateCell;
 use crate::verdict::{Known, Verdict};
 
@@ -48,6 +48,13 @@ pub trait Tables {
 
     /// Something left from an address.
     fn see_sender(&self, address: &Address);
+
+    /// Whether nothing ever left from an address, though something did from its network (/24, /48): what leaves the network is seen here, so
+    /// that no connection can be with that address.
+    #[inline(always)]
+    fn is_silent(&self, address: &Address) -> bool {
+        !self.has_sent(address) && self.has_sent(&KeyRules::network(&SourceKey(*address)).0)
+    }
 
     /// Adds one packet of this many bytes.
     fn count(&self, index: CounterIndex, bytes: u64);

@@ -11,6 +11,7 @@ use super::case::{Case, CaseRef};
 use super::kind::Kind;
 use super::stage::Stage;
 use super::suspicion;
+use crate::address::Address;
 use crate::challenge::{Pass, REFUSED_REFRESH_NS};
 use crate::class::{PortClass, Protocol};
 use crate::contact::Outcome;
@@ -21,7 +22,7 @@ use crate::opened::{Asked, Endpoint, OPENED_REFRESH_NS, Question};
 use crate::packet::{Packet, Parsed, Plain, Shape, parse_leaving, plain_segment, plain_source, tcp_flags};
 use crate::reason::{Level, Mode};
 use crate::session::{SynAck, SynAckLeft};
-use crate::source::KeyRules;
+use crate::source::{KeyRules, SourceKey};
 use crate::tables::{Stages, Tables};
 use crate::verdict::Rule;
 
@@ -43,7 +44,16 @@ pub fn judge_leaving<P: Packet, T: Stages>(frame: &P, tables: &T) -> Action {
 #[inline(always)]
 pub fn see_plain_sender<P: Packet, T: Tables>(frame: &P, tables: &T) {
     if tables.config().is_some_and(|config| config.census.protected != 0) {
-        tables.see_sender(&plain_source(frame));
+        note_sender(&plain_source(frame), tables);
+    }
+}
+
+/// Notes an address, and the network that it is of: where others of it are silent, that says something.
+#[inline(always)]
+fn note_sender<T: Tables>(address: &Address, tables: &T) {
+    if !tables.has_sent(address) {
+        tables.see_sender(&KeyRules::network(&SourceKey(*address)).0);
+        tables.see_sender(address);
     }
 }
 
@@ -57,7 +67,7 @@ fn see_sender<T: Tables>(case: &Case, tables: &T) {
         return;
     }
     let is_turned = matches!(parsed.shape, Shape::Tcp | Shape::Udp) || case.answer != Answer::None;
-    tables.see_sender(if is_turned { &parsed.destination } else { &parsed.source });
+    note_sender(if is_turned { &parsed.destination } else { &parsed.source }, tables);
 }
 
 /// Judges an answer of so many bytes, and learns from it and from what it is an answer to, as [`parse_leaving`] read them.

@@ -301,10 +301,10 @@ fn may_be_probe<T: Tables>(parsed: &Parsed, tables: &T) -> bool {
         })
 }
 
-/// Whether a packet goes to an address of a protected network from which nothing ever came: no connection can be there.
+/// Whether a packet goes to an address of a protected network with which no connection can be: nothing ever came from there.
 #[inline(always)]
 fn is_to_silence<T: Tables>(parsed: &Parsed, config: &KernelConfig, tables: &T) -> bool {
-    config.asks_for_senders() && !tables.has_sent(&parsed.destination) && tables.is_protected(&parsed.destination)
+    config.asks_for_senders() && tables.is_silent(&parsed.destination) && tables.is_protected(&parsed.destination)
 }
 
 /// Whether a segment with ACK to this port is looked at: the port should be closed, or is restricted and a decoy may be completed there, or

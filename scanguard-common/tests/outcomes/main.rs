@@ -566,3 +566,21 @@ fn acks_to_addresses_that_never_sent_anything_count_once_it_is_known_who_sends()
     tables.set_protected(Vec::new());
     assert!(probes(&tables, PEER, behind(26)));
 }
+
+#[test]
+fn acks_to_a_network_of_which_nothing_leaves_here_say_nothing() {
+    let tables = host();
+    later(&tables, 8 * DAY_NS);
+    // Of this host, which is of another network.
+    leaves(&tables, &tcp(HOST, 443, PEER, 40_000, &Tcp::Ack));
+    for number in 1..=20 {
+        assert!(probes(&tables, PEER, behind(number)));
+    }
+    assert_eq!(score(&tables, PEER), 0, "its answers may leave by another interface");
+    // Also of who is a suspect for another reason: his connections there go on.
+    for port in 1..=5 {
+        asks(&tables, PEER, HOST, port);
+    }
+    assert!(record(&tables, PEER).is_suspect(8 * DAY_NS));
+    assert!(probes(&tables, PEER, behind(1)));
+}

@@ -16,7 +16,7 @@ use scanguard_common::flow::Flow;
 use scanguard_common::opened::Endpoint;
 use scanguard_common::packet::{Parsed, Shape};
 use scanguard_common::record::SourceRecord;
-use scanguard_common::source::SourceKey;
+use scanguard_common::source::{KeyRules, SourceKey};
 use scanguard_common::tables::{Socket, Tables as _};
 use scanguard_common::verdict::{Known, Verdict};
 
@@ -167,8 +167,10 @@ impl Kernel {
         {
             self.datapath.restore_opened([(endpoint, since_ns)])?;
         }
-        if tables.has_sent(&parsed.destination) && self.senders.insert(parsed.destination) {
-            self.datapath.set_virtual_sender(&parsed.destination)?;
+        for address in [parsed.destination, KeyRules::network(&SourceKey(parsed.destination)).0] {
+            if tables.has_sent(&address) && self.senders.insert(address) {
+                self.datapath.set_virtual_sender(&address)?;
+            }
         }
         if !arrives {
             return Ok(());

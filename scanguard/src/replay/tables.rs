@@ -92,8 +92,7 @@ impl Tables for ReplayTables {
     }
 
     fn has_sent(&self, address: &Address) -> bool {
-        // In a capture of one direction nobody sends, and nothing says so of an address.
-        self.witness.has_heard(address) || !self.witness.has_heard_network(address)
+        self.witness.has_heard(address) || self.witness.has_heard_network(address)
     }
 
     fn see_sender(&self, _address: &Address) {}
@@ -123,7 +122,7 @@ impl Tables for ReplayTables {
             Protocol::Udp if may_answer && !self.witness.has_asked(&packet.destination) => Socket::Connected,
             Protocol::Tcp if self.witness.open_since(&endpoint).is_some() => Socket::Listening,
             // A segment with ACK is of a connection from before the capture, unless it is refused, or nobody is there.
-            Protocol::Tcp if is_segment(packet) && !self.has_sent(&packet.destination) => Socket::None,
+            Protocol::Tcp if is_segment(packet) && self.is_silent(&packet.destination) => Socket::None,
             Protocol::Tcp if is_segment(packet) && (may_answer || !self.witness.refused(&endpoint)) => {
                 Socket::Connected
             }

@@ -168,9 +168,9 @@ impl Witness {
         self.heard_networks.note(KeyRules::network(&SourceKey(*address)), ());
     }
 
-    /// Whether anybody in the network of an address ever sent anything: what goes both ways there is in the capture.
-    pub(super) fn has_heard_network(&self, address: &Address) -> bool {
-        self.heard_networks.get(&KeyRules::network(&SourceKey(*address))).is_some()
+    /// Whether an address is that of a network ([`KeyRules::network`]) of which anybody ever sent anything.
+    pub(super) fn has_heard_network(&self, network: &Address) -> bool {
+        self.heard_networks.get(&SourceKey(*network)).is_some()
     }
 
     /// Whether an address ever sent anything.
