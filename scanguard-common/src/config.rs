@@ -56,8 +56,8 @@ pub struct KernelConfig {
     pub mode: u32,
     /// Whether some ports are open without a socket here: 1 when this host forwards packets.
     pub forwards: u32,
-    /// Whether it is learnt which ports and addresses of protected networks there are: 1 when one that never answered is none, 2
-    /// when one that never sent anything is none, either, however short it was looked ([`Self::knows_senders`]).
+    /// Whether it is learnt which ports and addresses of protected networks there are: from 1 on a port that never answered
+    /// is closed. 2 in a replay, which knows who sends from the capture and need not wait ([`Self::knows_senders`]).
     pub learnt: u32,
     /// Whether what leaves is judged: 0 in a capture, where it left.
     pub judges_leaving: u32,
@@ -136,8 +136,8 @@ impl KernelConfig {
         }
     }
 
-    /// Whether it is known which addresses of protected networks ever sent anything: what left was seen for as long as a port must be
-    /// silent to be closed. A connection that is older, and of which nothing left since, there is none.
+    /// Whether it is known which addresses of protected networks send anything: what leaves was seen for as long as a port
+    /// must be silent to count as closed. No connection is silent for so long.
     #[inline(always)]
     #[must_use]
     pub const fn knows_senders(&self, now_ns: u64) -> bool {

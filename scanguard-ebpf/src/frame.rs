@@ -181,8 +181,8 @@ impl Packet for FarFrame<'_> {
         if offset + N > self.gathered {
             return None;
         }
-        // A number of its own to LLVM. Else it compares the offset with the lesser of both bounds, or a sum, from which the verifier learns
-        // nothing of the offset before Linux 6.8 and 6.11 (98d7ca374ba4).
+        // A number of its own to LLVM, which would compare with the lesser of the two bounds otherwise, or compare a sum. From
+        // the former the verifier learns nothing before Linux 6.8, from the latter nothing before 6.11 (98d7ca374ba4).
         let offset = opaque(offset);
         if offset > HEADER_BYTES - N {
             return None;

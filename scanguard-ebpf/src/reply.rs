@@ -62,8 +62,8 @@ pub(crate) extern "C" fn scanguard_plain_syn(context: *mut aya_ebpf::bindings::x
     // SAFETY: the entry is this CPU's own, and written here alone.
     let header = unsafe { &mut *header };
     let length = compose_plain_syn(&frame, &case.parsed, &case.reply, header);
-    // Verifiers before Linux 6.8 learn nothing from `!= 0`, which is what LLVM would make of this, and before 6.11 nothing from one
-    // comparison of a difference, which is what it would make of both.
+    // The verifier must see that it is no empty read. It learns nothing from `length != 0` before Linux 6.8, nor from
+    // `length - 20 > 40` before 6.11, and LLVM would make one of these of two comparisons with the same number.
     let length = opaque(length);
     if length < SHORTEST {
         return xdp_action::XDP_DROP;
