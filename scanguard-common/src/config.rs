@@ -137,7 +137,7 @@ impl KernelConfig {
     }
 
     /// Whether it is known which addresses of protected networks send anything: what leaves was seen for as long as a port
-    /// must be silent to count as closed. No connection is silent for so long.
+    /// must be silent to count as closed. A connection is hardly silent for so long, and one contact makes no suspect.
     #[inline(always)]
     #[must_use]
     pub const fn knows_senders(&self, now_ns: u64) -> bool {
