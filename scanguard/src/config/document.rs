@@ -83,9 +83,9 @@ fn real(number: f64) -> String {
 }
 
 /// The list of restricted ports, with the word for the shipped ones if they are among them.
-fn restricted_list(restricted: &PortList, shipped: &PortList) -> String {
+fn list_with_shipped(list: &PortList, shipped: &PortList) -> String {
     let word = (!shipped.0.is_empty()).then(|| quoted(SHIPPED));
-    bracketed(word.into_iter().chain(port_items(restricted)))
+    bracketed(word.into_iter().chain(port_items(list)))
 }
 
 fn port_list(list: &PortList) -> String {

@@ -93,7 +93,7 @@ listen = "9477"
 [ports]
 public = [80, 443, 22, "ssh"]
 restricted = [22, 70000, "9-8", true, "80-90", "default"]
-canary = ["default"]
+canary = ["shipped"]
 memory = "10"
 learning = 24
 

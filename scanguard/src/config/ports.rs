@@ -10,7 +10,7 @@ use scanguard_common::class::Protocol;
 
 use super::shipped;
 
-/// What stands for the shipped ports in the list of restricted ones.
+/// What stands for the shipped ports in the lists of restricted and of canary ports.
 pub const SHIPPED: &str = "default";
 
 /// What the operator says of ports. No port is in two lists.
@@ -24,6 +24,8 @@ pub struct Ports {
     pub restricted_if_open: PortList,
     /// Nobody legitimate ever asks for them, unless something listens there.
     pub canary: PortList,
+    /// The shipped canaries, if they were asked for, less those named in another list: only where sockets tell that they are closed.
+    pub canary_if_closed: PortList,
     /// Never challenged, besides those that clients fall back to ([`shipped::FALLBACK`]).
     pub unchallenged: PortList,
     /// Networks behind this host whose ports are learnt from what they answer.
@@ -41,6 +43,7 @@ impl Default for Ports {
             restricted: PortList::default(),
             restricted_if_open: shipped::restricted(),
             canary: PortList::default(),
+            canary_if_closed: shipped::canary(),
             unchallenged: PortList::default(),
             protect: Vec::new(),
             memory: Duration::from_secs(7 * 86_400),
@@ -66,7 +69,8 @@ impl Ports {
             }
         }
         let named = [&public, &restricted, &canary];
-        for list in [&mut self.public, &mut self.restricted, &mut self.restricted_if_open, &mut self.canary] {
+        let Self { public: own_public, restricted: own_restricted, restricted_if_open, canary: own_canary, canary_if_closed, .. } = self;
+        for list in [own_public, own_restricted, restricted_if_open, own_canary, canary_if_closed] {
             list.retain_apart_from(&named);
         }
         self.public.0.extend(public.0);

@@ -1,4 +1,4 @@
-//! The ports that are restricted where they are open, unless the file says otherwise.
+//! The ports that are restricted where they are open, and those that are canaries where they are closed, unless the file says otherwise.
 
 use super::ports::{PortList, PortRange};
 
@@ -92,6 +92,33 @@ pub const RESTRICTED: &[(u16, &str)] = &[
     (61616, "ActiveMQ"),
 ];
 
+/// [`CANARY`] as a list.
+pub(super) fn canary() -> PortList {
+    PortList(CANARY.iter().map(|(port, _)| PortRange::tcp(*port)).collect())
+}
+
+/// TCP ports that scanners ask for and no customer does. Each is a bad port of the Fetch standard (<https://fetch.spec.whatwg.org/#port-blocking>),
+/// so that no web page can make a browser connect to it, and each belongs to a protocol that no program of today uses over TCP. nmap asks
+/// for ten of them by default (its 1,000 ports) and for all by `-p 1-1024`. None is restricted by default: among answers to some of the
+/// canaries, the silence of another would tell that it is open. docs/detection.md has the sources.
+pub const CANARY: &[(u16, &str)] = &[
+    (1, "TCP port multiplexer, RFC 1078"),
+    (7, "Echo, RFC 862"),
+    (9, "Discard, RFC 863"),
+    (11, "Active users, RFC 866"),
+    (13, "Daytime, RFC 867"),
+    (15, "netstat"),
+    (17, "Quote of the day, RFC 865"),
+    (19, "Character generator, RFC 864"),
+    (37, "Time, RFC 868"),
+    (42, "Host names, IEN 116"),
+    (77, "Private remote job entry"),
+    (79, "Finger, RFC 1288"),
+    (87, "Private terminal link"),
+    (95, "SUPDUP, RFC 734"),
+    (109, "POP2, RFC 937"),
+];
+
 /// TCP ports that clients try on their own after another one, or that people type by habit: web, mail and SIP. A decoy there would meet
 /// customers. 8080 is one of them, and for that reason is neither a canary nor restricted by itself: it is `http-alt` of the IANA registry,
 /// the port of half of all web applications' defaults, and what people try where 80 does not answer. With 80, 443 and 8443 it is one
@@ -106,6 +133,15 @@ mod tests {
     fn the_table_is_sorted_and_leaves_the_web_alone() {
         assert!(RESTRICTED.is_sorted_by(|one, other| one.0 < other.0));
         assert!(RESTRICTED.iter().all(|(port, _)| !FALLBACK.contains(port)));
+    }
+
+    #[test]
+    fn canaries_are_sorted_and_neither_restricted_nor_asked_for_by_clients() {
+        assert!(CANARY.is_sorted_by(|one, other| one.0 < other.0));
+        for (port, name) in CANARY {
+            assert!(!FALLBACK.contains(port), "{port} ({name})");
+            assert!(RESTRICTED.iter().all(|(restricted, _)| restricted != port), "{port} ({name})");
+        }
     }
 
     #[test]

@@ -34,6 +34,7 @@ pub struct PortRules {
     restricted: PortSet,
     restricted_if_open: PortSet,
     canary: PortSet,
+    canary_if_closed: PortSet,
     unchallenged: PortSet,
 }
 
@@ -43,14 +44,24 @@ pub struct Classes(Vec<PortClass>);
 
 impl From<&Ports> for PortRules {
     fn from(ports: &Ports) -> Self {
-        let Ports { public, restricted, restricted_if_open, canary, unchallenged, protect: _, memory: _, learning: _ } =
-            ports;
+        let Ports {
+            public,
+            restricted,
+            restricted_if_open,
+            canary,
+            canary_if_closed,
+            unchallenged,
+            protect: _,
+            memory: _,
+            learning: _,
+        } = ports;
         let fallback = shipped::FALLBACK.into_iter().map(|port| (Protocol::Tcp, port));
         Self {
             public: public.iter().collect(),
             restricted: restricted.iter().collect(),
             restricted_if_open: restricted_if_open.iter().collect(),
             canary: canary.iter().collect(),
+            canary_if_closed: canary_if_closed.iter().collect(),
             unchallenged: unchallenged.iter().chain(fallback).collect(),
         }
     }
@@ -77,7 +88,7 @@ impl PortRules {
         let within = |set: &PortSet| set.contains(protocol, port);
         if within(&self.restricted) || within(&self.restricted_if_open) {
             PortClass::Restricted
-        } else if within(&self.canary) {
+        } else if within(&self.canary) || within(&self.canary_if_closed) {
             PortClass::Canary
         } else {
             PortClass::Public
@@ -111,10 +122,12 @@ impl PortKnowledge<'_> {
             PortClass::Unknown
         } else if within(&rules.canary) {
             PortClass::Canary
-        } else if open.is_some() {
-            PortClass::Closed
-        } else {
+        } else if open.is_none() {
             PortClass::Unknown
+        } else if within(&rules.canary_if_closed) {
+            PortClass::Canary
+        } else {
+            PortClass::Closed
         }
     }
 
@@ -240,6 +253,13 @@ mod tests {
             ("blind: closed", blind(own()), Tcp, 81, Unknown),
             ("blind: the operator's word", blind(own()), Tcp, 8443, Restricted),
             ("blind: the operator's canary", blind(own()), Tcp, 23, Canary),
+            ("a shipped canary", shipped(), Tcp, 7, Canary),
+            ("a shipped canary's number of UDP", shipped(), Udp, 7, Closed),
+            ("a shipped canary that is open", shipped().open(Tcp, 7), Tcp, 7, Public),
+            ("a shipped canary that was open", shipped().saw(Tcp, 7, 5), Tcp, 7, Unknown),
+            ("learning: a shipped canary", learning(shipped()), Tcp, 7, Unknown),
+            ("blind: a shipped canary", blind(shipped()), Tcp, 7, Unknown),
+            ("a list without the shipped canaries", own(), Tcp, 7, Closed),
             ("no ports at all", shipped().open(Tcp, 80), Protocol::Icmp, 80, Unknown),
         ];
         for (what, world, protocol, port, class) in rows {
@@ -248,6 +268,15 @@ mod tests {
                 assert_eq!(world.class(protocol, port), class, "{what}");
             }
         }
+    }
+
+    #[test]
+    fn the_shipped_canaries_can_be_kept_beside_ones_own() {
+        let world = World::new("ports.canary = [\"default\", 4444]\nports.public = [7]\nports.restricted = [9]");
+        assert_eq!(world.class(Protocol::Tcp, 1), PortClass::Canary);
+        assert_eq!(world.class(Protocol::Tcp, 4444), PortClass::Canary);
+        assert_eq!(world.class(Protocol::Tcp, 7), PortClass::Public, "the list that names it wins");
+        assert_eq!(world.class(Protocol::Tcp, 9), PortClass::Restricted, "the list that names it wins");
     }
 
     #[test]
@@ -272,17 +301,24 @@ mod tests {
     }
 
     fn world() -> impl Strategy<Value = World> {
-        let lists = (set(), set(), set(), set());
+        let lists = (set(), set(), set(), set(), set());
         let seen = prop::collection::vec((protocol(), port(), 0..2 * WEEK), 0..6);
         (lists, prop::option::of(set()), seen, any::<bool>()).prop_map(|(lists, open, seen, learning)| {
-            let (public, restricted, restricted_if_open, canary) = lists;
+            let (public, restricted, restricted_if_open, canary, canary_if_closed) = lists;
             let mut memory = PortMemory::new(Duration::from_secs(WEEK));
             for (protocol, port, ago) in seen {
                 memory.saw(protocol, port, NOW - ago);
             }
             memory.forget(NOW);
             World {
-                rules: PortRules { public, restricted, restricted_if_open, canary, unchallenged: PortSet::default() },
+                rules: PortRules {
+                    public,
+                    restricted,
+                    restricted_if_open,
+                    canary,
+                    canary_if_closed,
+                    unchallenged: PortSet::default(),
+                },
                 open,
                 answering: PortMemory::new(Duration::ZERO),
                 memory,

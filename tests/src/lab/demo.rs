@@ -1,78 +1,134 @@
 //! A scan told to a person: what is built, what happens, what scanguard makes of it, and that nothing is left.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use scanguard_common::reason::Mode;
 
-use super::defender::Defender;
-use super::plan::{SCANNED, SCANNER};
+use super::defender::{Daemon, Defender};
+use super::plan::{SCANNER, customer};
+use super::process::Finished;
 use super::report::{Counts, Report};
-use super::scenario::nmap_syn;
+use super::scenario::nmap_default;
 use super::stage::{Scene, Setup, Stage};
+use super::wait::wait_until;
 
 const CUSTOMERS: u8 = 10;
+/// The customer that scans, too, with leave.
+const ALLOWED: u8 = 2;
+/// The shipped configuration, but that the first block is short: nobody waits ten minutes for the end of a story.
+const CONFIG: &str = "[block]\nfirst = \"1m\"\n";
+/// Within it a block of a minute ends, also on a slow machine.
+const LIMIT: Duration = Duration::from_secs(180);
 
 const MAP: &str = "    scanner  203.0.113.66 ────┐
                               ├── the internet ── uplink0 ── your server  192.0.2.10
     customers 198.51.100.10… ─┘                              80, 443 for everybody
                                                              22, 3306, 5432, 6379, 9200 for you alone";
 
-/// What scanguard does about a scan in this version, and what it does not yet: the one place that says so in the demo.
+/// What scanguard does about a scan in this version, and what it does not: the one place that says so in the demo.
 const TODAY: &str = "\
-Without scanguard it learns all of it (try `cargo xtask lab syn --defender none`). The first failures are answered because everybody
-makes mistakes; from the packet that makes four of them on, closed and restricted ports are silent to this source, public ports are
-open to it as to everybody, and it ends by itself an hour after the last probe. Nobody is blocked: an address can be forged or shared.";
+Without scanguard it learns all of it (try `cargo xtask lab syn --defender none`). The first failures are answered, because everybody
+makes mistakes. Then closed and restricted ports are silent to this source; public ports are open to it as to everybody, and this ends
+by itself an hour after the last probe. Canaries, old ports that no customer asks for, went on answering it, and so it proved that it is
+really there and scans: only then it was blocked, from private ports, for a while. Blocks that a forger could cause do not exist.";
 
 /// Tells it. The calling thread must be in a sandbox (see [`super::sandbox::enter`]).
 ///
 /// # Errors
-/// When something does not start, or the kernel's counts are not those of the wire.
+/// When something does not start, or does not happen, or the kernel's counts are not those of the wire.
 pub fn tell(scanguard: &Path) -> Result<()> {
     heading(1, "A small internet, made of network namespaces: real links, real stacks, nothing leaves this machine");
     println!("{MAP}\n");
 
     heading(2, &format!("Your server starts scanguard, and {CUSTOMERS} customers browse (curl, over IPv4 and IPv6)"));
+    println!("  The configuration is the shipped one but for the mode, and for the first block: 1 minute instead of 10.\n");
     let (defender, scanguard) = (Defender::Scanguard, scanguard.to_owned());
     let setup = Setup { defender, scanguard, mode: Mode::Enforce, captures: None, full: false };
-    let stage = Stage::set(&setup, &Scene { customers: CUSTOMERS, ..Scene::USUAL })?;
+    let stage = Stage::set(&setup, &Scene { customers: CUSTOMERS, config: CONFIG, ..Scene::USUAL })?;
     let daemon = stage.guard.daemon().context("the daemon is the defender")?;
     let pid = daemon.pid();
-    show("scanguard status", &daemon.cli(&["status", "--no-color"])?.stdout);
+    ask(daemon, &["status"])?;
+    println!("  One customer has its own scanner look at you now and then, and may:\n");
+    let allowed = customer(ALLOWED).to_string();
+    ask(daemon, &["allow", "add", &allowed, "--comment", "a customer that scans us"])?;
 
-    heading(3, &format!("Somebody scans it: a real nmap, {} ports ({SCANNED})", super::plan::scanned().len()));
-    let (command, nmap) = nmap_syn(&stage.lab.scanner)?;
-    show(&command, &nmap.stdout);
+    heading(3, "Somebody scans it: a real nmap, its default 1,000 ports, whole connections");
+    scanned(nmap_default(&stage.lab.scanner, SCANNER)?);
+    wait_until("the scanner to be blocked", LIMIT, || Ok(level(daemon, SCANNER.into())? == "block"))?;
 
-    heading(4, "What scanguard made of it meanwhile, in the kernel, per source");
+    heading(4, "What scanguard made of it meanwhile: counted, concealed, proven, blocked for a while");
+    ask(daemon, &["sources", "list", "--limit", "6"])?;
+    ask(daemon, &["why", &SCANNER.to_string()])?;
+    ask(daemon, &["block", "list"])?;
+
+    heading(5, "The customer on the allowlist scans the same: it sees what there is, and nothing is held against it");
+    scanned(nmap_default(&stage.lab.customers, customer(ALLOWED))?);
+    let spared = level(daemon, customer(ALLOWED).into())?;
+    ensure!(spared == "none", "a customer on the allowlist is at level {spared}");
+
+    heading(6, "The block ends by itself (a minute after it began)");
+    wait_until("the block to end", LIMIT, || Ok(level(daemon, SCANNER.into())? != "block"))?;
+    ask(daemon, &["block", "list"])?;
+    ask(daemon, &["block", "history", "--limit", "4"])?;
+
+    heading(7, "What Prometheus sees");
     let calm = stage.calm()?;
     let daemon = calm.guard.daemon().context("the daemon is the defender")?;
-    show("scanguard sources list --limit 8", &daemon.cli(&["sources", "list", "--limit", "8", "--no-color"])?.stdout);
     let metrics = daemon.metrics()?;
     let telling = |line: &&str| {
-        ["scanguard_contacts_total{", "scanguard_suspects ", "scanguard_packets_total{", "scanguard_attach_mode{"]
-            .iter()
-            .any(|family| line.starts_with(family))
+        [
+            "scanguard_contacts_total{",
+            "scanguard_suspects ",
+            "scanguard_packets_total{",
+            "scanguard_challenges_total{",
+            "scanguard_decisions_total{",
+            "scanguard_attach_mode{",
+        ]
+        .iter()
+        .any(|family| line.starts_with(family))
             && !line.ends_with(" 0")
     };
     let lines: Vec<&str> = metrics.lines().filter(telling).collect();
     show("curl http://127.0.0.1:9477/metrics   (some of it, without what is 0)", &lines.join("\n"));
 
-    heading(5, "The same, counted on the wire by tcpdump and another parser");
+    heading(8, "The same, counted on the wire by tcpdump and another parser");
     let observations = calm.close(&setup)?;
     let report = observations.report("demo", setup.defender);
     let counted = report.counted.clone().context("scanguard counts")?;
     let equal = compare(&report.wire, &counted);
     println!();
 
-    heading(6, "And now it is all gone");
+    heading(9, "And now it is all gone");
     ensure!(!Path::new(&format!("/proc/{pid}")).exists(), "the daemon still runs");
     println!("  the daemon ended, no program is attached, nothing is pinned; the namespaces end with this program\n");
 
     summary(&report);
     ensure!(equal, "the kernel's counts are not those of the wire");
     Ok(())
+}
+
+/// Runs a verb, and shows it with what it printed.
+fn ask(daemon: &Daemon, arguments: &[&str]) -> Result<()> {
+    let answer = daemon.cli(&[arguments, &["--no-color"]].concat())?;
+    let words: Vec<String> = arguments
+        .iter()
+        .map(|word| if word.contains(' ') { format!("\"{word}\"") } else { (*word).to_owned() })
+        .collect();
+    show(&format!("scanguard {}", words.join(" ")), &answer.success("scanguard")?.stdout);
+    Ok(())
+}
+
+fn level(daemon: &Daemon, address: IpAddr) -> Result<String> {
+    let why = daemon.done(&["why", &address.to_string()])?;
+    Ok(why["verdict"]["level"].as_str().context("a level")?.to_owned())
+}
+
+fn scanned((command, nmap): (String, Finished)) {
+    show(&command, &nmap.stdout);
 }
 
 fn heading(number: u8, text: &str) {

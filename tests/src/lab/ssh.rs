@@ -38,6 +38,10 @@ impl SshServer {
     pub fn start(lab: &Lab) -> Result<Self> {
         fs::create_dir_all(FOLDER).context("cannot make a folder for keys")?;
         let make = |file: &str| -> Result<Finished> {
+            // Of an earlier run in the same sandbox.
+            if Path::new(file).exists() {
+                fs::remove_file(file).context("cannot remove an old key")?;
+            }
             Tool::Dropbearkey.run(&lab.edge, ["-t", "ed25519", "-f", file], LIMIT)?.success("dropbearkey")
         };
         make(HOST_KEY)?;

@@ -7,7 +7,7 @@ use scanguard_common::challenge::{ChallengeMode, DecoyReply};
 use scanguard_common::reason::Mode;
 
 use super::{
-    Document, bracketed, port_items, port_list, quoted, quoted_duration, quoted_list, real, restricted_list, wrapped,
+    Document, bracketed, port_items, port_list, quoted, quoted_duration, quoted_list, real, list_with_shipped, wrapped,
 };
 use crate::config::{
     Blocks, Cgroup, Conceal, Config, Feed, Log, Ports, Safety, Score, SignalLimits, Sources, Storm, attach_label,
@@ -213,7 +213,17 @@ fn stay(file: &mut Document, state: &Path, keep: bool, pins: &Path) {
 }
 
 fn ports(file: &mut Document, ports: &Ports) {
-    let Ports { public, restricted, restricted_if_open, canary, unchallenged, protect, memory, learning } = ports;
+    let Ports {
+        public,
+        restricted,
+        restricted_if_open,
+        canary,
+        canary_if_closed,
+        unchallenged,
+        protect,
+        memory,
+        learning,
+    } = ports;
     file.section("ports");
     file.comment(
         "What this host's ports are to the world. Which of them are open is seen by itself (sockets that listen on more\n\
@@ -236,13 +246,17 @@ fn ports(file: &mut Document, ports: &Ports) {
              you leave \"default\" out, not at all:\n  {shipped_lines}"
         ),
         "restricted",
-        &restricted_list(restricted, restricted_if_open),
+        &list_with_shipped(restricted, restricted_if_open),
     );
+    let shipped_lines = wrapped(port_items(&shipped::canary())).join(",\n  ");
     file.key(
-        "Closed here, and nobody legitimate ever asks for them: to ask is worse than to ask for any closed port.\n\
-         One that turns out to be open is no canary.",
+        &format!(
+            "Closed here, and nobody legitimate ever asks for them: one contact with such a port weighs as much as two with\n\
+             closed ones, and a suspect is challenged there. A port that is open is no canary. \"default\" stands for these,\n\
+             without those in another list:\n  {shipped_lines}"
+        ),
         "canary",
-        &port_list(canary),
+        &list_with_shipped(canary, canary_if_closed),
     );
     file.key(
         "Never challenged, besides those that clients fall back to on their own (web, mail, SIP).",

@@ -22,7 +22,7 @@ const LISTS: [&str; 3] = ["public", "restricted", "canary"];
 
 type Ranges = Vec<(PortRange, Range<usize>)>;
 
-/// An item of the list of restricted ports.
+/// An item of a list that ports are shipped for.
 enum Item {
     Range(PortRange, Range<usize>),
     Shipped,
@@ -30,20 +30,17 @@ enum Item {
 
 pub(super) fn section(mut section: Section<'_, '_>, default: Ports, problems: &mut Problems<'_>) -> Ports {
     let public = section.read("public", problems, list(port));
-    let restricted = section.read("restricted", problems, list(restricted_item));
-    let canary = section.read("canary", problems, list(port));
+    let restricted = section.read("restricted", problems, list(item));
+    let canary = section.read("canary", problems, list(item));
     let protect = section.read("protect", problems, list(allow::network));
     let unchallenged = section.read("unchallenged", problems, list(port));
     let memory = section.read("memory", problems, time_span(HOUR..=90 * DAY));
     let learning = section.read("learning", problems, time_span(Duration::ZERO..=30 * DAY));
     section.finish(problems);
 
-    let with_shipped = restricted.as_ref().is_none_or(|items| items.iter().any(|item| matches!(item, Item::Shipped)));
-    let restricted = restricted.into_iter().flatten().filter_map(|item| match item {
-        Item::Range(range, span) => Some((range, span)),
-        Item::Shipped => None,
-    });
-    let written: [Ranges; 3] = [public.unwrap_or_default(), restricted.collect(), canary.unwrap_or_default()];
+    let (restricted, with_restricted) = apart(restricted);
+    let (canary, with_canaries) = apart(canary);
+    let written: [Ranges; 3] = [public.unwrap_or_default(), restricted, canary];
     for (second, list) in written.iter().enumerate() {
         for (range, span) in list {
             if let Some((first, place)) = clash(&written[..second], range, problems) {
@@ -53,20 +50,34 @@ pub(super) fn section(mut section: Section<'_, '_>, default: Ports, problems: &m
         }
     }
     let [public, restricted, canary] = written.map(|list| PortList(list.into_iter().map(|(range, _)| range).collect()));
-    let mut restricted_if_open = if with_shipped { default.restricted_if_open } else { PortList::default() };
+    let mut restricted_if_open = if with_restricted { default.restricted_if_open } else { PortList::default() };
+    let mut canary_if_closed = if with_canaries { default.canary_if_closed } else { PortList::default() };
     // What the file says of a port wins over what is shipped of it.
-    restricted_if_open.retain_apart_from(&[&public, &restricted, &canary]);
+    for shipped in [&mut restricted_if_open, &mut canary_if_closed] {
+        shipped.retain_apart_from(&[&public, &restricted, &canary]);
+    }
     Ports {
         public,
         restricted,
         restricted_if_open,
         canary,
+        canary_if_closed,
         unchallenged: unchallenged
             .map_or(default.unchallenged, |list| PortList(list.into_iter().map(|(range, _)| range).collect())),
         protect: protect.unwrap_or(default.protect),
         memory: memory.unwrap_or(default.memory),
         learning: learning.unwrap_or(default.learning),
     }
+}
+
+/// The ranges of a list that ports are shipped for, and whether those are meant too: without the list they are.
+fn apart(items: Option<Vec<Item>>) -> (Ranges, bool) {
+    let with_shipped = items.as_ref().is_none_or(|items| items.iter().any(|item| matches!(item, Item::Shipped)));
+    let ranges = items.into_iter().flatten().filter_map(|item| match item {
+        Item::Range(range, span) => Some((range, span)),
+        Item::Shipped => None,
+    });
+    (ranges.collect(), with_shipped)
 }
 
 /// The list before that shares a port with a range, and where.
@@ -77,7 +88,7 @@ fn clash(before: &[Ranges], range: &PortRange, problems: &Problems<'_>) -> Optio
     })
 }
 
-fn restricted_item(key: &str, value: &Value<'_>, problems: &mut Problems<'_>) -> Option<Item> {
+fn item(key: &str, value: &Value<'_>, problems: &mut Problems<'_>) -> Option<Item> {
     if value.get_ref().as_str() == Some(SHIPPED) {
         return Some(Item::Shipped);
     }

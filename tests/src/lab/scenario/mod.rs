@@ -4,6 +4,7 @@
 mod adversary;
 mod balancer;
 mod botnet;
+mod challenge_modes;
 mod containers;
 mod customers_only;
 mod framing;
@@ -15,6 +16,7 @@ mod kill;
 mod kinds;
 mod known;
 mod listeners;
+mod nat_ssh;
 mod nmap;
 mod outgoing;
 mod p2p_noise;
@@ -34,7 +36,7 @@ use super::report::Report;
 use super::stage::{Scene, Setup, Stage};
 
 pub use kill::{Outage, kill};
-pub use nmap::nmap_syn;
+pub use nmap::{nmap_default, nmap_syn};
 
 /// A named run.
 #[derive(Clone, Copy, Debug)]
@@ -70,6 +72,8 @@ pub const ALL: &[Scenario] = &[
     balancer::SCENARIO,
     proof::DECOYS,
     proof::NAT_SHARED,
+    challenge_modes::SCENARIO,
+    nat_ssh::SCENARIO,
     reflect::SCENARIO,
     proof::GUESS,
     proof::FLOOD,

@@ -1,5 +1,6 @@
 //! Scans by nmap while customers browse.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -8,7 +9,7 @@ use super::proof::{SCENE, proving};
 use super::{Scenario, rows, scan};
 use crate::lab::Lab;
 use crate::lab::netns::Netns;
-use crate::lab::plan::{EDGE, EDGE6, SCANNED, SCANNED_FEW, SCANNED_UDP};
+use crate::lab::plan::{EDGE, EDGE6, SCANNED, SCANNED_FEW, SCANNED_UDP, UPLINK};
 use crate::lab::process::Finished;
 use crate::lab::stage::Scene;
 use crate::lab::tools::Tool;
@@ -113,6 +114,19 @@ pub fn nmap_syn(scanner: &Netns) -> Result<(String, Finished)> {
 pub(super) fn nmap_connect(lab: &Lab) -> Result<()> {
     let arguments = ["-sT", "-p", SCANNED, "--max-retries", "1", "--max-rtt-timeout", "100ms"];
     nmap(&lab.scanner, &[&arguments[..], &AT_LEAST].concat(), &EDGE.to_string()).map(drop)
+}
+
+/// The scan by whole connections of nmap's own 1,000 ports in its own order, from an address of `host`. How it waits is said, because by
+/// itself it takes minutes where answers stop.
+///
+/// # Errors
+/// When nmap is missing, fails or does not end.
+pub fn nmap_default(host: &Netns, from: Ipv4Addr) -> Result<(String, Finished)> {
+    let (from, edge) = (from.to_string(), EDGE.to_string());
+    let shown = ["-n", "-Pn", "-T4", "-sT", "--max-retries", "1", AT_LEAST[0], AT_LEAST[1], &edge];
+    let arguments = [&shown[..shown.len() - 1], &["-S", &from, "-e", UPLINK, &edge]].concat();
+    let finished = Tool::Nmap.run(host, &arguments, LIMIT)?.success("nmap")?;
+    Ok((format!("nmap {}", shown.join(" ")), finished))
 }
 
 /// The command line as a person would type it, and what came of it.
