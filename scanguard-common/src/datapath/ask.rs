@@ -297,11 +297,24 @@ fn carry_out<T: Stages>(rule: Rule, case: &mut CaseRef<'_>, tables: &T) -> Rulin
             return Ruling::block(Reason::BlockedAll, rule.is_operators());
         }
         if is_private(case, tables) {
+            count_blocked_attempt(case, tables);
             return Ruling::block(Reason::BlockedPrivate, rule.is_operators());
         }
     }
     case.suspect |= rule.conceals();
     Ruling::NONE
+}
+
+/// Counts an attempt that a block of private ports covers, where its source has a record. (A block of all ports is told at a glance and
+/// counts none: that would cost each packet of a flood a look at SOURCES.)
+#[inline(always)]
+fn count_blocked_attempt<T: Tables>(case: &Case, tables: &T) {
+    if case.kind.is_attempt() {
+        tables.count(CounterIndex::attempt(case.class, case.kind.protocol()), case.length);
+        if let Some(record) = tables.source(&case.source) {
+            record.count_attempt(case.now_ns);
+        }
+    }
 }
 
 /// Whether a block of private ports covers what is asked for.

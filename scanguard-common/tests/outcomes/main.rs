@@ -272,6 +272,22 @@ fn a_containers_database_is_restricted_and_its_connections_go_on() {
 }
 
 #[test]
+fn attempts_under_a_block_of_private_ports_are_counted_for_their_source() {
+    let mut tables = host();
+    assert!(asks(&tables, PEER, HOST, 80));
+    tables.set_verdict(key(PEER), Some(block(Scope::Private, 0)));
+    let before = record(&tables, PEER);
+    for port in [22, 81, 82, 81] {
+        assert!(!asks(&tables, PEER, HOST, port), "{port}");
+    }
+    let after = record(&tables, PEER);
+    assert_eq!(after.attempts, before.attempts + 4, "repeated ones too");
+    assert_eq!((after.score, after.contacts), (before.score, before.contacts), "and nothing is weighed");
+    assert!(!arrives(&tables, &tcp(PEER, 40_000, HOST, 81, &Tcp::Ack)), "an ACK is dropped, too");
+    assert_eq!(record(&tables, PEER).attempts, after.attempts, "and is no attempt");
+}
+
+#[test]
 fn a_sweep_is_concealed_at_the_fourth_host_that_does_not_answer() {
     let tables = host();
     for number in 1..=3 {

@@ -69,7 +69,14 @@ impl Ports {
             }
         }
         let named = [&public, &restricted, &canary];
-        let Self { public: own_public, restricted: own_restricted, restricted_if_open, canary: own_canary, canary_if_closed, .. } = self;
+        let Self {
+            public: own_public,
+            restricted: own_restricted,
+            restricted_if_open,
+            canary: own_canary,
+            canary_if_closed,
+            ..
+        } = self;
         for list in [own_public, own_restricted, restricted_if_open, own_canary, canary_if_closed] {
             list.retain_apart_from(&named);
         }

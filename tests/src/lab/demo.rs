@@ -34,7 +34,7 @@ const TODAY: &str = "\
 Without scanguard it learns all of it (try `cargo xtask lab syn --defender none`). The first failures are answered, because everybody
 makes mistakes. Then closed and restricted ports are silent to this source; public ports are open to it as to everybody, and this ends
 by itself an hour after the last probe. Canaries, old ports that no customer asks for, went on answering it, and so it proved that it is
-really there and scans: only then it was blocked, from private ports, for a while. Blocks that a forger could cause do not exist.";
+really there and scans: only then it was blocked, from private ports, for a while. Forged packets, however many, block nobody.";
 
 /// Tells it. The calling thread must be in a sandbox (see [`super::sandbox::enter`]).
 ///
@@ -45,7 +45,9 @@ pub fn tell(scanguard: &Path) -> Result<()> {
     println!("{MAP}\n");
 
     heading(2, &format!("Your server starts scanguard, and {CUSTOMERS} customers browse (curl, over IPv4 and IPv6)"));
-    println!("  The configuration is the shipped one but for the mode, and for the first block: 1 minute instead of 10.\n");
+    println!(
+        "  The configuration is the shipped one but for the mode, and for the first block: 1 minute instead of 10.\n"
+    );
     let (defender, scanguard) = (Defender::Scanguard, scanguard.to_owned());
     let setup = Setup { defender, scanguard, mode: Mode::Enforce, captures: None, full: false };
     let stage = Stage::set(&setup, &Scene { customers: CUSTOMERS, config: CONFIG, ..Scene::USUAL })?;

@@ -7,7 +7,7 @@ use scanguard_common::challenge::{ChallengeMode, DecoyReply};
 use scanguard_common::reason::Mode;
 
 use super::{
-    Document, bracketed, port_items, port_list, quoted, quoted_duration, quoted_list, real, list_with_shipped, wrapped,
+    Document, bracketed, list_with_shipped, port_items, port_list, quoted, quoted_duration, quoted_list, real, wrapped,
 };
 use crate::config::{
     Blocks, Cgroup, Conceal, Config, Feed, Log, Ports, Safety, Score, SignalLimits, Sources, Storm, attach_label,

@@ -21,7 +21,9 @@ use crate::lab::wait::wait_until;
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "nat-ssh",
     about: "three wrong passwords from the address of an office, as a log tool tells of them, and a newcomer there who wants to use ssh",
-    play: |setup| rows(setup, "nat-ssh", &["not told", "colleague", "customer", "customer, challenged", "stranger"], play),
+    play: |setup| {
+        rows(setup, "nat-ssh", &["not told", "colleague", "customer", "customer, challenged", "stranger"], play)
+    },
 };
 
 const OFFICE: Ipv4Addr = Ipv4Addr::new(198, 18, 74, 1);
