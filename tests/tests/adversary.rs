@@ -29,6 +29,16 @@ fn every_attack_stays_within_its_bound() {
     assert!(report.rows.iter().all(|row| !row.row.claims.is_empty()), "each row claims something: {report}");
     let broken: Vec<&str> = report.broken().iter().filter_map(|row| row.name.as_deref()).collect();
     assert!(broken.is_empty(), "beyond their bounds: {broken:?}\n{report}");
+    documented(&report);
+}
+
+/// The document's table has each row, with all but what was measured. (`cargo xtask lab table FILE` prints the table of a report.)
+fn documented(report: &Report) {
+    let document = include_str!("../../docs/threat-model.md");
+    for line in report.table().lines().skip(2) {
+        let (claimed, _) = line.rsplit_once(" | ").expect("a row");
+        assert!(document.contains(claimed), "docs/threat-model.md lacks, or says otherwise: {claimed}");
+    }
 }
 
 #[test]

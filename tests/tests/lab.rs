@@ -99,6 +99,26 @@ fn an_allowlisted_scanner_is_left_alone() {
     assert!(report.verdicts.is_empty(), "{report}");
 }
 
+/// Plays a scenario whose rows claim something, with scanguard enforcing; the customers who browse beside it must not notice.
+fn keeps_its_bounds(scenario: &str) -> Report {
+    enter();
+    let report = play(scenario, Defender::Scanguard, Mode::Enforce);
+    assert!(report.rows.iter().all(|row| !row.row.claims.is_empty()), "each row claims something: {report}");
+    assert!(report.broken().is_empty(), "{report}");
+    assert_eq!((report.customers.failures, report.customers.established_broken), (0, 0), "{report}");
+    report
+}
+
+#[test]
+fn each_value_of_challenge_gives_what_the_document_says() {
+    assert_eq!(keeps_its_bounds("challenge-modes").rows.len(), 3);
+}
+
+#[test]
+fn wrong_passwords_in_an_office_hide_ssh_from_its_newcomers_only_as_documented() {
+    assert_eq!(keeps_its_bounds("nat-ssh").rows.len(), 5);
+}
+
 #[test]
 fn without_a_defender_a_scan_learns_every_port() {
     let report = syn(Defender::None, Mode::Enforce);

@@ -219,7 +219,7 @@ fn a_scan_and_customers_notice_nothing_of_a_daemon_that_is_killed_and_replaced()
     assert_eq!(total - count("not_ip") - count("icmp_message"), outage.segments, "{passed:?}");
     assert_eq!(report.counted.as_ref(), Some(&report.wire), "{report}");
     // What was hidden from the scanner is all that it sent, but for its first answered probes.
-    let hidden = count("hidden_closed") + count("hidden_restricted");
+    let hidden = count("hidden_closed") + count("hidden_restricted") + count("hidden_canary");
     assert_eq!(hidden + report.scanner.closed_answered, report.wire.of(&SCANNER.to_string()), "{report}");
 }
 

@@ -59,7 +59,7 @@ fn why_knows_after_a_restart_that_a_blocked_source_proved_itself() {
 #[test]
 fn why_and_incidents_promise_and_claim_nothing_that_is_not_so() {
     let lab = lab();
-    let daemon = start(&lab, "mode = \"observe\"\n[sources]\nignore_private = true\n");
+    let daemon = start(&lab, "mode = \"observe\"\n[ports]\ncanary = []\n[sources]\nignore_private = true\n");
     let why = |address: &str| done(&daemon, &["why", address]);
 
     // Those who are never judged.
@@ -83,7 +83,7 @@ fn why_and_incidents_promise_and_claim_nothing_that_is_not_so() {
         assert!(page.contains("never judged") && !page.contains("treated like everybody else"), "{page}");
     }
 
-    // With the default configuration nothing can be proven.
+    // Without a canary, and only canaries challenged, nothing can be proven.
     let unknown = why(&customer(0).to_string());
     assert_eq!(unknown["never_judged"], Value::Null, "{unknown}");
     for words in

@@ -31,10 +31,11 @@ const MAP: &str = "    scanner  203.0.113.66 ────┐
 
 /// What scanguard does about a scan in this version, and what it does not: the one place that says so in the demo.
 const TODAY: &str = "\
-Without scanguard it learns all of it (try `cargo xtask lab syn --defender none`). The first failures are answered, because everybody
-makes mistakes. Then closed and restricted ports are silent to this source; public ports are open to it as to everybody, and this ends
-by itself an hour after the last probe. Canaries, old ports that no customer asks for, went on answering it, and so it proved that it is
-really there and scans: only then it was blocked, from private ports, for a while. Forged packets, however many, block nobody.";
+Without scanguard it learns all of it (try `cargo xtask lab syn --defender none`). The first failures are answered,
+because everybody makes mistakes. Then closed and restricted ports are silent to this source; public ports are open to
+it as to everybody, and this ends by itself an hour after the last probe. Canaries, old ports that no customer asks for,
+went on answering it. So it proved that it is really there and scans, and only then it was blocked, from private ports,
+for a while. Forged packets, however many, block nobody.";
 
 /// Tells it. The calling thread must be in a sandbox (see [`super::sandbox::enter`]).
 ///
@@ -64,7 +65,9 @@ pub fn tell(scanguard: &Path) -> Result<()> {
 
     heading(4, "What scanguard made of it meanwhile: counted, concealed, proven, blocked for a while");
     ask(daemon, &["sources", "list", "--limit", "6"])?;
-    ask(daemon, &["why", &SCANNER.to_string()])?;
+    let why = daemon.cli(&["why", &SCANNER.to_string(), "--no-color"])?.success("scanguard why")?.stdout;
+    let conclusion = why.split("\nEvidence\n").next().unwrap_or_default();
+    show(&format!("scanguard why {SCANNER}   (without its evidence, packet by packet)"), conclusion);
     ask(daemon, &["block", "list"])?;
 
     heading(5, "The customer on the allowlist scans the same: it sees what there is, and nothing is held against it");
@@ -175,7 +178,7 @@ fn compare(wire: &Counts, kernel: &Counts) -> bool {
 fn summary(report: &Report) {
     let Report { scanner, customers, duration_s, .. } = report;
     println!(
-        "In {duration_s:.1} s the scanner asked for {} ports. {} closed ones were answered by the server's stack, and {} open \
+        "In {duration_s:.1} s the scanner asked for {} ports. {} closed ones were answered by the server's stack, and {} open\n\
          ones found, {} of them not meant for it.",
         scanner.probes_sent,
         scanner.closed_answered,

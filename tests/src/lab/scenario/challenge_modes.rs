@@ -138,7 +138,7 @@ fn half_open(lab: &Lab) -> Result<Seen> {
 }
 
 /// nmap's default scan without privileges, from an address that was never here. Whether it is blocked when it is over.
-fn connecting(lab: &Lab, daemon: &Daemon, mode: ChallengeMode) -> Result<bool> {
+pub(super) fn connecting(lab: &Lab, daemon: &Daemon, mode: ChallengeMode) -> Result<bool> {
     nmap_default(&lab.customers, CONNECTING)?;
     if mode == ChallengeMode::Off {
         return is_blocked(daemon, CONNECTING);

@@ -91,7 +91,7 @@ fn is_known(told: &Value) -> bool {
 }
 
 /// Passwords are guessed, and then ports are looked for.
-fn guess(lab: &Lab, daemon: &Daemon) -> Result<(&'static str, Vec<Claim>)> {
+pub(super) fn guess(lab: &Lab, daemon: &Daemon) -> Result<(&'static str, Vec<Claim>)> {
     let scanner = IpAddr::from(SCANNER);
     for _ in 0..GUESSES {
         talk(lab, scanner, SSH)?;
@@ -141,7 +141,7 @@ wait || true
 const NOBODY: u32 = 65_534;
 
 /// Somebody without rights makes sessions in the names of one who was never here and of one who asked for a page once.
-fn pretend(lab: &Lab, daemon: &Daemon) -> Result<(&'static str, Vec<Claim>)> {
+pub(super) fn pretend(lab: &Lab, daemon: &Daemon) -> Result<(&'static str, Vec<Claim>)> {
     const FOLDER: &str = "/run/nobody";
     let strangers = [Ipv4Addr::new(198, 18, 61, 1), Ipv4Addr::new(198, 18, 62, 1)];
     let [asked, _] = strangers;

@@ -10,6 +10,7 @@ mod clock;
 mod half_open;
 mod probes;
 mod rows;
+mod turned;
 
 use std::time::Duration;
 
@@ -64,7 +65,7 @@ const SCENE: Scene =
 fn play(setup: &Setup) -> Result<Report> {
     let only = std::env::var(ONLY).unwrap_or_default();
     let mut rows = Vec::new();
-    for World { config, tables, attacks } in rows::WORLDS {
+    for World { config, tables, attacks } in rows::WORLDS.iter().chain([&turned::KNOWN, &turned::DEFAULTS]) {
         let chosen: Vec<&Attack> = attacks.iter().filter(|attack| attack.name.contains(&only)).collect();
         if chosen.is_empty() {
             continue;
@@ -98,7 +99,7 @@ fn play(setup: &Setup) -> Result<Report> {
 
 fn row(setup: &Setup, name: &str, note: &str, came: Found, frames: u64, customers: Customers) -> Report {
     let Found { claims, note: more, scanner } = came;
-    let note = if more.is_empty() { note.to_owned() } else { format!("{note}; {more}") };
+    let note = [note, &more].into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join("; ");
     let row = Row { frames: Some(frames), ..Row::claiming(name, &note, claims) };
     Report {
         schema_version: SCHEMA_VERSION,
