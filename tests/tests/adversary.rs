@@ -32,12 +32,13 @@ fn every_attack_stays_within_its_bound() {
     documented(&report);
 }
 
-/// The document's table has each row, with all but what was measured. (`cargo xtask lab table FILE` prints the table of a report.)
+/// The document's table has each row with its bounds. (`lab table FILE` prints the table of a report.)
 fn documented(report: &Report) {
-    let document = include_str!("../../docs/threat-model.md");
-    for line in report.table().lines().skip(2) {
-        let (claimed, _) = line.rsplit_once(" | ").expect("a row");
-        assert!(document.contains(claimed), "docs/threat-model.md lacks, or says otherwise: {claimed}");
+    let cells = |line: &str| -> Vec<String> { line.split(" | ").map(str::to_owned).collect() };
+    let document: Vec<_> = include_str!("../../docs/threat-model.md").lines().map(cells).collect();
+    for row in report.table().lines().skip(2).map(cells) {
+        let is_there = document.iter().any(|line| line.len() == 4 && (&line[0], &line[2]) == (&row[0], &row[2]));
+        assert!(is_there, "docs/threat-model.md lacks, or says otherwise: {row:?}");
     }
 }
 

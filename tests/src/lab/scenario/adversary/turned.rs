@@ -69,9 +69,14 @@ fn apart((note, claims): (&'static str, Vec<Claim>)) -> Result<Found> {
 
 fn connecting(attacker: &mut Attacker<'_>, _: &Setup) -> Result<Found> {
     let daemon = daemon(attacker)?;
+    let blocks = || {
+        let list = daemon.done(&["block", "list"])?;
+        anyhow::Ok(list["entries"].as_array().context("a list of blocks")?.len() as u64)
+    };
+    // What the daemons of earlier rows blocked goes on.
+    let before = blocks()?;
     let is_blocked = challenge_modes::connecting(attacker.lab(), daemon, ChallengeMode::Canary)?;
-    let blocked = daemon.done(&["block", "list"])?;
-    let others = blocked["entries"].as_array().context("a list of blocks")?.len().saturating_sub(1) as u64;
+    let others = (blocks()? - before).saturating_sub(is_blocked.into());
     let claims = claims(&[("scanners not blocked", 0, (!is_blocked).into()), ("others blocked", 0, others)]);
     Ok(Found { claims, ..Found::default() })
 }
