@@ -1,10 +1,12 @@
 //! One run: hosts, services, recordings, a defender and customers, ready for something to happen.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use scanguard::config::DEFAULT_STATE;
 use scanguard_common::reason::Mode;
 use serde_json::Value;
 
@@ -121,6 +123,15 @@ impl Passed {
     }
 }
 
+/// What an earlier daemon kept is gone, blocks for instance: the folder is this sandbox's own.
+fn forget() -> Result<()> {
+    let folder = Path::new(DEFAULT_STATE).parent().context("a folder")?;
+    if folder.exists() {
+        fs::remove_dir_all(folder).with_context(|| format!("cannot empty {}", folder.display()))?;
+    }
+    Ok(())
+}
+
 /// Frames that the router put on the edge's link since that is there.
 fn sent_to_edge(lab: &Lab) -> Result<u64> {
     let shown = Tool::Ip.run(&lab.router, ["-s", "-j", "link", "show", "dev", TO_EDGE], LIMIT)?.success("ip")?;
@@ -182,6 +193,7 @@ impl Stage {
     /// When a right or a program is missing, or something does not start.
     pub fn set(setup: &Setup, scene: &Scene) -> Result<Self> {
         let Scene { customers, pace, least_rounds, config, without, prepare } = *scene;
+        forget()?;
         let lab = Lab::build(customers)?;
         prepare(&lab)?;
         let services = Service::all(&lab.edge, without)?;

@@ -264,7 +264,9 @@ impl Daemon {
         self.end(Signal::TERM)?.success("scanguard run")?;
         if keeps {
             ensure!(is_attached(&edge)?, "the daemon was to leave its program at work and did not");
-            pins::detach(Path::new(pins::DEFAULT_FOLDER)).context("cannot take away what the daemon left")?;
+            // On the edge: filters of `clsact`, before Linux 6.6, belong to its interfaces and not to pins.
+            edge.run(|| pins::detach(Path::new(pins::DEFAULT_FOLDER)))?
+                .context("cannot take away what the daemon left")?;
             // The kernel lets go of a link without a pin a moment later.
             return wait_until("what was left to be gone", LIMIT, || Ok(left_attached(&edge)?.is_empty()));
         }

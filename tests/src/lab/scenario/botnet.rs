@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use serde_json::Value;
 
-use super::proof::{forget, syn};
+use super::proof::syn;
 use super::{Scenario, rows};
 use crate::lab::defender::Daemon;
 use crate::lab::forge::forge;
@@ -35,7 +35,6 @@ pub(super) const SCENARIO: Scenario = Scenario {
 
 /// Everybody asks for these ports, all for the first of them before anybody asks for the next.
 fn swarm(setup: &Setup, name: &str, ports: &[u16]) -> Result<Report> {
-    forget()?;
     let stage = Stage::set(setup, &Scene::USUAL)?;
     stage.lab.scanner.run(|| {
         let probes = ports.iter().flat_map(|port| (0..SOURCES).map(move |number| syn(bot(number), *port, number)));

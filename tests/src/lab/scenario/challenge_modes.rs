@@ -9,7 +9,7 @@ use scanguard_common::challenge::ChallengeMode;
 
 use super::framing_admin::why;
 use super::nmap::{AT_LEAST, nmap, nmap_default};
-use super::proof::{completed_decoys, forget};
+use super::proof::completed_decoys;
 use super::raw::hping3;
 use super::{Scenario, rows};
 use crate::lab::Lab;
@@ -55,7 +55,6 @@ const fn bounds(mode: ChallengeMode) -> [u64; 6] {
 }
 
 fn play(setup: &Setup, mode: ChallengeMode) -> Result<Report> {
-    forget()?;
     let scene = Scene {
         config: match mode {
             ChallengeMode::Off => "challenge = \"off\"\n",

@@ -6,7 +6,6 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 
 use super::framing_admin::why;
-use super::proof::forget;
 use super::{Scenario, rows};
 use crate::lab::Lab;
 use crate::lab::client::{connect, fetch, knock};
@@ -35,7 +34,6 @@ const SCENE: Scene = Scene { config: "[safety]\nleases = false\n", without: &[22
 const CHALLENGED: Scene = Scene { config: "challenge = \"on\"\n[safety]\nleases = false\n", ..SCENE };
 
 fn play(setup: &Setup, variant: &'static str) -> Result<Report> {
-    forget()?;
     let stage = Stage::set(setup, if variant == "customer, challenged" { &CHALLENGED } else { &SCENE })?;
     let server = SshServer::start(&stage.lab)?;
     let daemon = stage.guard.daemon().context("this is about what scanguard does")?;

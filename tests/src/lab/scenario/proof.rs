@@ -1,16 +1,13 @@
 //! Who proves himself and who does not: scanners that connect, and people in whose names others send.
 
-use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
-use scanguard::config::DEFAULT_STATE;
 
 use super::framing_admin::why;
 use super::nmap::{AT_LEAST, nmap, nmap_connect};
@@ -165,7 +162,6 @@ fn watched(
     (what, done): (&'static str, impl Fn(&Daemon) -> Result<bool>),
     scan: impl FnOnce(&Lab) -> Result<()>,
 ) -> Result<Report> {
-    forget()?;
     let stage = Stage::set(setup, scene)?;
     scan(&stage.lab)?;
     let mut special = Special::default();
@@ -193,15 +189,6 @@ fn metric(daemon: &Daemon, name: &str) -> Result<f64> {
     let metrics = daemon.metrics()?;
     let number = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
     number.map_or(Ok(0.0), |number| number.trim().parse().with_context(|| format!("{name} is {number}")))
-}
-
-/// What an earlier daemon kept is gone, blocks for instance: the folder is this sandbox's own.
-pub(super) fn forget() -> Result<()> {
-    let folder = Path::new(DEFAULT_STATE).parent().context("a folder")?;
-    if folder.exists() {
-        fs::remove_dir_all(folder).with_context(|| format!("cannot empty {}", folder.display()))?;
-    }
-    Ok(())
 }
 
 /// Half-open connections first, then what looked open is looked at.
