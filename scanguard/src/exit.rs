@@ -21,7 +21,7 @@ pub enum ExitStatus {
     Unhealthy = 5,
     /// The input was cut short or broken; what could be read was.
     PartialInput = 6,
-    /// It cannot run here: a right or a kernel feature is missing; the message says which.
+    /// It cannot run here: a right or a kernel feature is missing, or another XDP program has the interface; the message says which.
     CannotRun = 77,
 }
 

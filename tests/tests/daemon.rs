@@ -100,14 +100,35 @@ fn a_second_daemon_on_the_same_host_is_refused_and_the_first_goes_on() {
 }
 
 #[test]
-fn another_program_on_the_interface_is_named_and_left_alone() {
+fn another_program_on_the_interface_is_named_and_left_alone_until_the_command_that_is_told_removes_it() {
     let lab = lab();
     let mut other = Rig::load(rig::OBJECT, 0, 1).expect("the rig");
     lab.edge.run(|| other.attach(Floor::Pass, UPLINK, false).expect("an attachment")).expect("the edge");
-    let refused = scanguard(&lab, &["run", "-i", UPLINK]);
-    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
-    assert!(refused.stderr.contains("another XDP program"), "{refused:?}");
-    assert!(!left_attached(&lab.edge).expect("a list").is_empty(), "the other program is still there");
+    // Held by a link first, then as `ip` and older programs attach, over netlink.
+    for begins in ["bpftool link detach id ", "ip link set dev uplink0 xdpgeneric off"] {
+        let refused = scanguard(&lab, &["run", "-i", UPLINK]);
+        assert_eq!(refused.status.code(), Some(77), "{refused:?}");
+        assert!(refused.stderr.contains("another XDP program, rig_pass (id "), "{refused:?}");
+        assert!(!left_attached(&lab.edge).expect("a list").is_empty(), "the other program is still there");
+        let id = refused.stderr.split("(id ").nth(1).and_then(|rest| rest.split(')').next()).expect("an id");
+        let command = refused.stderr.split('`').find(|part| part.starts_with(begins));
+        let command: Vec<&str> = command.unwrap_or_else(|| panic!("no command: {refused:?}")).split(' ').collect();
+        let tool = if command[0] == "ip" { Tool::Ip } else { Tool::Bpftool };
+        tool.run(&lab.edge, &command[1..], LIMIT)
+            .expect("the command")
+            .success("the command that was told")
+            .expect("done");
+        assert_eq!(left_attached(&lab.edge).expect("a list"), Vec::<String>::new());
+        if command[0] == "bpftool" {
+            let attach = ["net", "attach", "xdpgeneric", "id", id, "dev", UPLINK];
+            Tool::Bpftool
+                .run(&lab.edge, attach, LIMIT)
+                .expect("bpftool")
+                .success("bpftool net attach")
+                .expect("attached");
+        }
+    }
+    start(&lab).stop().expect("a clean stop");
 }
 
 #[test]

@@ -226,6 +226,34 @@ pub struct MapFill {
     pub bytes: u64,
 }
 
+/// The codes that warnings have: a closed set, so that metrics can count by it.
+pub const WARNING_CODES: [&str; 24] = [
+    "no_daemon",
+    "not_attached",
+    "sources_full",
+    "table_full",
+    "state_full",
+    "state_read_only",
+    "state_damaged",
+    "state_unusable",
+    "state_set_aside",
+    "records_lost",
+    "unconfirmed",
+    "attempts_uncounted",
+    "events_lost",
+    "events_undecided",
+    "log_lines_dropped",
+    "flood",
+    "drift",
+    "budget",
+    "fronted",
+    "pending",
+    "known_proposed",
+    "storm",
+    "egress_missing",
+    "sessions_unseen",
+];
+
 /// Something that a person should look at.
 #[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]

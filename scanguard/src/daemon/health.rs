@@ -342,6 +342,7 @@ fn full(map: &MapFill) -> Option<Warning> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::WARNING_CODES;
 
     fn codes(facts: &Facts<'_>) -> Vec<(String, bool)> {
         warnings(facts).into_iter().map(|warning| (warning.code, warning.unhealthy)).collect()
@@ -464,6 +465,26 @@ mod tests {
         let told = &warnings(&blind)[0].message;
         for part in ["What leaves by eth0 is neither seen nor judged", "looked up among the sockets as they arrive"] {
             assert!(told.contains(part), "{told}");
+        }
+    }
+
+    /// By this file's own text.
+    #[test]
+    fn each_code_of_a_warning_can_be_counted_and_is_in_the_operations_manual() {
+        let source = include_str!("health.rs");
+        let (program, _) = source.split_once("#[cfg(test)]").expect("tests at the end");
+        for code in WARNING_CODES {
+            assert!(program.contains(&format!("\"{code}\"")), "nothing here warns of {code}");
+            let manual = include_str!("../../../docs/operations.md");
+            assert!(manual.contains(&format!("`{code}`")), "docs/operations.md does not say what {code} means");
+        }
+        let begins = program.split("warning(\n            \"").skip(1).chain(program.split("code: \"").skip(1));
+        let named: Vec<&str> = begins.filter_map(|rest| rest.split('"').next()).collect();
+        assert!(named.len() > 15, "{named:?}");
+        let kinds = [TroubleKind::Full, TroubleKind::ReadOnly, TroubleKind::Damaged, TroubleKind::Other];
+        let troubles = kinds.map(|kind| forgets(&Trouble { kind, message: String::new() }).code);
+        for code in named.into_iter().chain(troubles.iter().map(String::as_str)) {
+            assert!(WARNING_CODES.contains(&code), "{code} is not among the codes that metrics count");
         }
     }
 }

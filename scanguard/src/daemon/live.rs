@@ -25,6 +25,10 @@ pub(super) struct State {
     pub(super) mode: Mode,
     /// When enforcing ends unless it is confirmed.
     pub(super) reverts: Option<SystemTime>,
+    /// The mode that the configuration asks for; an operator may have set another.
+    pub(super) configured: Mode,
+    /// How reading the configuration went last.
+    pub(super) config_read: ConfigRead,
     pub(super) keys: KeyRules,
     pub(super) rules: ScoreRules,
     pub(super) safety: Safety,
@@ -52,6 +56,20 @@ pub(super) struct State {
     pub(super) would_have: WouldHave,
     /// Decisions by action and reason.
     pub(super) decisions: BTreeMap<(&'static str, &'static str), u64>,
+}
+
+/// When the configuration was put in force last, and whether the latest attempt to read it anew succeeded.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct ConfigRead {
+    pub(super) in_force_since: SystemTime,
+    pub(super) succeeded: bool,
+}
+
+impl ConfigRead {
+    /// It was put in force now.
+    pub(super) fn now() -> Self {
+        Self { in_force_since: SystemTime::now(), succeeded: true }
+    }
 }
 
 /// A feed as it was read last.

@@ -57,6 +57,8 @@ pub fn offline_status(config: &Config) -> Result<Option<Status>, Failure> {
         let live = Live::new(State {
             mode: desk.mode_now(),
             reverts: desk.reverts(),
+            configured: config.mode,
+            config_read: super::live::ConfigRead::now(),
             keys: desk.read_tables().config().keys,
             rules: desk.read_tables().config().score,
             safety: config.safety,

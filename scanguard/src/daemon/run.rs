@@ -22,7 +22,7 @@ use super::incidents::Recorder;
 use super::interfaces::Interfaces;
 use super::jobs::{Hands, Job, Jobs};
 use super::listening::{OwnPorts, group_named, metrics_listener, serve_control};
-use super::live::{FeedRead, Live, State};
+use super::live::{ConfigRead, FeedRead, Live, State};
 use super::logging::{LogTally, Missing};
 use super::logins::LoginWatch;
 use super::memory::Memory;
@@ -197,6 +197,8 @@ async fn daemon(config: Config, feeds: Feeds, options: Options, log: LogTally) -
     let live = Live::new(State {
         mode: desk.mode_now(),
         reverts: desk.reverts(),
+        configured: config.mode,
+        config_read: ConfigRead::now(),
         keys: config.key_rules(),
         rules: config.score.rules(),
         safety: config.safety,
@@ -447,6 +449,10 @@ impl Daemon {
             Job::Reload(caller, read, asked) => {
                 let since = self.desk.archive().mark();
                 let reloaded = self.reload(caller, *read).await;
+                self.live.change(|state| match &reloaded {
+                    Ok(_) => state.config_read = ConfigRead::now(),
+                    Err(_) => state.config_read.succeeded = false,
+                });
                 if let Ok(reloaded) = &reloaded {
                     reload::tell(reloaded);
                 }
@@ -496,6 +502,7 @@ impl Daemon {
         self.live.change(|state| {
             state.mode = self.desk.mode_now();
             state.reverts = self.desk.reverts();
+            state.configured = self.config.mode;
             state.pending = self.desk.pending() as u64;
             state.rules = self.config.score.rules();
             state.keys = self.config.key_rules();

@@ -132,6 +132,7 @@ pub(super) async fn attach(
     for interface in interfaces {
         let attachment = match program.attach(interface, config.attach).await {
             Err(error @ KernelError::NoInterface { .. }) => return Err(error).or_exit(ExitStatus::Usage),
+            Err(error @ KernelError::Occupied { .. }) => return Err(error).or_exit(ExitStatus::CannotRun),
             attached => attached.or_exit(ExitStatus::Failed)?,
         };
         guarded.push(attachment);

@@ -27,8 +27,8 @@ use tokio::task::spawn_blocking;
 
 use crate::api::{
     AuditList, AuditQuery, BlockHistory, HistoryQuery, Incident, IncidentList, IncidentsQuery, Interface, MOST_WHYS,
-    MapFill, Reloaded, SCHEMA_VERSION, Signal, Signalled, SourceList, SourcesQuery, Status, VerdictCounts, Warning,
-    timestamp,
+    MapFill, Reloaded, SCHEMA_VERSION, Signal, Signalled, SourceList, SourcesQuery, Status, VerdictCounts,
+    WARNING_CODES, Warning, timestamp,
 };
 use crate::config::Feed;
 use crate::control::SIGNAL;
@@ -369,10 +369,17 @@ impl Sampler for View {
         let counters = self.counters().await?;
         let snapshot = self.census.take_within(SCRAPE_PATIENCE).await?;
         let interfaces = self.interfaces().await;
+        let warnings = self.warnings(&interfaces, &counters, &snapshot);
         let recorder = self.recorder.clone();
         let incidents = tokio::task::spawn_blocking(move || recorder.tally()).await?;
         let (state, archive, now) = (self.live.read().clone(), self.archive.health(), SystemTime::now());
         Ok(Sample {
+            mode: state.mode_at(now).0,
+            configured: state.configured,
+            healthy: !warnings.iter().any(|warning| warning.unhealthy),
+            degraded: warnings.iter().any(|warning| warning.degraded),
+            warnings: by_code(&warnings),
+            config_read: (state.config_read.succeeded, state.config_read.in_force_since),
             incidents: incidents.opened,
             incidents_open: incidents.open,
             incident_events_lost: incidents.lost,
@@ -425,6 +432,12 @@ fn source_of(keys: &KeyRules, address: &str) -> Option<SourceKey> {
 fn feed_sample(read: FeedRead, now: SystemTime) -> FeedSample {
     let FeedRead { feed, prefixes, read_at } = read;
     FeedSample { name: feed.name, prefixes, age: now.duration_since(read_at).unwrap_or_default() }
+}
+
+/// How many warnings there are of each kind.
+fn by_code(warnings: &[Warning]) -> Vec<(&'static str, u64)> {
+    let count = |code: &str| warnings.iter().filter(|warning| warning.code == code).count() as u64;
+    WARNING_CODES.map(|code| (code, count(code))).to_vec()
 }
 
 fn fills(maps: &[MapUse]) -> Vec<MapFill> {

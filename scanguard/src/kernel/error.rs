@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use scanguard_common::layout::LAYOUT;
 
+use super::link::Removal;
+
 /// An error of the kernel module. Messages say what was tried, on what, why it failed and what to do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -40,8 +42,7 @@ pub enum KernelError {
     /// Another XDP program runs there.
     #[error(
         "another XDP program, {program} (id {program_id}), already runs on {interface}, and an interface takes one: stop whatever \
-         loaded it (`bpftool prog show id {program_id}` tells more), or detach it: with `bpftool link detach id N` \
-         where `bpftool link show` lists a link N of prog {program_id}, else with `ip link set dev {interface} xdp off`"
+         loaded it (`bpftool prog show id {program_id}` tells more), or take it away yourself: {removal}"
     )]
     Occupied {
         /// The interface.
@@ -50,6 +51,8 @@ pub enum KernelError {
         program: String,
         /// The other program's id.
         program_id: u32,
+        /// The command that takes it away.
+        removal: Removal,
     },
     /// The program could not be attached.
     #[error("cannot attach to {interface} in {mode} mode: {reason}")]
@@ -199,14 +202,24 @@ pub(super) fn chain(error: &dyn std::error::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::DriverMode;
+    use crate::kernel::link::HeldBy;
 
     #[test]
     fn another_xdp_program_is_told_with_the_ways_to_detach_it() {
-        let (interface, program) = ("eth0".to_owned(), "other".to_owned());
-        let told = KernelError::Occupied { interface, program, program_id: 77 }.to_string();
-        assert!(
-            told.contains("`bpftool link detach id N` where `bpftool link show` lists a link N of prog 77"),
-            "{told}"
-        );
+        for (held, expected) in [
+            (
+                HeldBy::Unknown,
+                "`bpftool link detach id N` where `bpftool link show` lists a link N of prog 77, \
+                 else `ip link set dev eth0 xdpgeneric off`",
+            ),
+            (HeldBy::Netlink, "take it away yourself: `ip link set dev eth0 xdpgeneric off`"),
+            (HeldBy::Link(5), "take it away yourself: `bpftool link detach id 5`"),
+        ] {
+            let removal = Removal { interface: "eth0".into(), mode: DriverMode::Generic, program_id: 77, held };
+            let (interface, program) = ("eth0".to_owned(), "other".to_owned());
+            let told = KernelError::Occupied { interface, program, program_id: 77, removal }.to_string();
+            assert!(told.ends_with(expected), "{told}");
+        }
     }
 }

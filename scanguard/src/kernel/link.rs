@@ -3,6 +3,8 @@
 //! Asking to attach says little: the kernel falls back from native to generic without a word, and somebody may detach
 //! the program later. So the truth is read back over netlink.
 
+use std::fmt;
+
 use futures_util::TryStreamExt as _;
 use rtnetlink::LinkGetRequest;
 use rtnetlink::packet_route::link::{
@@ -10,6 +12,7 @@ use rtnetlink::packet_route::link::{
 };
 
 use super::error::KernelError;
+use super::links;
 
 /// How an XDP program runs on an interface.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -124,6 +127,64 @@ pub fn program_name(id: u32) -> String {
     let found = programs.into_iter().find(|program| program.id() == id);
     let name = found.and_then(|program| program.name_as_str().map(str::to_owned));
     name.filter(|name| !name.is_empty()).unwrap_or_else(|| "of no known name".to_owned())
+}
+
+/// The command that takes an XDP program away from an interface. A link holds it until the link is detached; what was attached over netlink
+/// is taken away over netlink, in the mode in which it was attached.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Removal {
+    /// The interface.
+    pub interface: String,
+    /// Where the program runs.
+    pub mode: DriverMode,
+    /// The program.
+    pub program_id: u32,
+    /// What holds it there.
+    pub held: HeldBy,
+}
+
+/// What holds a program on an interface.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum HeldBy {
+    /// The link of this id.
+    Link(u32),
+    /// It was attached over netlink.
+    Netlink,
+    /// Links may not be listed without CAP_SYS_ADMIN.
+    Unknown,
+}
+
+impl Removal {
+    /// Looks what holds a program on an interface.
+    #[must_use]
+    pub fn of(interface: &str, index: u32, mode: DriverMode, program_id: u32) -> Self {
+        let held = match links::holding(program_id, index) {
+            Ok(Some(link)) => HeldBy::Link(link),
+            Ok(None) => HeldBy::Netlink,
+            Err(_) => HeldBy::Unknown,
+        };
+        Self { interface: interface.to_owned(), mode, program_id, held }
+    }
+}
+
+impl fmt::Display for Removal {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { interface, mode, program_id, held } = self;
+        let flag = match mode {
+            DriverMode::Native => "xdpdrv",
+            DriverMode::Generic => "xdpgeneric",
+            DriverMode::Offloaded => "xdpoffload",
+        };
+        let over_netlink = format!("`ip link set dev {interface} {flag} off`");
+        match held {
+            HeldBy::Link(id) => write!(formatter, "`bpftool link detach id {id}`"),
+            HeldBy::Netlink => formatter.write_str(&over_netlink),
+            HeldBy::Unknown => write!(
+                formatter,
+                "`bpftool link detach id N` where `bpftool link show` lists a link N of prog {program_id}, else {over_netlink}"
+            ),
+        }
+    }
 }
 
 /// The program that decides on this interface. With one in the driver and one in the stack ("multi") it is the driver's.

@@ -13,7 +13,7 @@
 //! | `sieve` | which sources surely have no verdict |
 //! | `told`, `print` | whether the kernel part still holds it, and putting it right |
 //! | [`pins`] | what stays in the kernel without a process |
-//! | [`link`] | what an interface is and what XDP program really runs on it |
+//! | [`link`], `links` | what an interface is, what XDP program really runs on it, and what holds it there |
 //! | [`EventStream`] | what the program tells as it happens |
 //! | [`Readings`] | what the program counted |
 //! | [`clock`] | kernel time to wall-clock time |
@@ -35,6 +35,7 @@ mod events;
 #[cfg(feature = "rig")]
 pub mod filter;
 pub mod link;
+mod links;
 mod maps;
 pub mod pins;
 pub mod preflight;

@@ -14,7 +14,7 @@ use tracing::{info, warn};
 
 use super::egress::{self, Egress, EgressAttachment, EgressHook};
 use super::error::{KernelError, chain};
-use super::link::{self, DriverMode};
+use super::link::{self, DriverMode, Removal};
 use super::pins::{self, Pins};
 use super::sessions::Sessions;
 
@@ -148,9 +148,10 @@ impl Program {
         if self.take_over(before.index)? {
             return self.attached(interface, mode, "taken over").await;
         }
-        if let Some((_, program_id)) = before.xdp {
+        if let Some((mode, program_id)) = before.xdp {
             let program = link::program_name(program_id);
-            return Err(KernelError::Occupied { interface: interface.to_owned(), program, program_id });
+            let removal = Removal::of(interface, before.index, mode, program_id);
+            return Err(KernelError::Occupied { interface: interface.to_owned(), program, program_id, removal });
         }
         match mode {
             AttachMode::Native => self.attach_as(interface, before.index, XdpMode::Driver, mode)?,

@@ -1,10 +1,12 @@
 //! The numbers as metrics. The kernel already counts, so nothing is counted again here: families are made from what was
 //! read. Labels come from small closed sets, never from addresses.
 
+use std::time::SystemTime;
+
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 
-use scanguard_common::reason::Level;
+use scanguard_common::reason::{Level, Mode};
 
 use super::labels::{self, merged, summed};
 use super::sample::Sample;
@@ -65,6 +67,7 @@ fn read(sample: &Sample) -> Vec<MetricFamily> {
         ..
     } = sample;
     let Sample { decisions, decision_seconds, drift, repairs, state, breaker_open, pending, would_have, .. } = sample;
+    let Sample { mode, configured, healthy, degraded, warnings, config_read, .. } = sample;
     let (state_failing, state_failures, state_set_aside) = *state;
     let Sample { incidents, incidents_open, feeds, signals, .. } = sample;
     let verdicts = merged(verdicts.iter().map(|(level, reason, mode, count)| {
@@ -79,7 +82,33 @@ fn read(sample: &Sample) -> Vec<MetricFamily> {
             (vec![("interface", interface.name.as_str()), ("mode", mode.label())], u64::from(now))
         })
     });
+    let in_mode = |of: Mode| Mode::ALL.map(|mode| (vec![("mode", mode.label())], u64::from(mode == of)));
     let mut families = vec![
+        gauge("mode", "1 for the mode in force, else 0.", in_mode(*mode)),
+        gauge("configured_mode", "1 for the mode that the configuration asks for, else 0.", in_mode(*configured)),
+        gauge("healthy", "1 while it does its work, else 0: `scanguard status` says why.", [flag(*healthy)]),
+        gauge(
+            "degraded",
+            "1 while something of its work would not outlast a restart, else 0: `scanguard status` says what.",
+            [flag(*degraded)],
+        ),
+        gauge(
+            "warnings",
+            "Warnings of `scanguard status`, by code.",
+            warnings.iter().map(|(code, count)| (vec![("code", *code)], *count)),
+        ),
+        gauge(
+            "config_last_reload_successful",
+            "1 if the configuration could be read and put in force the last time that this was tried, else 0.",
+            [flag(config_read.0)],
+        ),
+        family(
+            "config_last_reload_success_timestamp_seconds",
+            "When the configuration was put in force last, by a start or a reload, in seconds since 1970.",
+            MetricType::GAUGE,
+            [(Vec::new(), config_read.1.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64())],
+            set_gauge,
+        ),
         counter(
             "packets_total",
             "Packets by what was done with them, why, and in which mode. Each packet is counted once.",
@@ -248,6 +277,11 @@ fn read(sample: &Sample) -> Vec<MetricFamily> {
     ];
     families.extend(decision_seconds.iter().flat_map(Collector::collect));
     families
+}
+
+/// A condition as the value of a gauge without labels.
+fn flag<'l>(condition: bool) -> (Labels<'l>, u64) {
+    (Vec::new(), u64::from(condition))
 }
 
 fn counter<'l>(name: &str, help: &str, values: impl IntoIterator<Item = (Labels<'l>, u64)>) -> MetricFamily {

@@ -1,6 +1,6 @@
 //! The numbers of one moment, read from the kernel part.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use prometheus::Histogram;
 use scanguard_common::challenge::{ChallengeKind, ChallengeResult};
@@ -31,6 +31,18 @@ pub struct FeedSample {
 /// The numbers of one moment.
 #[derive(Clone, Debug)]
 pub struct Sample {
+    /// The mode in force.
+    pub mode: Mode,
+    /// The mode that the configuration asks for.
+    pub configured: Mode,
+    /// Whether it does its work, as `status` says.
+    pub healthy: bool,
+    /// Whether something of its work would not outlast a restart, as `status` says.
+    pub degraded: bool,
+    /// Warnings of `status`, by code; each code is there, be it 0.
+    pub warnings: Vec<(&'static str, u64)>,
+    /// Whether the configuration was read the last time that this was tried, and when it was put in force last.
+    pub config_read: (bool, SystemTime),
     /// What was done with packets and why. Every reason is there in the running mode, be it 0, so that a rate
     /// has a start.
     pub verdicts: Vec<(Level, Reason, Mode, Counter)>,
@@ -118,6 +130,7 @@ impl Sample {
             .flat_map(|level| Mode::ALL.map(|mode| (level, mode, counters.get(CounterIndex::withheld(level, mode)))));
         let contacts = Outcome::ALL.iter();
         Self {
+            mode,
             verdicts: running.chain(other).collect(),
             contacts: contacts
                 .map(|outcome| (*outcome, counters.get(CounterIndex::contact(*outcome)).packets))
@@ -178,6 +191,12 @@ impl Sample {
 impl Default for Sample {
     fn default() -> Self {
         Self {
+            mode: Mode::Observe,
+            configured: Mode::Observe,
+            healthy: true,
+            degraded: false,
+            warnings: Vec::new(),
+            config_read: (true, SystemTime::UNIX_EPOCH),
             verdicts: Vec::new(),
             contacts: Vec::new(),
             attempts: Vec::new(),

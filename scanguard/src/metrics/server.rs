@@ -136,6 +136,12 @@ mod tests {
     #[test]
     fn a_sample_becomes_the_agreed_metrics() {
         let sample = Sample {
+            mode: Mode::Observe,
+            configured: Mode::Enforce,
+            healthy: false,
+            degraded: true,
+            warnings: vec![("not_attached", 2), ("drift", 0)],
+            config_read: (false, std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_700_000_000)),
             verdicts: vec![
                 (Level::None, Reason::Established, Mode::Observe, Counter { packets: 90, bytes: 9000 }),
                 (Level::None, Reason::NewFlow, Mode::Observe, Counter { packets: 10, bytes: 600 }),
