@@ -117,8 +117,10 @@ fn serve(sockets: &Mutex<Sockets>) {
 fn answer(socket: &UdpSocket) {
     let mut buffer = [0; 64];
     // (std's own recv_from cannot tell of whom a message without a sender is.)
-    while let Ok((_, _, Some(from))) = recvfrom(socket, &mut buffer[..], RecvFlags::empty()) {
-        if let Ok(from) = SocketAddr::try_from(from) {
+    while let Ok((length, _, Some(from))) = recvfrom(socket, &mut buffer[..], RecvFlags::empty()) {
+        // Linux takes an answer to `::` for one to itself: there it finds the same port, or another of these, and would go round for ever.
+        let is_answer = buffer.get(..length) == Some(ANSWER);
+        if let (false, Ok(from)) = (is_answer, SocketAddr::try_from(from)) {
             // Who has port 0 cannot be answered.
             let _ = socket.send_to(ANSWER, from);
         }
