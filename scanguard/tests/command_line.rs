@@ -26,6 +26,13 @@ fn text(bytes: &[u8]) -> String {
 }
 
 #[test]
+fn config_check_accepts_the_file_of_the_package() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../contrib/systemd/scanguard.toml");
+    let output = scanguard(folder().path(), &["config", "check", file]);
+    assert_eq!(output.status.code(), Some(0), "{}{}", text(&output.stdout), text(&output.stderr));
+}
+
+#[test]
 fn exit_codes_and_streams_are_as_documented() {
     let folder = folder();
     std::fs::write(folder.path().join("broken.toml"), "mode = \"enfroce\"\n").expect("a file");

@@ -6,6 +6,7 @@
 mod build;
 mod fuzz;
 mod lab;
+mod package;
 mod programs;
 mod rights;
 mod skip;
@@ -45,6 +46,8 @@ enum Verb {
         #[arg(long)]
         release: bool,
     },
+    /// Build the Debian package: target/package/scanguard.deb (optimised: some minutes)
+    Package,
     /// Run the tests: those of the code, then those that need root, the kernel and real scanners
     #[command(after_help = "\
 Examples:
@@ -157,6 +160,7 @@ fn run() -> Result<ExitCode> {
             build::build(&root, if release { build::Profile::Release } else { build::Profile::Dev })?;
             Ok(ExitCode::SUCCESS)
         }
+        Verb::Package => package::package(&root).map(|_| ExitCode::SUCCESS),
         Verb::Test { quick, full } => test::test(
             &root,
             match (quick, full) {

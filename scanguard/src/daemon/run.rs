@@ -372,6 +372,7 @@ impl Daemon {
         self.going_on.look(move || LiveSources::read(&readings));
         self.missing.tell(&self.log);
         self.publish();
+        notify(NotifyState::Watchdog); // Nobody else feeds it: a daemon that decides nothing is started anew.
     }
 
     /// A session on a restricted port began or ended: whoever came may be logged in, and may have worked there.
