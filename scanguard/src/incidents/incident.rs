@@ -199,6 +199,10 @@ pub struct AnswerKey {
     pub answer: u8,
 }
 
+/// Two looks at the same moment of the kernel's clock differ by as much on the wall clock at most, in milliseconds. A session that began
+/// so little later is taken for the same.
+const JITTER_MS: u64 = 10;
+
 /// What a line on sessions is about: class of the port, by its number, and the port.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct SessionKey {
@@ -427,7 +431,7 @@ impl Incident {
         let Some(tally) = self.sources.get(&key).filter(|tally| tally.contacts > 0 && tally.first < at.wall) else {
             return;
         };
-        if tally.session < at.wall {
+        if tally.session == 0 || tally.session + JITTER_MS < at.wall {
             (self.totals.with_sessions, self.changed) =
                 (self.totals.with_sessions + u64::from(tally.session == 0), true);
             if let Some(tally) = self.sources.change(&key, MOST_SOURCES) {
