@@ -69,15 +69,13 @@ impl Ports {
             }
         }
         let named = [&public, &restricted, &canary];
-        let Self {
-            public: own_public,
-            restricted: own_restricted,
-            restricted_if_open,
-            canary: own_canary,
-            canary_if_closed,
-            ..
-        } = self;
-        for list in [own_public, own_restricted, restricted_if_open, own_canary, canary_if_closed] {
+        for list in [
+            &mut self.public,
+            &mut self.restricted,
+            &mut self.restricted_if_open,
+            &mut self.canary,
+            &mut self.canary_if_closed,
+        ] {
             list.retain_apart_from(&named);
         }
         self.public.0.extend(public.0);

@@ -133,13 +133,14 @@ fn feeds(file: &mut Document, feeds: &[Feed]) {
         format!("{{ name = {name}, file = {file}, level = {level} }}")
     });
     file.key(
-        "Lists of addresses that others make, and what they say of those on them: how far it may go with those that scan here (who does nothing\n\
-         here is left alone, and `max_auto_level` of [block] holds), or that many share each address. A file has a prefix a line; what follows one, and lines that begin with\n\
-         # or ;, are comments. Read at the start, with every new reading of the configuration, and by `scanguard feeds refresh`:\n\
+        "Lists of addresses that others make. A list says how far to go with those on it that scan here (an address on it\n\
+         that does nothing here is left alone, and `max_auto_level` of [block] holds), or that many people share each\n\
+         address. A file has a prefix a line; what follows one is a comment, and so is a line that begins with # or ;.\n\
+         Read at the start, on reload, and by `scanguard feeds refresh`:\n\
          feeds = [{ name = \"drop\", file = \"/etc/scanguard/feeds/drop.txt\", level = \"block private\" }]\n\
          \"conceal\"        no further than with every suspect\n\
          \"block private\"  once it is a suspect, it is blocked from all but public ports without more proof\n\
-         \"block all\"      and from public ports too where a session or a decoy shows that it is really there: suspicion can be forged\n\
+         \"block all\"      and from public ports too where a session or a decoy shows that it is really there\n\
          \"shared\"         nothing is done for it: many people share each address, as `shared` of [sources] says",
         "feeds",
         &bracketed(written),
@@ -148,11 +149,11 @@ fn feeds(file: &mut Document, feeds: &[Feed]) {
 
 fn challenge(file: &mut Document, mode: ChallengeMode, reply: DecoyReply) {
     file.key(
-        "Which hidden ports answer a suspect with a challenge and not with silence, in mode enforce: a real stack shows by it that it\n\
-         is there, so that people get through to restricted ports, and scanners that connect prove themselves.\n\
+        "Which hidden ports answer a suspect with a challenge and not with silence, in mode enforce. A source that completes\n\
+         handshakes with four closed ports has proven that it is there and scans, and is blocked for a while.\n\
          \"off\"     none\n\
-         \"canary\"  those listed as `canary` in [ports]\n\
-         \"on\"      canary, closed and restricted ports",
+         \"canary\"  those of `canary` in [ports] that are closed\n\
+         \"on\"      canary, closed and restricted ports: a person in whose name others sent gets through to restricted ones",
         "challenge",
         &quoted(mode.label()),
     );
@@ -227,8 +228,9 @@ fn ports(file: &mut Document, ports: &Ports) {
     file.section("ports");
     file.comment(
         "What this host's ports are to the world. Which of them are open is seen by itself (sockets that listen on more\n\
-         than loopback, and answers that leave): an open port is public unless it is restricted, one that was open lately is neutral, every\n\
-         other one is closed. The lists are for what cannot be seen. A number means TCP; ranges and UDP are texts:\n\
+         than loopback, and answers that leave): an open port is public unless it is restricted, one that was open\n\
+         lately is neutral, every other one is closed. The lists are for what cannot be seen, and for canaries.\n\
+         A number means TCP; ranges and UDP are texts:\n\
          [22, \"8000-8100\", \"53/udp\", \"6000-6010/udp\"]. A port is in one list at most. UDP ports that the kernel\n\
          gives to clients of this host (net.ipv4.ip_local_port_range) are neutral unless they are listed as open.",
     );
@@ -304,8 +306,8 @@ fn sources(file: &mut Document, sources: &Sources) {
         &ignore_private.to_string(),
     );
     file.key(
-        "Networks of which many people share each address: carriers' translators, offices, exits of Tor. Before a proven scanner\n\
-         among them is blocked from public ports, a person is asked. Feeds with the level \"shared\" name further ones.",
+        "Networks of which many people share each address: carriers' translators, offices, exits of Tor. Before a proven\n\
+         scanner among them is blocked from public ports, a person is asked. Feeds with the level \"shared\" name more.",
         "shared",
         &quoted_list(shared.iter().map(prefix::show)),
     );
@@ -317,8 +319,9 @@ fn sources(file: &mut Document, sources: &Sources) {
         &max_sources.to_string(),
     );
     file.key(
-        "New sources that each CPU records in a second, 0 to 100000000. In a flood of more (most of them forged) those that ask for public ports\n\
-         are recorded one in 64, so that the flood is cheap and does not wash out others; who asks for anything else is recorded always.",
+        "New sources that each CPU records in a second, 0 to 100000000. In a flood of more (most of them forged) those that\n\
+         ask for public ports are recorded one in 64, so that the flood is cheap and does not wash out others; a source\n\
+         that asks for anything else is always recorded.",
         "new_per_second",
         &new_per_second.to_string(),
     );
@@ -473,8 +476,8 @@ fn signals(file: &mut Document, signals: SignalLimits) {
     let SignalLimits { per_minute, per_source } = signals;
     file.section("signals");
     file.key(
-        "Signals (`scanguard signal`) that are heard within a minute, 1 to 100000. Those beyond are refused with exit code 4 and not written\n\
-         down, so that a log tool gone wild does not fill the audit. Room comes back evenly.",
+        "Signals (`scanguard signal`) that are heard within a minute, 1 to 100000. Those beyond are refused with exit\n\
+         code 4 and not written down, so that a log tool gone wild does not fill the audit. Room comes back evenly.",
         "per_minute",
         &per_minute.to_string(),
     );

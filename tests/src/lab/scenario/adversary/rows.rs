@@ -872,7 +872,7 @@ fn storm_of_networks(a: &mut Attacker<'_>, _: &Setup) -> Result<Found> {
     cloaked(a, probes::syn)
 }
 
-fn forge_flags(a: &mut Attacker<'_>, first: u32, sources: u32) -> Result<()> {
+pub(super) fn forge_flags(a: &mut Attacker<'_>, first: u32, sources: u32) -> Result<()> {
     for number in first..first + sources {
         let from = Ipv4Addr::from(0x3200_0000 + number.wrapping_mul(0x9e37_79b1) % 0x4000_0000).into();
         a.sweep_quietly(from, 1..3, &probes::null)?;

@@ -1,19 +1,17 @@
-//! What others can make the daemon do, and what it does by default: who becomes known, who is blocked, what is written.
+//! Attacks on the daemon and on its defaults: becoming known, having others blocked, filling its log, holding its metrics.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use scanguard_common::challenge::ChallengeMode;
 
-use super::super::framing_admin::why;
-use super::super::raw::hping3;
 use super::super::{challenge_modes, known};
 use super::attacker::{Attacker, claims};
+use super::rows::forge_flags;
 use super::{Attack, Found, World};
-use crate::lab::craft::{self, TCP};
 use crate::lab::defender::Daemon;
-use crate::lab::plan::{EDGE, customer};
+use crate::lab::plan::customer;
 use crate::lab::report::Claim;
 use crate::lab::stage::Setup;
 use crate::lab::wait::wait_until;
@@ -39,11 +37,6 @@ pub(super) const DEFAULTS: World = World {
             name: "nmap -sT with the defaults",
             note: "nmap's own 1,000 ports by a source that was never here",
             run: connecting,
-        },
-        Attack {
-            name: "allowed and removed",
-            note: "a suspect is put on the allowlist, taken off it, and scans on",
-            run: allowed_once,
         },
         Attack {
             name: "text for the terminal",
@@ -73,30 +66,11 @@ fn connecting(attacker: &mut Attacker<'_>, _: &Setup) -> Result<Found> {
         let list = daemon.done(&["block", "list"])?;
         anyhow::Ok(list["entries"].as_array().context("a list of blocks")?.len() as u64)
     };
-    // What the daemons of earlier rows blocked goes on.
     let before = blocks()?;
     let is_blocked = challenge_modes::connecting(attacker.lab(), daemon, ChallengeMode::Canary)?;
     let others = (blocks()? - before).saturating_sub(is_blocked.into());
     let claims = claims(&[("scanners not blocked", 0, (!is_blocked).into()), ("others blocked", 0, others)]);
     Ok(Found { claims, ..Found::default() })
-}
-
-fn allowed_once(attacker: &mut Attacker<'_>, _: &Setup) -> Result<Found> {
-    let from = IpAddr::from(Ipv4Addr::new(203, 0, 113, 91));
-    let (daemon, name) = (daemon(attacker)?, from.to_string());
-    let scan =
-        |lab, port: &str| hping3(lab, &["-S", "-a", &name, "-p", port, "-c", "6", "-i", "u3000", &EDGE.to_string()]);
-    let is_suspect = || Ok(why(daemon, from)?["verdict"]["level"] == "conceal");
-    scan(attacker.lab(), "++1000")?;
-    wait_until("it to be a suspect", LIMIT, is_suspect)?;
-    daemon.done(&["allow", "add", &name])?;
-    ensure!(!is_suspect()?, "who is on the allowlist is no suspect");
-    daemon.done(&["allow", "remove", &name])?;
-    // The same ports, and then others.
-    scan(attacker.lab(), "++1000")?;
-    scan(attacker.lab(), "++2000")?;
-    let scored = wait_until("it to be a suspect again", LIMIT, is_suspect).is_ok();
-    Ok(Found { claims: claims(&[("scanners not scored again", 0, (!scored).into())]), ..Found::default() })
 }
 
 fn control_characters(attacker: &mut Attacker<'_>, _: &Setup) -> Result<Found> {
@@ -132,6 +106,8 @@ fn fill_log(attacker: &mut Attacker<'_>, _: &Setup) -> Result<Found> {
     /// With a line of some 200 bytes for each it would be longer by far.
     const MOST_BYTES: u64 = 100_000;
     const SUSPECTS: u32 = 4_000;
+    /// Apart from the sources of other rows.
+    const FIRST: u32 = 1_000_000;
     /// Then the link is given time to take them.
     const AT_ONCE: u32 = 250;
     let daemon = daemon(attacker)?;
@@ -143,16 +119,10 @@ fn fill_log(attacker: &mut Attacker<'_>, _: &Setup) -> Result<Found> {
     };
     wait_until("a question about a customer", LIMIT, asked)?;
     let before = daemon.log().len();
-    for number in 0..SUSPECTS {
-        let from = IpAddr::from(Ipv4Addr::from(0x0c00_0000 + number));
-        for port in [1_000, 1_001] {
-            // No flags: two such segments make a suspect.
-            let packet = craft::packet(from, EDGE.into(), TCP, craft::tcp(40_000, port, 1, 0, 0, &[], &[]));
-            attacker.send(&craft::framed(attacker.tap.peer, attacker.tap.mac, &packet))?;
-        }
-        if number % AT_ONCE == 0 {
-            std::thread::sleep(Duration::from_millis(10));
-        }
+    for first in (0..SUSPECTS).step_by(AT_ONCE as usize) {
+        // Two segments without flags make a suspect.
+        forge_flags(attacker, FIRST + first, AT_ONCE)?;
+        std::thread::sleep(Duration::from_millis(10));
     }
     wait_until("a sum of what was left out", LIMIT, || Ok(daemon.log().contains("left_out=")))?;
     let written = (daemon.log().len() - before) as u64;
