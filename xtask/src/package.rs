@@ -12,8 +12,8 @@ use crate::step;
 /// What makes packages; a later one may want another compiler.
 const CARGO_DEB: &str = "3.6.3";
 
-/// The largest program that is let into a package: 20 MiB.
-const MOST_BYTES: u64 = 20 << 20;
+/// The largest program that is let into a package.
+const MOST_BYTES: u64 = 20 * 1000 * 1000;
 
 /// The newest C library that the program may want: that of Debian 12 and Ubuntu 22.04 has it.
 const NEWEST_GLIBC: (u32, u32) = (2, 34);

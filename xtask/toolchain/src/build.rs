@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
 
 use anyhow::{Context as _, Result, anyhow, bail};
+use object::build::elf::{Builder, SectionData};
 
 use crate::detect::{Place, Toolchain, workspace_root};
 
@@ -41,9 +42,30 @@ fn try_build_script(binaries: &[&str]) -> Result<()> {
     let objects = compile(&toolchain, &root, binaries)?;
     for binary in binaries {
         let (from, to) = (objects.join(binary), out.join(binary));
-        fs::copy(&from, &to).with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))?;
+        let built = fs::read(&from).with_context(|| format!("cannot read {}", from.display()))?;
+        let small = without_debug(&built).with_context(|| format!("cannot read {} as ELF", from.display()))?;
+        fs::write(&to, small).with_context(|| format!("cannot write {}", to.display()))?;
     }
     Ok(())
+}
+
+/// An object without its DWARF, two thirds of it, which nobody reads once BTF is made of it: what is left becomes part of the daemon.
+fn without_debug(object: &[u8]) -> Result<Vec<u8>> {
+    let mut builder = Builder::read(object)?;
+    if !builder.sections.iter().any(|section| matches!(section.data, SectionData::SectionString)) {
+        // LLVM keeps names of sections and symbols in one table; what writes here wants two.
+        let names = builder.sections.add();
+        names.name = ".shstrtab".into();
+        names.sh_type = object::elf::SHT_STRTAB;
+        names.data = SectionData::SectionString;
+    }
+    for section in &mut builder.sections {
+        section.delete = [&b".debug_"[..], b".rel.debug_"].iter().any(|prefix| section.name.starts_with(prefix));
+    }
+    builder.delete_orphans();
+    let mut small = Vec::new();
+    builder.write(&mut small)?;
+    Ok(small)
 }
 
 /// Compiles and returns the folder of the objects.
