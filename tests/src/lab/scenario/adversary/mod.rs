@@ -5,12 +5,12 @@
 //! network of its own, from which only what the row sends comes. Attacks that take hours are played against the
 //! kernel part's own code with a clock of their own (`clock`).
 
+mod abuse;
 mod attacker;
 mod clock;
 mod half_open;
 mod probes;
 mod rows;
-mod turned;
 
 use std::time::Duration;
 
@@ -65,7 +65,7 @@ const SCENE: Scene =
 fn play(setup: &Setup) -> Result<Report> {
     let only = std::env::var(ONLY).unwrap_or_default();
     let mut rows = Vec::new();
-    for World { config, tables, attacks } in rows::WORLDS.iter().chain([&turned::KNOWN, &turned::DEFAULTS]) {
+    for World { config, tables, attacks } in rows::WORLDS.iter().chain([&abuse::KNOWN, &abuse::DEFAULTS]) {
         let chosen: Vec<&Attack> = attacks.iter().filter(|attack| attack.name.contains(&only)).collect();
         if chosen.is_empty() {
             continue;
