@@ -15,12 +15,13 @@ use crate::exit::{ExitStatus, Failure, OrExit as _};
 
 /// Look whether it can run here, who else is here, and what should be seen to
 ///
-/// Kernel and rights (the programs are loaded, attached to nothing, and let go of), what each interface can do and whose programs are on it,
-/// firewalls and containers beside it, where you come from and whether that address is safe, which ports others reach and which of them look as
-/// if they should not be, clock and memory. It changes nothing, and works with a daemon and without.
+/// Kernel and rights (the programs are loaded, attached to nothing, and let go of), what each interface can do and
+/// whose programs are on it, firewalls and containers beside it, where you come from and whether that address is safe,
+/// which ports others reach and which of them look as if they should not be, clock and memory. It changes nothing, and
+/// works with a daemon and without.
 ///
-/// Exits with 0 if all is fine or there are hints only, with 5 if something should be seen to (warn), with 77 if it cannot run here like that
-/// (fail).
+/// Exits with 0 if all is fine or there are hints only, with 5 if something should be seen to (warn), with 77 if it
+/// cannot run here like that (fail).
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -29,7 +30,8 @@ Examples:
   sudo scanguard doctor --json | jq '.checks[] | select(.state != \"ok\") | .message'
   sudo scanguard doctor --json | jq -r '.exposed[] | \"\\(.port)/\\(.proto) \\(.program)\"'")]
 pub(super) struct DoctorVerb {
-    /// An interface to look at; may be given several times [default: `interfaces` of the configuration, else those with a default route]
+    /// An interface to look at; may be given several times [default: `interfaces` of the configuration, else those with
+    /// a default route]
     #[arg(short, long = "interface", value_name = "INTERFACE")]
     interfaces: Vec<String>,
 }

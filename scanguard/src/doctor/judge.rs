@@ -18,7 +18,8 @@ use crate::net::NativeXdp;
 /// The one service of administration that is meant to be reached from elsewhere.
 const SSH: u16 = 22;
 
-/// Services that nobody means to offer to strangers, by the first letters of their programs' names: they are told of on whatever port.
+/// Services that nobody means to offer to strangers, by the first letters of their programs' names: they are told of on
+/// whatever port.
 const INTERNAL: [(&str, &str); 18] = [
     ("mysqld", "MySQL"),
     ("mariadbd", "MariaDB"),
@@ -40,8 +41,8 @@ const INTERNAL: [(&str, &str); 18] = [
     ("rpcbind", "ONC RPC portmapper"),
 ];
 
-/// UDP services that answer forged questions with more than was asked, at whoever's expense (US-CERT TA14-017A), or that are for one's own
-/// network.
+/// UDP services that answer forged questions with more than was asked, at whoever's expense (US-CERT TA14-017A), or
+/// that are for one's own network.
 const AMPLIFIERS: [(u16, &str); 11] = [
     (19, "chargen"),
     (69, "TFTP"),
@@ -56,7 +57,8 @@ const AMPLIFIERS: [(u16, &str); 11] = [
     (11211, "memcached"),
 ];
 
-/// UDP ports from here on belong to programs that asked something, and are listed only where they are known for a service.
+/// UDP ports from here on belong to programs that asked something, and are listed only where they are known for a
+/// service.
 const EPHEMERAL: u16 = 32_768;
 
 /// Part of the available memory from which on the tables are a burden.
@@ -130,7 +132,8 @@ fn kernel(seen: &Seen) -> Check {
             "kernel",
             State::Ok,
             format!(
-                "Linux {release} takes the kernel part: loaded and verified in {:.1} s, attached to nothing, let go of.",
+                "Linux {release} takes the kernel part: loaded and verified in {:.1} s, attached to nothing, let go \
+                 of.",
                 loaded.took.as_secs_f64()
             ),
             "",
@@ -180,7 +183,8 @@ fn egress(tcx: Option<bool>) -> Option<Check> {
             "egress",
             State::Hint,
             "The kernel has no TCX (Linux 6.6).",
-            "What leaves is seen by a filter of clsact instead. It is replaced, not handed over, when a daemon starts anew.",
+            "What leaves is seen by a filter of clsact instead. It is replaced, not handed over, when a daemon \
+             starts anew.",
             "Nothing, where the module sch_ingress is there: `modinfo sch_ingress`.",
         )),
         None => None,
@@ -206,7 +210,8 @@ fn pins(seen: &Seen) -> Option<Check> {
             "pins",
             State::Warn,
             format!("There is no BPF file system at {}.", folder.display()),
-            "With `keep` the kernel part is pinned there; without it nothing can outlive the daemon, and it does not start.",
+            "With `keep` the kernel part is pinned there; without it nothing can outlive the daemon, and it does not \
+             start.",
             "`mount -t bpf bpf /sys/fs/bpf`, or `keep = false`.",
         )),
         _ => None,
@@ -231,7 +236,8 @@ fn of_interface(interface: &Interface, seen: &Seen) -> Vec<Check> {
             name,
             State::Fail,
             format!("Another XDP program, {program} (id {}), runs on {name} ({}).", removal.program_id, mode.label()),
-            "An interface takes one XDP program, and scanguard replaces none of others: it does not start here (exit code 77).",
+            "An interface takes one XDP program, and scanguard replaces none of others: it does not start here (exit \
+             code 77).",
             format!("Stop whatever loaded it, or take it away: {removal}."),
         )),
         Some(Xdp { mode, .. }) => checks.push(check(
@@ -292,8 +298,8 @@ fn free(interface: &Interface, seen: &Seen) -> Check {
         }
         (AttachMode::Auto, _) if *is_veth => return check(name, State::Ok, what, in_the_stack, ""),
         (_, NativeXdp::Unknown) => {
-            let meaning = "Whether its driver runs XDP programs shows when one is attached: the kernel does not tell before \
-                           Linux 6.3. Attaching to a driver can take a card down for seconds.";
+            let meaning = "Whether its driver runs XDP programs shows when one is attached: the kernel does not tell \
+                           before Linux 6.3. Attaching to a driver can take a card down for seconds.";
             return check(name, State::Hint, what, meaning, generic_first(name));
         }
         (_, NativeXdp::OneBuffer) => format!(
@@ -304,8 +310,8 @@ fn free(interface: &Interface, seen: &Seen) -> Check {
     };
     let few = nic.driver.as_deref() == Some("virtio_net") && nic.queues.is_some_and(|queues| queues < seen.cpus);
     let meaning = if few {
-        "The program can run in its driver, before the stack is asked. virtio_net wants two queues for each CPU for that, and has \
-         few: give the machine more, or the stack runs it. Attaching can take a card down for seconds."
+        "The program can run in its driver, before the stack is asked. virtio_net wants two queues for each CPU for \
+         that, and has few: give the machine more, or the stack runs it. Attaching can take a card down for seconds."
     } else {
         "The program can run in its driver, before the stack is asked. Attaching can take a card down for seconds."
     };
@@ -327,7 +333,8 @@ fn beside(beside: &Beside) -> Vec<Check> {
             "nftables",
             State::Ok,
             format!("nftables has tables: {}.", tables.join(", ")),
-            "scanguard comes first: what it drops reaches no rule, and their counters do not show it. What they drop it has judged before.",
+            "scanguard comes first: what it drops reaches no rule, and their counters do not show it. What they drop \
+             it has judged before.",
             "",
         ));
     }
@@ -341,7 +348,8 @@ fn beside(beside: &Beside) -> Vec<Check> {
         ));
     }
     if runs("firewalld") || has_table("firewalld") {
-        let meaning = "Its zones come after scanguard. A port that it closes counts as open for scanguard where something listens on it.";
+        let meaning = "Its zones come after scanguard. A port that it closes counts as open for scanguard where \
+                       something listens on it.";
         checks.push(check("firewalld", State::Ok, "firewalld is at work.", meaning, ""));
     }
     if runs("dockerd") || runs("podman") {
@@ -349,8 +357,8 @@ fn beside(beside: &Beside) -> Vec<Check> {
             "containers",
             State::Hint,
             format!("{} runs.", if runs("dockerd") { "Docker" } else { "Podman" }),
-            "Published ports are forwarded and have no listener here. They are learnt from what they answer, in the first 24 hours, \
-             in which no port counts as closed.",
+            "Published ports are forwarded and have no listener here. They are learnt from what they answer, in the \
+             first 24 hours, in which no port counts as closed.",
             "Let it observe for a day before you enforce, or name the ports in `public` and `restricted` of [ports].",
         ));
     }
@@ -359,7 +367,8 @@ fn beside(beside: &Beside) -> Vec<Check> {
             "fail2ban",
             State::Hint,
             "fail2ban runs.",
-            "The two go together: it bans whom a log shows, scanguard hides ports from who scans. Neither undoes the other's blocks.",
+            "The two go together: it bans whom a log shows, scanguard hides ports from who scans. Neither undoes the \
+             other's blocks.",
             "Have it tell scanguard whom it bans: docs/operations.md, \"Signals of log tools\", has the action.",
         ));
     }
@@ -381,7 +390,8 @@ fn you(caller: Option<&Caller>) -> Check {
     let Some(Caller { address, how, safety }) = caller else {
         let message =
             "No session of yours from elsewhere is known: you are at the console, or come by a way that is not seen.";
-        let meaning = "Nobody is locked out from the console. Not seen: mosh, consoles of hypervisors, jump hosts without a terminal.";
+        let meaning = "Nobody is locked out from the console. Not seen: mosh, consoles of hypervisors, jump hosts \
+                       without a terminal.";
         return check("you", State::Ok, message, meaning, "");
     };
     let message = format!("You come from {address} (by {}).", known_by(*how));
@@ -391,8 +401,8 @@ fn you(caller: Option<&Caller>) -> Check {
             "you",
             State::Warn,
             message,
-            "Nothing keeps that address: should somebody there scan, or forge a scan in its name, ports that are not public are hidden \
-             from it, ssh among them.",
+            "Nothing keeps that address: should somebody there scan, or forge a scan in its name, ports that are not \
+             public are hidden from it, ssh among them.",
             format!("`scanguard allow add {address} --comment me`, or `allow` in the configuration."),
         ),
     }
@@ -434,7 +444,7 @@ fn reachable(exposed: &[Exposed]) -> Check {
     if exposed.is_empty() {
         return check("ports", State::Ok, "Nothing listens to the outside.", "", "");
     }
-    let ports: Vec<String> = exposed.iter().map(|port| named(port)).collect();
+    let ports: Vec<String> = exposed.iter().map(named).collect();
     check(
         "ports",
         State::Ok,
@@ -475,10 +485,10 @@ fn unintended(exposed: &Exposed) -> Option<Check> {
             &name,
             State::Warn,
             message,
-            "Whoever asks for it gets an answer until he is a suspect, and scanners ask for it first. A firewall may be in between; \
-             that is not looked at.",
-            "Have it listen on 127.0.0.1 or a private address, or keep strangers from it by a firewall. If it is meant for everybody, \
-             name the port in `public` of [ports].",
+            "Whoever asks for it gets an answer until he is a suspect, and scanners ask for it first. A firewall may \
+             be in between; that is not looked at.",
+            "Have it listen on 127.0.0.1 or a private address, or keep strangers from it by a firewall. If it is \
+             meant for everybody, name the port in `public` of [ports].",
         )
     } else {
         check(&name, State::Hint, message, "Only private addresses: whoever is in that network reaches it.", "")
@@ -499,8 +509,8 @@ fn clock(synchronised: Option<bool>) -> Check {
             "clock",
             State::Hint,
             "Nobody keeps the clock right.",
-            "Blocks and enforcing end on time all the same (by the kernel's own clock), but the audit, incidents and the log tell wrong \
-             times, and ends that outlast a restart are off by as much.",
+            "Blocks and enforcing end on time all the same (by the kernel's own clock), but the audit, incidents and \
+             the log tell wrong times, and ends that outlast a restart are off by as much.",
             "`timedatectl set-ntp true`, or install chrony.",
         ),
         None => check("clock", State::Hint, "Whether the clock is synchronised the kernel does not tell.", "", ""),

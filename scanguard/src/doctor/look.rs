@@ -56,8 +56,7 @@ pub async fn look(config: &Config, wanted: &[String], caller: Option<Login>, ans
     for name in interfaces {
         seen_interfaces.extend(interface(name, &guards).await);
     }
-    let tcx = seen_interfaces.first().map_or("lo", |interface| interface.name.as_str()).to_owned();
-    let tcx = rights_lack.is_empty().then(|| probe::tcx(&tcx).is_ok());
+    let tcx = rights_lack.is_empty().then(probe::has_tcx).flatten();
     let caller = caller.map(|login| of_login(&login, config, status.as_ref(), why.as_ref()));
     let available_bytes = processes::available();
     let (options, lacks, daemon) = (config.load_options(), preflight::kernel_features(), processes::daemon());
@@ -138,7 +137,8 @@ async fn interface(name: String, guards: &[String]) -> Option<Interface> {
     Some(Interface { is_veth: facts.is_veth, nic: Nic::of(&name, index), name, xdp, others })
 }
 
-/// What keeps an address from anything being hidden from it: what the daemon says, or without one what the configuration would do.
+/// What keeps an address from anything being hidden from it: what the daemon says, or without one what the
+/// configuration would do.
 fn of_login(login: &Login, config: &Config, status: Option<&Status>, why: Option<&Why>) -> Caller {
     let Login { address, how, .. } = login;
     let by_daemon = why.and_then(|why| {

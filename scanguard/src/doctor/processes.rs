@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Programs that matter beside a packet filter, by the names of their processes.
 const BESIDE: [&str; 6] = ["dockerd", "podman", "firewalld", "fail2ban-server", "crowdsec", "ufw"];
@@ -14,7 +14,7 @@ fn processes() -> impl Iterator<Item = PathBuf> {
     })
 }
 
-fn name(process: &PathBuf) -> Option<String> {
+fn name(process: &Path) -> Option<String> {
     Some(fs::read_to_string(process.join("comm")).ok()?.trim_end().to_owned())
 }
 

@@ -1,9 +1,11 @@
-//! Looks that change nothing: whether the kernel takes the programs, what they cost, and whose other programs are there.
+//! Looks that change nothing: whether the kernel takes the programs, what they cost, and whose other programs are
+//! there.
 
 use std::collections::HashMap;
+use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
-use aya::programs::{SchedClassifier, TcAttachType};
+use aya::programs::{ProgramError, SchedClassifier, TcAttachType};
 
 use super::datapath::{Datapath, LoadOptions};
 use super::error::KernelError;
@@ -29,8 +31,8 @@ pub fn load(options: &LoadOptions) -> Result<Loaded, KernelError> {
     Ok(Loaded { took: started.elapsed(), bytes })
 }
 
-/// Bytes of kernel memory of the maps and programs that a process holds, each once, as its descriptors tell (`memlock` in
-/// `/proc/PID/fdinfo`). Of another user's process it takes CAP_SYS_PTRACE; what cannot be read is 0.
+/// Bytes of kernel memory of the maps and programs that a process holds, each once, as its descriptors tell (`memlock`
+/// in `/proc/PID/fdinfo`). Of another user's process it takes CAP_SYS_PTRACE; what cannot be read is 0.
 #[must_use]
 pub fn memory_of(pid: &str) -> u64 {
     let files = std::fs::read_dir(format!("/proc/{pid}/fdinfo")).into_iter().flatten().flatten();
@@ -47,6 +49,17 @@ fn memory_in(text: &str) -> Option<(String, u64)> {
     let what = line("map_id:").or_else(|| line("prog_id:"))?;
     let bytes = line("memlock:")?.split_once(':')?.1.trim().parse().ok()?;
     Some((what.to_owned(), bytes))
+}
+
+/// Whether the kernel has TCX; none where it may not be asked. Asked of the loopback interface, on which hardly anybody
+/// has programs: those of others are shown to nobody without CAP_SYS_ADMIN.
+#[must_use]
+pub fn has_tcx() -> Option<bool> {
+    match SchedClassifier::query_tcx("lo", TcAttachType::Egress) {
+        Ok(_) => Some(true),
+        Err(ProgramError::SyscallError(error)) if error.io_error.kind() == ErrorKind::PermissionDenied => None,
+        Err(_) => Some(false),
+    }
 }
 
 /// The programs that hang on an interface by TCX, each with its direction, `ingress` or `egress`.

@@ -1,4 +1,5 @@
-//! Questions to netlink families for which no crate here has types: one request, and the attributes of what is answered.
+//! Questions to netlink families for which no crate here has types: one request, and the attributes of what is
+//! answered.
 
 use std::io;
 

@@ -1,5 +1,5 @@
-//! What a network interface can do: its driver, its queues, and whether the driver runs XDP programs, as the kernel tells without anything
-//! being attached.
+//! What a network interface can do: its driver, its queues, and whether the driver runs XDP programs, as the kernel
+//! tells without anything being attached.
 
 use std::fs;
 use std::io;
@@ -20,7 +20,8 @@ const GENERIC_HEAD: usize = 4;
 const DEV_GET: u8 = 1;
 const DEV_INDEX: u16 = 1;
 const DEV_XDP_FEATURES: u16 = 3;
-/// `NETDEV_XDP_ACT_BASIC`: it runs programs that pass, drop and answer. `NETDEV_XDP_ACT_RX_SG`: also over frames in several buffers.
+/// `NETDEV_XDP_ACT_BASIC`: it runs programs that pass, drop and answer. `NETDEV_XDP_ACT_RX_SG`: also over frames in
+/// several buffers.
 const BASIC: u32 = 1;
 const SEVERAL_BUFFERS: u32 = 32;
 
