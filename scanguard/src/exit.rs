@@ -17,7 +17,7 @@ pub enum ExitStatus {
     Unreachable = 3,
     /// A safety rule forbids it; the message says how to override.
     Refused = 4,
-    /// `status` found something that keeps scanguard from doing its work.
+    /// `status` found something that keeps scanguard from doing its work, or `doctor` something that should be seen to.
     Unhealthy = 5,
     /// The input was cut short or broken; what could be read was.
     PartialInput = 6,

@@ -1,5 +1,5 @@
-//! Metrics as Prometheus sees them: checked by promtool, scraped by a real Prometheus, which has the rules and answers the queries of the
-//! dashboard that are in `contrib/`.
+//! Metrics as Prometheus sees them: checked by promtool, scraped by a real Prometheus, which has the rules and answers the
+//! queries of the dashboard that are in `contrib/`.
 //!
 //! Needs root and Prometheus; run by `cargo xtask test`, which gets both programs and says where in `SCANGUARD_PROMETHEUS`.
 

@@ -7,6 +7,7 @@ mod block;
 mod completions;
 mod config;
 mod detach;
+mod doctor;
 mod feeds;
 mod incidents;
 mod known;
@@ -47,6 +48,7 @@ struct Cli {
 
 const AFTER_HELP: &str = "\
 Examples:
+  sudo scanguard doctor                       whether it can run here, and what should be seen to
   sudo scanguard run -i eth0                  guard eth0 until Ctrl-C; observe only
   sudo scanguard run -i auto --keep           guard whatever has a default route
   sudo scanguard status                       how it is, and what needs a look
@@ -63,7 +65,7 @@ Examples:
 
 Exit codes:
   0 done   1 failed   2 usage or configuration   3 daemon not reachable   4 refused by a safety rule
-  5 unhealthy (status)   6 partial input   77 cannot run here";
+  5 unhealthy (status, doctor)   6 partial input   77 cannot run here";
 
 /// Options of every verb.
 #[derive(Args, Clone, Debug)]
@@ -89,6 +91,7 @@ struct Global {
 enum Verb {
     Run(run::Run),
     Status(status::StatusVerb),
+    Doctor(doctor::DoctorVerb),
     Sources(sources::Sources),
     #[command(visible_alias = "explain")]
     Why(why::WhyVerb),
@@ -142,6 +145,7 @@ fn execute(global: &Global, verb: Verb) -> Result<ExitStatus, Failure> {
     match verb {
         Verb::Run(verb) => verb.execute(global),
         Verb::Status(verb) => verb.execute(global, output),
+        Verb::Doctor(verb) => verb.execute(global, output),
         Verb::Sources(verb) => verb.execute(global, output),
         Verb::Why(verb) => verb.execute(global, output),
         Verb::Allow(verb) => verb.execute(global, output),
@@ -189,7 +193,7 @@ mod tests {
         let mut command = command().term_width(100);
         command.build();
         let mut help = command.render_long_help().to_string();
-        let verbs = "run, status, sources, sources list, why, allow, allow add, allow remove, allow list, allow test, \
+        let verbs = "run, status, doctor, sources, sources list, why, allow, allow add, allow remove, allow list, allow test, \
                      allow import, allow export, block, block add, block remove, block list, block history, ban, unban, pending, \
                      pending list, pending approve, pending deny, signal, feeds, feeds list, feeds test, \
                      feeds refresh, incidents, incidents list, incidents show, audit, audit list, \

@@ -59,3 +59,4 @@ mod view;
 
 pub use offline::offline_status;
 pub use run::{Options, run};
+pub use start::interfaces as guarded_interfaces;

@@ -46,7 +46,10 @@ fn describe(missing: &[Missing]) -> String {
 }
 
 /// The interfaces to guard, each once; they are all there.
-pub(super) async fn interfaces(wanted: &[String]) -> Result<Vec<String>, Failure> {
+///
+/// # Errors
+/// When none is named, or one is not there, or `auto` means none.
+pub async fn interfaces(wanted: &[String]) -> Result<Vec<String>, Failure> {
     if wanted.is_empty() {
         let message = "no interface to guard is named: give one with -i (`-i auto` takes those with a default route), \
                        or `interfaces` in the configuration";

@@ -24,6 +24,17 @@ pub fn thread_time() -> Duration {
     Duration::from_nanos(nanoseconds(ClockId::CLOCK_THREAD_CPUTIME_ID))
 }
 
+/// Whether somebody keeps the wall clock right (NTP): the kernel's word for it, which needs no rights to read. None where it says nothing.
+#[must_use]
+pub fn is_synchronised() -> Option<bool> {
+    // SAFETY: all zeros is a value of this plain C struct; with `modes` 0 nothing is set, and the kernel writes into what is ours.
+    let state = unsafe {
+        let mut timex: nix::libc::timex = std::mem::zeroed();
+        nix::libc::adjtimex(&raw mut timex)
+    };
+    (state >= 0).then_some(state != nix::libc::TIME_ERROR)
+}
+
 /// Wall-clock time of a moment of the kernel's clock. Exact as long as the wall clock was not stepped since.
 #[must_use]
 pub fn monotonic_to_system(ns: u64) -> SystemTime {

@@ -129,8 +129,8 @@ pub fn program_name(id: u32) -> String {
     name.filter(|name| !name.is_empty()).unwrap_or_else(|| "of no known name".to_owned())
 }
 
-/// The command that takes an XDP program away from an interface. A link holds it until the link is detached; what was attached over netlink
-/// is taken away over netlink, in the mode in which it was attached.
+/// The command that takes an XDP program away from an interface. A link holds it until the link is detached; what was
+/// attached over netlink is taken away over netlink, in the mode in which it was attached.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Removal {
     /// The interface.
@@ -181,13 +181,15 @@ impl fmt::Display for Removal {
             HeldBy::Netlink => formatter.write_str(&over_netlink),
             HeldBy::Unknown => write!(
                 formatter,
-                "`bpftool link detach id N` where `bpftool link show` lists a link N of prog {program_id}, else {over_netlink}"
+                "`bpftool link detach id N` where `bpftool link show` lists a link N of prog {program_id}, else \
+                 {over_netlink}"
             ),
         }
     }
 }
 
-/// The program that decides on this interface. With one in the driver and one in the stack ("multi") it is the driver's.
+/// The program that decides on this interface. With one in the driver and one in the stack ("multi") it is the
+/// driver's.
 fn running(xdp: &[LinkXdp]) -> Option<(DriverMode, u32)> {
     let mode = xdp.iter().find_map(|nla| match nla {
         LinkXdp::Attached(XdpAttached::Driver | XdpAttached::Multiple) => Some(DriverMode::Native),

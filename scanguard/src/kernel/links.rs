@@ -19,7 +19,8 @@ struct IdAttr {
     open_flags: u32,
 }
 
-/// The id of the link that holds this program on this interface; none where none does, because it was attached over netlink.
+/// The id of the link that holds this program on this interface; none where none does, because it was attached over
+/// netlink.
 ///
 /// # Errors
 /// When links may not be listed (CAP_SYS_ADMIN).
@@ -37,8 +38,8 @@ pub(super) fn holding(program_id: u32, interface: u32) -> io::Result<Option<u32>
     Ok(None)
 }
 
-/// Whether a link's text of fdinfo (`bpf_link_show_fdinfo`, `bpf_xdp_link_show_fdinfo`) is of this program on this interface. One that was
-/// detached is of interface 0.
+/// Whether a link's text of fdinfo (`bpf_link_show_fdinfo`, `bpf_xdp_link_show_fdinfo`) is of this program on this
+/// interface. One that was detached is of interface 0.
 fn holds(text: &str, program_id: u32, interface: u32) -> bool {
     let value = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
     value("link_type:") == Some("xdp")

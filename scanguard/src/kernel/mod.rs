@@ -3,6 +3,7 @@
 //! | module | does |
 //! |---|---|
 //! | [`preflight`] | what this machine lacks, all of it at once |
+//! | [`probe`] | whether the kernel takes the programs, and whose others are there |
 //! | [`Datapath`] | loads everything, as one |
 //! | [`Program`] | attaches it, takes over from an earlier process, detaches it |
 //! | [`egress`], [`sessions`] | the programs that see what leaves, and who completes a handshake |
@@ -40,6 +41,7 @@ mod maps;
 pub mod pins;
 pub mod preflight;
 mod print;
+pub mod probe;
 mod program;
 mod readings;
 #[cfg(feature = "rig")]

@@ -27,7 +27,13 @@ impl fmt::Display for Missing {
 /// Everything that keeps the kernel part from running here.
 #[must_use]
 pub fn check() -> Vec<Missing> {
-    kernel().into_iter().chain(rights()).chain(system_call()).collect()
+    kernel_features().into_iter().chain(rights()).collect()
+}
+
+/// What the kernel lacks.
+#[must_use]
+pub fn kernel_features() -> Vec<Missing> {
+    kernel().into_iter().chain(system_call()).collect()
 }
 
 fn kernel() -> Option<Missing> {
@@ -48,7 +54,9 @@ fn kernel() -> Option<Missing> {
     }
 }
 
-fn rights() -> Vec<Missing> {
+/// The rights that this process lacks.
+#[must_use]
+pub fn rights() -> Vec<Missing> {
     let Ok(effective) = caps::read(None, CapSet::Effective) else {
         return Vec::new(); // The kernel's own refusal will say it.
     };

@@ -55,6 +55,31 @@ pub fn listeners() -> Result<HashSet<Listener>, DiagError> {
     Ok(found)
 }
 
+/// A listener with the socket that it is.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub struct Opened {
+    /// Where it listens.
+    pub listener: Listener,
+    /// The socket's inode, by which its process is found.
+    pub inode: u32,
+}
+
+/// The same as [`listeners`], with the sockets.
+///
+/// # Errors
+/// As there.
+pub fn opened() -> Result<Vec<Opened>, DiagError> {
+    let diag = Diag::open()?;
+    let mut found = Vec::new();
+    for question in &QUESTIONS {
+        diag.list(question.what, question.request(), &[], |socket| {
+            let listener = listener(&socket.header, question.protocol);
+            found.extend(listener.map(|listener| Opened { listener, inode: socket.header.inode }));
+        })?;
+    }
+    Ok(found)
+}
+
 impl Question {
     fn request(&self) -> InetRequest {
         // A bound UDP socket that is connected to nobody is in the state that TCP calls CLOSE.

@@ -1,10 +1,14 @@
 //! What the host's network looks like, asked over netlink and `/proc`.
 
 mod addresses;
+mod ask;
 mod changes;
 mod diag;
+mod filters;
+mod firewall;
 mod links;
 mod listeners;
+mod nic;
 mod resolvers;
 mod routes;
 mod settings;
@@ -17,8 +21,11 @@ use tokio::task::JoinHandle;
 pub use addresses::{Own, own, own_addresses, own_changes};
 pub use changes::Changes;
 pub use diag::DiagError;
+pub use filters::bpf_filters;
+pub use firewall::{TableName, legacy_tables, nft_tables};
 pub use links::{LinkInfo, link_changes, links};
-pub use listeners::{Listener, listeners};
+pub use listeners::{Listener, Opened, listeners, opened};
+pub use nic::{NativeXdp, Nic};
 pub use resolvers::resolvers;
 pub use routes::{default_route_interfaces, gateways};
 pub use settings::{NetSettings, SettingsError};

@@ -2,6 +2,7 @@
 
 mod allow;
 mod block;
+mod doctor;
 mod feeds;
 mod human;
 mod incidents;
@@ -21,6 +22,7 @@ use anstyle::{AnsiColor, Style};
 
 pub use allow::{allow_added, allow_list, allow_removed, allow_test};
 pub use block::{block_added, block_removed, blocks};
+pub use doctor::doctor;
 pub use feeds::{feed_test, feeds, feeds_refreshed};
 pub use incidents::{incident, incidents};
 pub use known::{known, known_added, known_removed};

@@ -1,0 +1,96 @@
+//! Looks that change nothing: whether the kernel takes the programs, what they cost, and whose other programs are
+//! there.
+
+use std::collections::HashMap;
+use std::io::ErrorKind;
+use std::time::{Duration, Instant};
+
+use aya::programs::{ProgramError, SchedClassifier, TcAttachType};
+
+use super::datapath::{Datapath, LoadOptions};
+use super::error::KernelError;
+
+/// What loading showed.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Loaded {
+    /// How long the verifier and the maps took.
+    pub took: Duration,
+    /// Bytes of kernel memory that maps and programs took.
+    pub bytes: u64,
+}
+
+/// Loads all maps and programs as the daemon does, attaches nothing, and lets go of them.
+///
+/// # Errors
+/// When the kernel refuses.
+pub fn load(options: &LoadOptions) -> Result<Loaded, KernelError> {
+    let (started, before) = (Instant::now(), memory_of("self"));
+    let loaded = Datapath::load(options)?;
+    let bytes = memory_of("self").saturating_sub(before);
+    drop(loaded);
+    Ok(Loaded { took: started.elapsed(), bytes })
+}
+
+/// Bytes of kernel memory of the maps and programs that a process holds, each once, as its descriptors tell (`memlock`
+/// in `/proc/PID/fdinfo`). Of another user's process it takes CAP_SYS_PTRACE; what cannot be read is 0.
+#[must_use]
+pub fn memory_of(pid: &str) -> u64 {
+    let files = std::fs::read_dir(format!("/proc/{pid}/fdinfo")).into_iter().flatten().flatten();
+    let mut found = HashMap::new();
+    for file in files {
+        found.extend(memory_in(&std::fs::read_to_string(file.path()).unwrap_or_default()));
+    }
+    found.values().sum()
+}
+
+/// What a text of fdinfo is of, and how many bytes it takes; none where it is no map and no program.
+fn memory_in(text: &str) -> Option<(String, u64)> {
+    let line = |name: &str| text.lines().find(|line| line.starts_with(name));
+    let what = line("map_id:").or_else(|| line("prog_id:"))?;
+    let bytes = line("memlock:")?.split_once(':')?.1.trim().parse().ok()?;
+    Some((what.to_owned(), bytes))
+}
+
+/// Whether the kernel has TCX; none where it may not be asked. Asked of the loopback interface, on which hardly anybody
+/// has programs: those of others are shown to nobody without CAP_SYS_ADMIN.
+#[must_use]
+pub fn has_tcx() -> Option<bool> {
+    match SchedClassifier::query_tcx("lo", TcAttachType::Egress) {
+        Ok(_) => Some(true),
+        Err(ProgramError::SyscallError(error)) if error.io_error.kind() == ErrorKind::PermissionDenied => None,
+        Err(_) => Some(false),
+    }
+}
+
+/// The programs that hang on an interface by TCX, each with its direction, `ingress` or `egress`.
+///
+/// # Errors
+/// When the kernel has no TCX (before Linux 6.6), or tells the programs of nobody (CAP_SYS_ADMIN).
+pub fn tcx(interface: &str) -> Result<Vec<(&'static str, String)>, KernelError> {
+    let mut found = Vec::new();
+    for (direction, attach) in [("ingress", TcAttachType::Ingress), ("egress", TcAttachType::Egress)] {
+        let (_, programs) = SchedClassifier::query_tcx(interface, attach).map_err(|error| KernelError::Egress {
+            interface: interface.to_owned(),
+            reason: super::error::chain(&error),
+        })?;
+        found.extend(programs.iter().map(|program| {
+            let name = program.name_as_str().filter(|name| !name.is_empty());
+            (direction, name.unwrap_or("of no known name").to_owned())
+        }));
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_read_from_what_the_kernel_says_of_a_descriptor() {
+        let map = "pos:\t0\nflags:\t02000002\nmap_type:\t1\nmemlock:\t4096\nmap_id:\t12\nfrozen:\t0\n";
+        assert_eq!(memory_in(map), Some(("map_id:\t12".to_owned(), 4096)));
+        let program = "pos:\t0\nprog_type:\t6\nmemlock:\t8192\nprog_id:\t12\n";
+        assert_eq!(memory_in(program), Some(("prog_id:\t12".to_owned(), 8192)));
+        assert_eq!(memory_in("pos:\t0\nflags:\t0\n"), None);
+    }
+}
