@@ -56,7 +56,7 @@ pub async fn look(config: &Config, wanted: &[String], caller: Option<Login>, ans
     for name in interfaces {
         seen_interfaces.extend(interface(name, &guards).await);
     }
-    let tcx = rights_lack.is_empty().then(probe::has_tcx).flatten();
+    let tcx = probe::has_tcx();
     let caller = caller.map(|login| of_login(&login, config, status.as_ref(), why.as_ref()));
     let available_bytes = processes::available();
     let (options, lacks, daemon) = (config.load_options(), preflight::kernel_features(), processes::daemon());
@@ -129,7 +129,7 @@ async fn interface(name: String, guards: &[String]) -> Option<Interface> {
             mode,
         }
     });
-    let tcx = probe::tcx(&name).unwrap_or_default().into_iter().map(|(direction, name)| ("tcx", direction, name));
+    let tcx = probe::tcx_programs(index).unwrap_or_default().into_iter().map(|(direction, name)| ("tcx", direction, name));
     let filters = bpf_filters(index).await.unwrap_or_default();
     let filters = filters.into_iter().map(|(direction, name)| ("clsact", direction, name));
     let foreign = tcx.chain(filters).filter(|(_, _, program)| !program.starts_with(OURS));

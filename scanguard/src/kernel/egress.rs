@@ -16,6 +16,7 @@ use tracing::warn;
 
 use super::error::{KernelError, chain};
 use super::pins::{self, Pins};
+use super::tcx::{self, Direction};
 
 const PROGRAM: &str = "scanguard_egress";
 /// Before the filters of others: one that lets a packet go without asking the next would hide it from us.
@@ -53,16 +54,12 @@ pub struct EgressAttachment {
 }
 
 impl EgressAttachment {
-    /// Whether it still is on the interface of this index, as far as the kernel tells: of filters of `clsact` it is not asked.
+    /// Whether it still is on the interface of this index, as far as the kernel tells: of filters of `clsact` it is not
+    /// asked.
     #[must_use]
     pub fn is_there(&self, index: u32) -> bool {
-        let is_on = |interface: &str| {
-            SchedClassifier::query_tcx(interface, TcAttachType::Egress)
-                .is_ok_and(|(_, programs)| programs.iter().any(|program| program.id() == self.program_id))
-        };
-        let name = || if_indextoname(index).ok()?.into_string().ok();
-        // The name may change in between: then it is asked again.
-        self.hook == EgressHook::Clsact || (0..2).any(|_| name().is_some_and(|name| is_on(&name)))
+        self.hook == EgressHook::Clsact
+            || tcx::programs(index, Direction::Egress).is_ok_and(|programs| programs.contains(&self.program_id))
     }
 }
 

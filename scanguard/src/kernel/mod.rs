@@ -15,6 +15,7 @@
 //! | `told`, `print` | whether the kernel part still holds it, and putting it right |
 //! | [`pins`] | what stays in the kernel without a process |
 //! | [`link`], `links` | what an interface is, what XDP program really runs on it, and what holds it there |
+//! | [`tcx`], `bpf_call` | which programs hang there by TCX, asked without CAP_SYS_ADMIN |
 //! | [`EventStream`] | what the program tells as it happens |
 //! | [`Readings`] | what the program counted |
 //! | [`clock`] | kernel time to wall-clock time |
@@ -25,6 +26,7 @@
 //! | `rig` | programs that stand beside the datapath in tests and benches (feature `rig`) |
 
 mod batch;
+mod bpf_call;
 mod cleared;
 pub mod clock;
 mod datapath;
@@ -53,6 +55,7 @@ pub mod size;
 #[cfg(test)]
 mod stack;
 mod tables;
+pub mod tcx;
 mod told;
 pub mod trial;
 mod wipe;
