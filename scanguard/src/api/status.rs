@@ -227,7 +227,7 @@ pub struct MapFill {
 }
 
 /// The codes that warnings have: a closed set, so that metrics can count by it.
-pub const WARNING_CODES: [&str; 24] = [
+pub const WARNING_CODES: [&str; 25] = [
     "no_daemon",
     "not_attached",
     "sources_full",
@@ -252,6 +252,7 @@ pub const WARNING_CODES: [&str; 24] = [
     "storm",
     "egress_missing",
     "sessions_unseen",
+    "logins_unseen",
 ];
 
 /// Something that a person should look at.

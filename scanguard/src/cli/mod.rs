@@ -11,6 +11,7 @@ mod doctor;
 mod feeds;
 mod incidents;
 mod known;
+mod logins;
 mod man;
 mod mode;
 mod output;
@@ -104,6 +105,7 @@ enum Verb {
     /// Lift blocks: the same as `block remove`
     Unban(block::Remove),
     Known(known::Known),
+    Logins(logins::Logins),
     Pending(pending::Pending),
     Signal(signal::SignalVerb),
     Feeds(feeds::Feeds),
@@ -153,6 +155,7 @@ fn execute(global: &Global, verb: Verb) -> Result<ExitStatus, Failure> {
         Verb::Ban(verb) => verb.execute(global, output),
         Verb::Unban(verb) => verb.execute(global, output),
         Verb::Known(verb) => verb.execute(global, output),
+        Verb::Logins(verb) => verb.execute(output),
         Verb::Pending(verb) => verb.execute(global, output),
         Verb::Signal(verb) => verb.execute(global, output),
         Verb::Feeds(verb) => verb.execute(global, output),

@@ -116,6 +116,7 @@ impl View {
             heartbeat: self.readings.heartbeat_age(),
             interfaces,
             sessions: &state.sessions,
+            logins_unseen: state.logins_unseen.as_deref(),
             maps: &maps,
             oldest: oldest_ns.map(|oldest_ns| Duration::from_nanos(now_ns.saturating_sub(oldest_ns))),
             uncounted: counters.get(CounterIndex::verdict(Level::None, Reason::SourcesFull, state.mode)).packets,
@@ -151,7 +152,7 @@ impl View {
         let mut around = Around::now();
         if W::NEEDS == Needs::Facts {
             let also: Vec<_> = wish.logged_in_from().iter().filter_map(|address| address.parse().ok()).collect();
-            let safety = self.live.read().safety;
+            let safety = self.live.read().safety.clone();
             around.facts = facts::gather(&safety, &also).await;
         }
         if W::NEEDS == Needs::Feeds {

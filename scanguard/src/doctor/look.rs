@@ -14,7 +14,7 @@ use crate::daemon::guarded_interfaces;
 use crate::kernel::link::{self, Removal};
 use crate::kernel::sessions::cgroup_root;
 use crate::kernel::{preflight, probe};
-use crate::logins::{self, How, Login};
+use crate::logins::{self, How, Login, Watcher};
 use crate::net::{Listener, Nic, bpf_filters, legacy_tables, nft_tables, opened};
 
 /// The name of our XDP program, and the first letters of the other two.
@@ -39,7 +39,7 @@ pub struct Answers {
 #[must_use]
 pub fn caller() -> Option<Login> {
     let here = logins::of_caller(std::process::id()).into_iter().next();
-    here.or_else(|| logins::remote().into_iter().next())
+    here.or_else(|| Watcher::Here.look().logins.into_iter().next())
 }
 
 /// Looks at everything. `wanted` are the names of interfaces, `auto` among them.
@@ -159,7 +159,7 @@ fn of_login(login: &Login, config: &Config, status: Option<&Status>, why: Option
     // A daemon gives leases to whom it sees logged in; the caller's own environment shows nobody else a thing.
     let by_lease = || {
         let is_seen = config.safety.leases && status.is_none() && *how != How::Environment
-            || logins::remote().iter().any(|seen| seen.address == *address) && config.safety.leases && status.is_none();
+            || Watcher::Here.look().logins.iter().any(|seen| seen.address == *address) && config.safety.leases && status.is_none();
         is_seen.then(|| "a daemon that starts now puts it on the allowlist while you are logged in".to_owned())
     };
     let safety = by_daemon.or_else(by_configuration).or_else(by_lease);

@@ -15,7 +15,7 @@ use nix::net::if_::if_indextoname;
 use tracing::warn;
 
 use super::error::{KernelError, chain};
-use super::pins::{self, Pins};
+use super::pins::{self, LinkName, Pins};
 use super::tcx::{self, Direction};
 
 const PROGRAM: &str = "scanguard_egress";
@@ -109,7 +109,7 @@ impl Egress {
                         None => Hold::Link(link),
                         Some(pins) => {
                             let link = FdLink::try_from(link).map_err(|error| refused(&error))?;
-                            Hold::Pinned(link.pin(pins.egress_link(index)).map_err(|error| refused(&error))?.into())
+                            Hold::Pinned(link.pin(pins.link(LinkName::Egress(index))).map_err(|error| refused(&error))?.into())
                         }
                     };
                     self.links.insert(index, hold);
@@ -148,10 +148,8 @@ impl Egress {
 
 /// Puts this program in the place of the one that a pinned link holds on an interface.
 fn take_over(program: &mut SchedClassifier, pins: &Pins, index: u32) -> Result<Option<Hold>, KernelError> {
-    let path = pins.egress_link(index);
-    if !path.exists() {
-        return Ok(None);
-    }
+    let name = LinkName::Egress(index);
+    let Some(path) = pins.pinned_link(name) else { return Ok(None) };
     let link = PinnedLink::from_pin(&path).map_err(|error| chain(&error)).and_then(|link| {
         let link = SchedClassifierLink::try_from(FdLink::from(link)).map_err(|error| chain(&error))?;
         let id = program.attach_to_link(link).map_err(|error| chain(&error))?;
@@ -159,11 +157,11 @@ fn take_over(program: &mut SchedClassifier, pins: &Pins, index: u32) -> Result<O
         FdLink::try_from(link).map_err(|error| chain(&error))
     });
     match link {
-        Ok(link) => Ok(Some(Hold::Pinned(link))),
+        Ok(link) => Ok(Some(Hold::Pinned(pins::keep_pinned(link, &path, pins.link(name))?))),
         Err(error) => {
             // The interface that it held is gone, and another one has its index.
             warn!(index, error, "a pinned egress link is dead: making a new one");
-            pins::forget(&path)?;
+            pins.forget_link(name)?;
             Ok(None)
         }
     }

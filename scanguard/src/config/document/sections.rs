@@ -14,6 +14,7 @@ use crate::config::{
     shipped,
 };
 use crate::kernel::AttachMode;
+use crate::logins::Watcher;
 use crate::prefix;
 use crate::store::Limits;
 
@@ -394,7 +395,7 @@ fn storm(file: &mut Document, storm: &Storm) {
 }
 
 fn safety(file: &mut Document, safety: &Safety) {
-    let Safety { leases, lease, shortest_ipv4, shortest_ipv6 } = safety;
+    let Safety { leases, lease, logins, shortest_ipv4, shortest_ipv6 } = safety;
     file.section("safety");
     file.key(
         "Whether addresses from which somebody is logged in (utmp, ssh) are on the allowlist meanwhile.",
@@ -402,6 +403,16 @@ fn safety(file: &mut Document, safety: &Safety) {
         &leases.to_string(),
     );
     file.key("For how long after he was last seen logged in, \"1m\" to \"1d\".", "lease", &quoted_duration(*lease));
+    let helper = match logins {
+        Watcher::Here => String::new(),
+        Watcher::Helper(socket) => socket.to_string_lossy().into_owned(),
+    };
+    file.key(
+        "The socket of `scanguard logins serve`, a process that may see who is logged in where the daemon itself may not\n\
+         (that takes root, or CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH). \"\": the daemon looks itself.",
+        "logins",
+        &quoted(&helper),
+    );
     file.key(
         "The shortest IPv4 prefix that `scanguard block add` takes without --force, 0 to 32.",
         "shortest_ipv4",
