@@ -356,11 +356,15 @@ fn a_start_that_fails_leaves_things_as_they_were() {
 
 /// The link on the uplink by its number, which stays when its program is replaced, and the number of that program.
 fn link_on_uplink(lab: &Lab) -> (Value, Value) {
-    let listed = Tool::Bpftool.run(&lab.edge, ["-j", "link", "show"], LIMIT).expect("bpftool").success("bpftool");
-    let links: Value = serde_json::from_str(&listed.expect("links").stdout).expect("JSON");
-    let is_on_uplink = |link: &&Value| link["type"] == "xdp" && link["devname"] == UPLINK;
-    let link = links.as_array().expect("a list").iter().find(is_on_uplink).expect("a link on the uplink");
-    (link["id"].clone(), link["prog_id"].clone())
+    let told = |tool: Tool, words: &[&str]| -> Value {
+        let told = tool.run(&lab.edge, words, LIMIT).expect("a tool").success("it").expect("an answer");
+        serde_json::from_str(&told.stdout).expect("JSON")
+    };
+    let program = told(Tool::Ip, &["-j", "-d", "link", "show", "dev", UPLINK])[0]["xdp"]["prog"]["id"].clone();
+    let links = told(Tool::Bpftool, &["-j", "link", "show"]);
+    let mut links = links.as_array().expect("a list").iter();
+    let link = links.find(|link| link["type"] == "xdp" && link["prog_id"] == program);
+    (link.expect("a link on the uplink")["id"].clone(), program)
 }
 
 /// A version with another layout has its own number in the path, and its maps are of no use here.
@@ -373,7 +377,7 @@ fn programs_of_another_layout_are_replaced_in_one_step_and_what_is_in_the_file_o
         let daemon = start(&lab, OBSERVE, KEEP);
         ask(&daemon, "/v1/block", &json!({"prefix": blocked.to_string(), "scope": "all", "for_s": 600}));
         ask(&daemon, "/v1/allow", &json!({"entries": [{"prefix": "203.0.113.64/28", "for_s": 600}]}));
-        ask(&daemon, "/v1/mode", &json!({"mode": "enforce"}));
+        done(&daemon, &["mode", "enforce"]);
         done(&daemon, &["known", "add", &peer(9).to_string()]);
         let kept = |daemon: &Daemon| {
             let lists = ["/v1/block", "/v1/allow"].map(|path| see(daemon, path)["entries"].clone());
@@ -402,7 +406,7 @@ fn programs_of_another_layout_are_replaced_in_one_step_and_what_is_in_the_file_o
         assert_eq!(kept(&daemon), before, "{former}");
         assert!(!folder.join(former).exists(), "{former}: what the other version left is gone");
         assert_eq!(done(&daemon, &["status"])["kept"], options == KEEP);
-        ask(&daemon, "/v1/unblock", &json!({"prefixes": [blocked.to_string()]}));
+        done(&daemon, &["unban", &blocked.to_string()]);
         daemon.stop().expect("a clean stop");
     }
 }

@@ -197,7 +197,8 @@ mod tests {
         command.build();
         let mut help = command.render_long_help().to_string();
         let verbs = "run, status, doctor, sources, sources list, why, allow, allow add, allow remove, allow list, allow test, \
-                     allow import, allow export, block, block add, block remove, block list, block history, ban, unban, pending, \
+                     allow import, allow export, block, block add, block remove, block list, block history, ban, unban, logins, \
+                     logins serve, pending, \
                      pending list, pending approve, pending deny, signal, feeds, feeds list, feeds test, \
                      feeds refresh, incidents, incidents list, incidents show, audit, audit list, \
                      mode, confirm, replay, \

@@ -32,7 +32,8 @@ at_start! {
     "metrics.listen" => metrics_listen;
     "pins" => pins;
     "sources.ipv6_prefix" => sources.ipv6_prefix;
-    "sources.max_sources" => sources.max_sources;
+    "sources.max_sources" => sources.sizes.sources;
+    "sources.tables" => sources.sizes.share;
     "state" => state;
 }
 
@@ -157,6 +158,7 @@ mod tests {
         ignore_private = true
         shared = ["203.0.113.0/24"]
         max_sources = 2048
+        tables = "half"
         new_per_second = 5
 
         [block]

@@ -39,11 +39,11 @@ use crate::control::gate::Gate;
 use crate::control::socket::{self, SocketFile};
 use crate::exit::{ExitStatus, Failure, OrExit as _};
 use crate::feeds::Feeds;
-use crate::kernel::{KernelError, Program, Readings};
+use crate::kernel::{KernelError, Program, Readings, memory};
 use crate::known::Fronted;
+use crate::logins::{Login, Seen};
 use crate::operator::{self, Caller, Desk, LiveSources, OperatorError};
 use crate::turns;
-use crate::logins::{Login, Seen};
 use crate::{control, http, known, metrics};
 use scanguard_common::session::SessionRecord;
 use scanguard_common::source::SourceKey;
@@ -290,6 +290,7 @@ async fn daemon(config: Config, feeds: Feeds, options: Options, log: LogTally) -
     daemon.logins.look();
     let seen = daemon.logins.looked().await.unwrap_or_default();
     daemon.see_logged_in(seen);
+    memory::give_back();
     turns::ask_for_short_ones(); // This thread decides. Those that keep and write were started before, and do not get them.
     let outcome = daemon.until_stopped(&mut signals).await;
     notify(NotifyState::Stopping);

@@ -109,7 +109,9 @@ impl Egress {
                         None => Hold::Link(link),
                         Some(pins) => {
                             let link = FdLink::try_from(link).map_err(|error| refused(&error))?;
-                            Hold::Pinned(link.pin(pins.link(LinkName::Egress(index))).map_err(|error| refused(&error))?.into())
+                            Hold::Pinned(
+                                link.pin(pins.link(LinkName::Egress(index))).map_err(|error| refused(&error))?.into(),
+                            )
                         }
                     };
                     self.links.insert(index, hold);

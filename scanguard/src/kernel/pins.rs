@@ -254,10 +254,10 @@ impl Pins {
     ///
     /// # Errors
     /// When a pin cannot be read or removed.
-    pub(super) fn make_room(&self, configured: impl Fn(&str) -> u32) -> Result<(), KernelError> {
+    pub(super) fn make_room(&self, configured: impl Fn(&str) -> Option<u32>) -> Result<(), KernelError> {
         for Kept { name, .. } in KEPT.iter().filter(|map| map.capacity == Capacity::Configured) {
-            let path = self.map(name);
-            if path.exists() && MapInfo::from_pin(&path).map_err(map_error(name))?.max_entries() != configured(name) {
+            let (path, Some(wanted)) = (self.map(name), configured(name)) else { continue };
+            if path.exists() && MapInfo::from_pin(&path).map_err(map_error(name))?.max_entries() != wanted {
                 tracing::info!(map = name, "its capacity is another one now: it is made anew");
                 fs::remove_file(&path).map_err(|source| failed("remove", &path, source))?;
             }
