@@ -107,6 +107,11 @@ pub(super) const WORLDS: &[World] = &[
                 run: |a, _| sweep_six(a, probes::nine_headers),
             },
             Attack {
+                name: "flags of another fragment",
+                note: "SYNs in two fragments, of which the first shows a reset in bytes that Linux does not take",
+                run: |a, _| sweep_fresh(a, probes::flags_of_another),
+            },
+            Attack {
                 name: "three priority tags",
                 note: "SYNs behind three tags of VLAN 0, on the same link",
                 run: |a, _| sweep_fresh(a, probes::priority_tags::<3>),
