@@ -176,9 +176,10 @@ pub(super) fn withhold<T: Stages>(case: &mut CaseRef<'_>, tables: &T) -> u32 {
     if case.answer as u8 == Answer::None as u8 {
         turn(case);
     }
-    let is_segment =
-        case.parsed.shape as u8 == Shape::Tcp as u8 && matches!(case.answer, Answer::Open | Answer::Refused);
-    let class = if is_segment {
+    // An ICMP error about a segment, too: a firewall says so of ports that it rejects.
+    let is_about_segment = case.parsed.shape as u8 == Shape::Tcp as u8
+        && matches!(case.answer, Answer::Open | Answer::Refused | Answer::Unreachable);
+    let class = if is_about_segment {
         hidden_class(case, tables)
     } else if is_error(case) {
         PortClass::Closed

@@ -22,6 +22,7 @@ use crate::lab::craft::{self, Checksum, Header4, ICMP, ICMP6, SYN, TCP, UDP};
 use crate::lab::plan::{EDGE, EDGE6, PUBLIC};
 use crate::lab::report::{Claim, Scanner};
 use crate::lab::stage::Setup;
+use crate::lab::tools::Tool;
 use crate::lab::wire::Says;
 
 const OFF: &str = "challenge = \"off\"\n";
@@ -105,6 +106,11 @@ pub(super) const WORLDS: &[World] = &[
                 name: "nine extension headers",
                 note: "IPv6: SYNs behind nine headers",
                 run: |a, _| sweep_six(a, probes::nine_headers),
+            },
+            Attack {
+                name: "flags of another fragment",
+                note: "SYNs in two fragments, of which the first shows a reset in bytes that Linux does not take",
+                run: |a, _| sweep_fresh(a, probes::flags_of_another),
             },
             Attack {
                 name: "three priority tags",
@@ -211,6 +217,11 @@ pub(super) const WORLDS: &[World] = &[
                 name: "reassembly as an oracle, IPv6",
                 note: "the same over IPv6",
                 run: |a, _| reassembly(a, fresh6()),
+            },
+            Attack {
+                name: "firewall that rejects",
+                note: "a firewall on the edge rejects segments to most ports by ICMP errors; a suspect sends ACKs",
+                run: rejected,
             },
             Attack {
                 name: "counters of the stack",
@@ -796,6 +807,24 @@ fn given_up(a: &mut Attacker<'_>, _: &Setup) -> Result<Found> {
     let note = format!("{restricted} about restricted ports, {closed} about closed ones");
     let claims = claims(&[("more for one kind of ports", 0, u64::abs_diff(restricted, closed))]);
     Ok(Found { claims, note, scanner: Scanner::default() })
+}
+
+/// What is dropped as it arrives no firewall rejects, what is not may be.
+fn rejected(a: &mut Attacker<'_>, _: &Setup) -> Result<Found> {
+    let from = fresh4();
+    a.accuse(from)?;
+    let edge = a.lab().edge.clone();
+    let nft = |words: &[&str]| Tool::Nft.run(&edge, words, Duration::from_secs(10)).map(drop);
+    nft(&["add", "table", "inet", "firewall"])?;
+    nft(&["add", "chain", "inet", "firewall", "input", "{ type filter hook input priority 0; }"])?;
+    let source = from.to_string();
+    let rule = ["ip", "saddr", &source, "tcp", "dport", "!=", "80", "reject", "with", "icmp", "admin-prohibited"];
+    nft(&[&["add", "rule", "inet", "firewall", "input"], &rule[..]].concat())?;
+    let ports = few_restricted().into_iter().zip(CLOSED.skip(100)).flat_map(|(open, closed)| [open, closed]);
+    let learnt = a.sweep(from, ports.chain([CLOSED.end]), &probes::ack);
+    nft(&["delete", "table", "inet", "firewall"])?;
+    let learnt = learnt?;
+    Ok(found(&learnt, nothing_hidden(&learnt)))
 }
 
 /// What is in the queue of a packet's fragments shows in whether others with its number make a packet.
