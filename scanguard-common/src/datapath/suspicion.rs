@@ -28,6 +28,8 @@ pub(super) fn contact<T: Stages>(case: &mut CaseRef<'_>, tables: &T) -> bool {
     };
     let worth = match outcome {
         Outcome::Restricted if is_known(case, tables) => 0,
+        // What a suspect does not get adds the same whatever is behind it: else its score would tell later, when suspicion ends.
+        _ if case.suspect && outcome.is_of_private_port() => config.score.points(Outcome::Closed),
         _ => config.score.points(outcome),
     };
     let counts = worth != 0 && case.is_unweighed && record.mark_failure(case.bit);

@@ -2,6 +2,7 @@
 
 mod destinations;
 mod errors;
+mod oracles;
 mod sessions;
 
 use std::net::IpAddr;

@@ -113,6 +113,21 @@ pub(super) const WORLDS: &[World] = &[
                 run: |a, _| sweep_fresh(a, probes::flags_of_another),
             },
             Attack {
+                name: "anycast",
+                note: "datagrams to the anycast address that a router has in its network",
+                run: anycast,
+            },
+            Attack {
+                name: "translated loopback",
+                note: "SYNs from 64:ff9b::127.0.0.1, an address of IPv6 with one in it that IPv4 takes nothing from",
+                run: |a, _| sweep_from(a, "64:ff9b::127.0.0.1".parse()?, probes::syn),
+            },
+            Attack {
+                name: "ACKs to restricted ports",
+                note: "three closed ports; then an ACK to each restricted one, and a look whether the first is silent",
+                run: acks_to_restricted,
+            },
+            Attack {
                 name: "three priority tags",
                 note: "SYNs behind three tags of VLAN 0, on the same link",
                 run: |a, _| sweep_fresh(a, probes::priority_tags::<3>),
@@ -609,6 +624,29 @@ fn everything_else(a: &mut Attacker<'_>, _: &Setup) -> Result<Found> {
     }
     let note = if by.is_empty() { String::new() } else { format!("answered: {}", by.join(", ")) };
     Ok(Found { claims: claims(&[("answers", 0, answers)]), note, scanner: Scanner::default() })
+}
+
+fn anycast(a: &mut Attacker<'_>, _: &Setup) -> Result<Found> {
+    const FORWARDING: &str = "ipv6/conf/uplink0/forwarding";
+    // Linux has it where it forwards (RFC 4291, section 2.6.1).
+    a.lab().edge.sysctl(&[(FORWARDING, "1")])?;
+    a.listen(Duration::from_secs(6), &mut |_| {})?;
+    let to: IpAddr = "2001:db8:2::".parse()?;
+    let learnt = a.sweep_to(fresh6(), to, CLOSED.chain(MORE_RESTRICTED).chain([CLOSED.end]), &probes::udp)?;
+    a.lab().edge.sysctl(&[(FORWARDING, "0")])?;
+    Ok(found(&learnt, at_most_three(&learnt)))
+}
+
+fn acks_to_restricted(a: &mut Attacker<'_>, _: &Setup) -> Result<Found> {
+    let from = fresh4();
+    a.sweep(from, CLOSED.take(3), &probes::syn)?;
+    let mut told = 0;
+    for port in few_restricted().into_iter().chain(MORE_RESTRICTED.skip(5)) {
+        a.sweep(from, [port], &probes::ack)?;
+        told += u64::from(a.sweep(from, [CLOSED.start], &probes::syn)?.answered() > 0);
+    }
+    let note = format!("the first port was not silent after {told} ACKs");
+    Ok(Found { claims: claims(&[("restricted ports told", SIX, told)]), note, scanner: Scanner::default() })
 }
 
 fn udp_scan(a: &mut Attacker<'_>, ask_first: bool) -> Result<Found> {
