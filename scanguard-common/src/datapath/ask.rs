@@ -141,14 +141,17 @@ pub(super) fn ask<T: Stages>(case: &mut CaseRef<'_>, tables: &T) -> Ruling {
     consider(case, tables)
 }
 
-/// What is dropped whoever sends it, but for whom the allowlist covers, and what only passes through.
+/// What is dropped whoever sends it, but for whom the allowlist covers, and what only passes through; no decision where it stays with the one
+/// that was made. In a lockdown that is whatever asks for a port which it closes.
 #[inline(always)]
 pub(super) fn refuse<T: Tables>(case: &Case, tables: &T) -> Ruling {
-    let pass = Ruling::pass(case.kind.reason());
-    let Some(reason) = case.kind.refused() else { return pass };
+    if case.is_locked && !suspicion::is_admitted(case, tables) {
+        return Ruling::lock();
+    }
+    let Some(reason) = case.kind.refused() else { return Ruling::NONE };
     let destination = &case.parsed.destination;
     let is_ours = tables.is_own(destination) || tables.is_protected(destination) || tables.is_group(destination);
-    if is_ours && !suspicion::is_allowed(case, tables) { Ruling::hide(reason) } else { pass }
+    if is_ours && !suspicion::is_allowed(case, tables) { Ruling::hide(reason) } else { Ruling::NONE }
 }
 
 /// Finds out who sends and what is asked for; decides at once where nobody judges.
@@ -217,7 +220,11 @@ fn locate<T: Tables>(case: &mut Case, config: &KernelConfig, tables: &T) {
     let destination = &case.parsed.destination;
     (case.is_protected, case.is_group, case.class) = (false, false, PortClass::Unknown);
     // Whose port it is matters only where something is known of it.
-    let is_any = entry.unless_closed() != PortClass::Unknown;
+    // What may be a late answer has no class, but a lock counts for it, too: else it would be a way in.
+    let is_locked = config.lockdown_until_ns != 0
+        && (entry.is_locked() || (kind == Kind::Answer && tables.port(Protocol::Udp, case.port).is_locked()))
+        && config.is_locked_down(case.now_ns);
+    let is_any = entry.unless_closed() != PortClass::Unknown || is_locked;
     case.is_ours = (is_any || !kind.is_attempt()) && tables.is_own(destination);
     if case.is_ours {
         case.class = entry.own();
@@ -233,6 +240,8 @@ fn locate<T: Tables>(case: &mut Case, config: &KernelConfig, tables: &T) {
         // open is hidden as that of a restricted one, and asking is no evidence: neighbours ask all whether they have a printer.
         (case.is_ours, case.is_group, case.class) = (true, true, PortClass::Restricted);
     }
+    // A segment with ACK may be of a connection that has no socket here: it goes on, and what the stack says to others does not leave.
+    case.is_locked = is_locked && case.is_ours && kind != Kind::AckProbe;
 }
 
 /// Whether an ACK to a restricted port that belongs to no connection is hidden from suspects on its way in: it may complete a decoy, or

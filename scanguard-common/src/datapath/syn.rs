@@ -68,6 +68,9 @@ pub(super) fn glance<P: Packet, T: Tables>(frame: &P, case: &mut Case, tables: &
     }
     case.port = case.parsed.destination_port;
     let entry = tables.port(Protocol::Tcp, case.port);
+    if entry.is_locked() && config.is_locked_down(case.now_ns) {
+        return Glance::Long;
+    }
     let is_any = entry.unless_closed() != PortClass::Unknown;
     case.class = entry.own();
     case.is_ours = (is_any || census.protected != 0) && tables.is_own(&case.parsed.destination);
