@@ -1,6 +1,7 @@
 //! True outcomes, in the pure datapath: what frames that leave tell, and what sockets tell of connections.
 
 mod destinations;
+mod lockdown;
 mod sessions;
 
 use std::net::IpAddr;
