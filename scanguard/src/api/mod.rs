@@ -7,6 +7,7 @@ mod block;
 mod feeds;
 mod incidents;
 mod known;
+mod lockdown;
 mod mode;
 mod pending;
 mod records;
@@ -31,6 +32,10 @@ pub use incidents::{
     IncidentState, IncidentSummary, IncidentTotals, IncidentsQuery,
 };
 pub use known::{KnownAdd, KnownAdded, KnownEntry, KnownList, KnownQuery, KnownRemove, KnownRemoved, ProposedKnown};
+pub use lockdown::{
+    LockdownAdmitted, LockdownBrief, LockdownOff, LockdownOn, LockdownRefused, LockdownShutOut, LockdownState,
+    MOST_LOCKDOWN_NAMES, MOST_LOCKDOWN_S,
+};
 pub use mode::{ModeSet, ModeState};
 pub use pending::{MOST_WHYS, PendingApprove, PendingApproved, PendingDenied, PendingDeny, PendingEntry, PendingList};
 pub use records::{AuditEntry, AuditList, AuditQuery, BlockEvent, BlockHistory, HistoryQuery, MOST_RECORDS};
