@@ -119,9 +119,8 @@ impl KeyRules {
         // What is behind a translator is judged by its IPv4 address, or, where nothing may come from that, by its own.
         let is_translated = bits >= TRANSLATOR_BITS && !prefix.is_mapped() && self.translates(prefix);
         let behind = Address::from_ipv4_word(prefix.last_word());
-        let lies_in = |(network, length): &(Address, u8)| {
-            bits >= *length && behind.masked(&Address::mask(*length)) == *network
-        };
+        let lies_in =
+            |(network, length): &(Address, u8)| bits >= *length && behind.masked(&Address::mask(*length)) == *network;
         is_translated && self.ignore_private != 0 && PRIVATE.iter().any(lies_in)
     }
 

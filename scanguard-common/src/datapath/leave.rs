@@ -14,6 +14,7 @@ use super::suspicion;
 use crate::address::Address;
 use crate::challenge::{Pass, REFUSED_REFRESH_NS};
 use crate::class::{PortClass, Protocol};
+use crate::config::KernelConfig;
 use crate::contact::Outcome;
 use crate::counter::CounterIndex;
 use crate::event::{Answer, EventKind};
@@ -199,8 +200,9 @@ pub(super) fn withhold<T: Stages>(case: &mut CaseRef<'_>, tables: &T) -> u32 {
         PortClass::Public
     };
     let is_hidden = class as u8 != PortClass::Public as u8;
+    let is_locked = is_about_segment && is_locked(case, config, tables);
     let has_verdicts = config.census.verdicts != 0 || config.census.prefix_verdicts != 0;
-    if !is_hidden && !has_verdicts {
+    if !is_hidden && !is_locked && !has_verdicts {
         return 0;
     }
     let Some(source) = config.keys.source(&case.parsed) else { return 0 };
@@ -212,6 +214,9 @@ pub(super) fn withhold<T: Stages>(case: &mut CaseRef<'_>, tables: &T) -> u32 {
     if rule.blocks() && (rule.covers_all() || (is_hidden && !may_see(class, case, tables))) {
         let operators = if rule.is_operators() { OPERATORS } else { 0 };
         return if suspicion::is_allowed(case, tables) { 0 } else { Level::Block as u32 | operators };
+    }
+    if is_locked && !suspicion::is_admitted(case, tables) {
+        return Level::Conceal as u32 | OPERATORS;
     }
     if !is_hidden || may_see(class, case, tables) {
         return 0;
@@ -248,6 +253,14 @@ fn weigh<T: Stages>(case: &mut CaseRef<'_>, tables: &T) -> u32 {
     (case.is_new, case.is_unweighed) = (record.mark_contact(case.bit), !record.has_failed(case.bit));
     let is_accused = tables.stage(Stage::Contact, case) != 0 && tables.stage(Stage::Accuse, case) != 0;
     if is_accused { Level::Conceal as u32 } else { 0 }
+}
+
+/// Whether a segment leaves a port that a lockdown in force closes.
+#[inline(always)]
+fn is_locked<T: Tables>(case: &Case, config: &KernelConfig, tables: &T) -> bool {
+    config.lockdown_until_ns != 0
+        && tables.port(Protocol::Tcp, case.parsed.destination_port).is_locked()
+        && config.is_locked_down(tables.now_ns())
 }
 
 /// The verdict on whom a frame goes to.

@@ -233,6 +233,13 @@ pub(super) fn is_known<T: Tables>(case: &Case, tables: &T) -> bool {
         && tables.known(&case.source).is_some_and(|known| known.restricted_until_ns > case.now_ns)
 }
 
+/// Whether a lockdown lets the source through: the allowlist covers it, or it is known and those are let through.
+#[inline(always)]
+pub(super) fn is_admitted<T: Tables>(case: &Case, tables: &T) -> bool {
+    let keeps_known = tables.config().is_some_and(|config| config.lockdown_keeps_known != 0);
+    (keeps_known && is_known(case, tables)) || is_allowed(case, tables)
+}
+
 /// Whether the address, or the source it stands for, is on the allowlist.
 #[cfg_attr(target_arch = "bpf", inline(never))]
 pub(super) fn is_allowed<T: Tables>(case: &Case, tables: &T) -> bool {

@@ -2,6 +2,7 @@
 
 mod destinations;
 mod errors;
+mod lockdown;
 mod oracles;
 mod sessions;
 
