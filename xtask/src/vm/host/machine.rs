@@ -14,7 +14,7 @@ use crate::rights::Rights;
 
 /// The card at the edge.
 pub(super) const EDGE_MAC: &str = "52:54:00:5c:a9:01";
-/// The card on the side. Another driver: that of the edge can be taken away.
+/// The card on the side. Another driver, so that the one of the edge can be taken away, and one that cloud kernels have.
 pub(super) const SIDE_MAC: &str = "52:54:00:5c:a9:02";
 /// Where the machine's ssh is in the namespace, by the card on the side.
 pub(super) const SIDE_PORT: u16 = 2222;
@@ -57,7 +57,7 @@ impl Machine {
         let card = format!("virtio-net-pci,netdev=edge,mac={EDGE_MAC},mq=on,vectors={vectors}");
         qemu.args(["-netdev", &tap, "-device", &card]);
         let side = format!("user,id=side,restrict=on,hostfwd=tcp:127.0.0.1:{SIDE_PORT}-10.0.2.15:22");
-        qemu.args(["-netdev", &side, "-device", &format!("e1000,netdev=side,mac={SIDE_MAC}")]);
+        qemu.args(["-netdev", &side, "-device", &format!("vmxnet3,netdev=side,mac={SIDE_MAC}")]);
         qemu.args(["-device", "virtio-rng-pci"]);
         let output = File::create(&console).with_context(|| format!("cannot create {}", console.display()))?;
         let errors = output.try_clone().context("cannot copy a descriptor")?;

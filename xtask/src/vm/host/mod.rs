@@ -97,7 +97,6 @@ impl Trial<'_> {
             package: package.to_path_buf(),
             form,
             interface: String::new(),
-            before: String::new(),
         };
         let steps = take_all(&mut host, form);
         Ok(Report::of(kernel.release.clone(), steps))

@@ -49,7 +49,11 @@ impl fmt::Display for Report {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { schema_version: _, kernel, steps } = self;
         writeln!(out, "a whole host on Linux {kernel}:")?;
-        steps.iter().try_for_each(|step| writeln!(out, "  {step}"))?;
+        for step in steps {
+            // All of it was told when it was taken.
+            let line = step.to_string();
+            writeln!(out, "  {}", line.lines().next().unwrap_or_default())?;
+        }
         let passed = steps.iter().filter(|step| step.ok).count();
         let seconds: f64 = steps.iter().map(|step| step.seconds).sum();
         write!(out, "{passed} of {} steps passed in {seconds:.0} s", steps.len())
@@ -63,7 +67,7 @@ mod tests {
     #[test]
     fn the_report_counts_what_passed_and_its_json_has_every_step() {
         let step = |name, ok, detail: &str| Taken { name, ok, seconds: 2.0, detail: detail.to_owned() };
-        let steps = vec![step("boot", true, "systemd runs"), step("install", false, "dpkg said no")];
+        let steps = vec![step("boot", true, "systemd runs"), step("install", false, "dpkg said no\nand why")];
         let report = Report::of("6.1.0-57-cloud-amd64".to_owned(), steps);
         assert!(report.has_failed());
         assert_eq!(

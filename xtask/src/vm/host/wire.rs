@@ -105,11 +105,15 @@ fn ip(rights: Rights, arguments: &[&str]) -> Result<String> {
 
 /// Removes namespaces of runs that are no more.
 fn remove_left_over(rights: Rights) -> Result<()> {
-    for name in left_over(&ip(rights, &["netns", "list"])?, |process| Path::new("/proc").join(process).exists()) {
+    for name in left_over(&ip(rights, &["netns", "list"])?, lives) {
         println!("==> removing the namespace {name}, which a run that was killed left");
         ip(rights, &["netns", "delete", name])?;
     }
     Ok(())
+}
+
+fn lives(process: &str) -> bool {
+    Path::new("/proc").join(process).exists()
 }
 
 fn left_over(list: &str, lives: impl Fn(&str) -> bool) -> Vec<&str> {
@@ -123,11 +127,17 @@ fn left_over(list: &str, lives: impl Fn(&str) -> bool) -> Vec<&str> {
 pub(super) struct Scratch(std::path::PathBuf);
 
 impl Scratch {
-    /// Makes it, for its owner alone.
+    /// Makes it, for its owner alone. What runs that were killed left is removed first.
     pub(super) fn make() -> Result<Self> {
         use std::os::unix::fs::DirBuilderExt as _;
         // Short: the path of a socket has 107 characters at most.
-        let folder = std::env::temp_dir().join(format!("{PREFIX}{}", process::id()));
+        let all = std::env::temp_dir();
+        let names: Vec<String> =
+            fs::read_dir(&all)?.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
+        for name in left_over(&names.join("\n"), lives) {
+            fs::remove_dir_all(all.join(name))?;
+        }
+        let folder = all.join(format!("{PREFIX}{}", process::id()));
         fs::DirBuilder::new().mode(0o700).create(&folder)?;
         Ok(Self(folder))
     }

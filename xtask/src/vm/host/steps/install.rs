@@ -40,9 +40,8 @@ pub(super) fn install(host: &mut Host<'_>) -> Result<String> {
     const LIMIT: Duration = Duration::from_secs(240);
     host.guest.copy(&host.package, "/root/scanguard.deb")?;
     let ping = host.outside.ping(ADMIN)?;
-    let installed = host
-        .guest
-        .sh_within("DEBIAN_FRONTEND=noninteractive apt-get install -y --no-download /root/scanguard.deb 2>&1", LIMIT);
+    let installed =
+        host.guest.sh_within("DEBIAN_FRONTEND=noninteractive apt-get install -y /root/scanguard.deb 2>&1", LIMIT);
     let active = installed.and_then(|said| {
         host.guest.wait("scanguard.service", Duration::from_secs(90), "systemctl is-active scanguard").context(said)
     });

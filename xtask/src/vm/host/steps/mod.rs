@@ -82,8 +82,6 @@ pub(super) struct Host<'w> {
     pub(super) form: Form,
     /// The interface at the edge, once it is known.
     pub(super) interface: String,
-    /// What the kernel had of BPF before the package came.
-    pub(super) before: String,
 }
 
 /// BPF programs, maps and links of scanguard's and of nobody else's, one a line.
