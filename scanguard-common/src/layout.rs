@@ -4,7 +4,7 @@
 //! mean. So the version is part of the path of the pins, and rises with every change of a struct, a number or a capacity below.
 
 /// The version.
-pub const LAYOUT: u32 = 7;
+pub const LAYOUT: u32 = 8;
 
 #[cfg(test)]
 mod tests {
@@ -56,7 +56,7 @@ mod tests {
         assert_eq!(
             (LAYOUT, sizes),
             (
-                7,
+                8,
                 [
                     392, 40, 16, 72, 24, 160, 48, 80, 16, 8, 8, 40, 16, 40, 24, 160, 40, 24, 16, 80, 16, 8, 131_072,
                     16_384, 485

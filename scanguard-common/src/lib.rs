@@ -35,6 +35,7 @@
 
 pub mod address;
 pub mod atomic;
+pub mod capacity;
 pub mod challenge;
 pub mod class;
 pub mod config;

@@ -50,6 +50,7 @@ impl Answers for MadeUp {
             drift: 0,
             ring_lost: 0,
             maps: Vec::new(),
+            takes: scanguard::api::Takes::default(),
             healthy: true,
             degraded: false,
             warnings: Vec::new(),

@@ -2,7 +2,7 @@
 
 use ipnetwork::IpNetwork;
 use scanguard::kernel::trial::{TRIAL_INTERFACE, XDP_DROP, XDP_PASS, XDP_TX};
-use scanguard::kernel::{Counters, Datapath, EventStream, LoadOptions};
+use scanguard::kernel::{Counters, Datapath, EventStream, LoadOptions, TableSizes};
 use scanguard::net::Own;
 use scanguard::prefix_map::Prefix;
 use scanguard_common::address::prefix;
@@ -41,7 +41,8 @@ impl Twin {
     /// When the kernel part cannot be loaded, which needs root.
     #[must_use]
     pub fn new(max_sources: u32) -> Self {
-        let options = LoadOptions { max_sources, virtual_world: true, ..LoadOptions::default() };
+        let options =
+            LoadOptions { sizes: TableSizes::full(max_sources), virtual_world: true, ..LoadOptions::default() };
         let mut kernel = Datapath::load(&options).unwrap_or_else(|error| {
             panic!("{error}\n(this test needs root and the kernel; run it with `cargo xtask test`)")
         });

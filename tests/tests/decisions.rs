@@ -14,7 +14,7 @@ use scanguard::api::{
 };
 use scanguard::config::Config;
 use scanguard::kernel::pins::Pins;
-use scanguard::kernel::{Comparison, Datapath, KernelError, LoadOptions, NEVER_NS, Tables, clock};
+use scanguard::kernel::{Comparison, Datapath, KernelError, LoadOptions, NEVER_NS, TableSizes, Tables, clock};
 use scanguard::operator::{Asked, Desk, NewBlock, OperatorError, Question, records};
 use scanguard::policy::{BlockReason, Doubt};
 use scanguard::prefix_map::Prefix;
@@ -32,7 +32,7 @@ const MOMENT: Duration = Duration::from_secs(30);
 const KEPT_FREE: usize = 256;
 
 fn tables() -> Tables {
-    let options = LoadOptions { max_sources: 1024, ..LoadOptions::default() };
+    let options = LoadOptions { sizes: TableSizes::full(1024), ..LoadOptions::default() };
     let (_, tables, ..) = Datapath::load(&options).expect("the kernel part").into_parts();
     tables
 }
@@ -143,7 +143,7 @@ fn the_allowlist_takes_entries_up_to_its_capacity_and_refuses_more_with_nothing_
 fn an_allowlist_that_the_kernel_takes_in_part_is_taken_back_whole() {
     sandbox::enter().expect("a sandbox, which needs root: run `cargo xtask test`");
     let folder = Path::new("/sys/fs/bpf/scanguard");
-    let options = LoadOptions { max_sources: 1024, ..LoadOptions::default() };
+    let options = LoadOptions { sizes: TableSizes::full(1024), ..LoadOptions::default() };
     let pins = Pins::open(folder, true).expect("a BPF file system").expect("a folder");
     drop(Datapath::load_with(&options, Some(pins)).expect("the kernel part"));
     let pins = Pins::open(folder, false).expect("a BPF file system").expect("pins");

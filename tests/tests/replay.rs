@@ -168,6 +168,23 @@ fn the_command_line_tells_whom_it_would_catch() {
     fs::remove_dir_all(folder).expect("the folder can be removed");
 }
 
+/// All but how long it took, which the first line says.
+#[test]
+fn the_front_page_shows_what_replay_prints() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the root of the workspace");
+    let page = fs::read_to_string(root.join("README.md")).expect("the front page");
+    let (_, shown) = page.split_once("$ scanguard replay tests/captures/scan.pcap ").expect("the command");
+    let (options, shown) = shown.split_once('\n').expect("what it prints");
+    let (shown, _) = shown.split_once("```").expect("its end");
+    let mut command = Command::new(binary_beside_tests());
+    command.current_dir(root).args(["replay", "tests/captures/scan.pcap"]).args(options.split(' '));
+    let output = command.output().expect("scanguard runs");
+    let printed = String::from_utf8(output.stdout).expect("text");
+    let lines = |text: &str| text.trim_end().lines().skip(1).map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(lines(&printed), lines(shown), "README.md shows something else:\n{printed}");
+    assert!(printed.starts_with("tests/captures/scan.pcap: 361 packets in "), "{printed}");
+}
+
 #[test]
 fn what_is_out_of_order_is_sorted() {
     let folder = folder("order");

@@ -98,14 +98,15 @@ mod tests {
     use super::newer_than;
     use crate::skip;
 
-    const UNITS: [&str; 2] = ["scanguard.service", "run-scanguard_bpf.mount"];
+    const UNITS: [&str; 4] =
+        ["scanguard.service", "run-scanguard_bpf.mount", "scanguard-logins.socket", "scanguard-logins.service"];
 
     fn contrib() -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../contrib")
     }
 
     /// Has systemd look at the units, with a program that is there in place of ours.
-    fn systemd_analyze(arguments: &[&str], units: &[&str]) {
+    fn systemd_analyze(arguments: &[&str], units: &[String]) {
         if Command::new("systemd-analyze").arg("--version").output().is_err() {
             return skip::skip("systemd", "systemd-analyze is not installed").unwrap_or_else(|why| panic!("{why}"));
         }
@@ -124,12 +125,14 @@ mod tests {
 
     #[test]
     fn systemd_verifies_the_units() {
-        systemd_analyze(&["verify", "--man=no"], &["./scanguard.service", "./run-scanguard_bpf.mount"]);
+        systemd_analyze(&["verify", "--man=no"], &UNITS.map(|unit| format!("./{unit}")));
     }
 
     #[test]
-    fn systemd_rates_the_exposure_of_the_service_at_most_2() {
-        systemd_analyze(&["security", "--offline=true", "--threshold=20", "--no-pager"], &["./scanguard.service"]);
+    fn systemd_rates_the_exposure_of_each_service_at_most_2() {
+        let services = UNITS.iter().filter(|unit| unit.ends_with(".service")).map(|unit| format!("./{unit}"));
+        let services: Vec<String> = services.collect();
+        systemd_analyze(&["security", "--offline=true", "--threshold=20", "--no-pager"], &services);
     }
 
     #[test]

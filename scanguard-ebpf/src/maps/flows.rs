@@ -2,13 +2,14 @@
 
 use aya_ebpf::btf_maps::LruHashMap;
 use aya_ebpf::macros::btf_map;
+use scanguard_common::capacity;
 use scanguard_common::flow::{Flow, SentKey};
 
 #[btf_map]
-static UFLOWS: LruHashMap<Flow, u64, 131_072> = LruHashMap::new();
+static UFLOWS: LruHashMap<Flow, u64, { capacity::UFLOWS as usize }> = LruHashMap::new();
 
 #[btf_map]
-static SENT: LruHashMap<SentKey, u64, 65_536> = LruHashMap::new();
+static SENT: LruHashMap<SentKey, u64, { capacity::SENT as usize }> = LruHashMap::new();
 
 /// When a datagram last left that one of this flow answers.
 #[inline(always)]

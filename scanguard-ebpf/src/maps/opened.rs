@@ -2,10 +2,11 @@
 
 use aya_ebpf::btf_maps::LruHashMap;
 use aya_ebpf::macros::btf_map;
+use scanguard_common::capacity;
 use scanguard_common::opened::{Asked, Endpoint, Question};
 
 #[btf_map]
-static OPENED: LruHashMap<Endpoint, u64, 65_536> = LruHashMap::new();
+static OPENED: LruHashMap<Endpoint, u64, { capacity::OPENED as usize }> = LruHashMap::new();
 
 /// When a port was last seen open.
 #[inline(always)]
@@ -22,7 +23,7 @@ pub(crate) fn see(endpoint: &Endpoint, now_ns: u64) {
 }
 
 #[btf_map]
-static ASKED: LruHashMap<Question, Asked, 65_536> = LruHashMap::new();
+static ASKED: LruHashMap<Question, Asked, { capacity::ASKED as usize }> = LruHashMap::new();
 
 /// A port was asked whose answer is to be waited for.
 #[inline(always)]

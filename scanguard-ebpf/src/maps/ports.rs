@@ -4,8 +4,11 @@ use aya_ebpf::btf_maps::Array;
 use aya_ebpf::macros::btf_map;
 use scanguard_common::class::{PORT_ENTRIES, PortEntry, Protocol, port_index};
 
+/// `BPF_F_MMAPABLE` (`include/uapi/linux/bpf.h`): the daemon reads it whole every other second.
+pub(crate) const MMAPABLE: usize = 1 << 10;
+
 #[btf_map]
-static PORTS: Array<u8, { PORT_ENTRIES as usize }> = Array::new();
+static PORTS: Array<u8, { PORT_ENTRIES as usize }, MMAPABLE> = Array::new();
 
 /// What is said of a port.
 #[inline(always)]

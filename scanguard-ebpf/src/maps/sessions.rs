@@ -5,17 +5,18 @@ use core::cell::UnsafeCell;
 use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::btf_maps::LruHashMap;
 use aya_ebpf::macros::btf_map;
+use scanguard_common::capacity;
 use scanguard_common::session::{LiveSession, SessionCell, SessionRecord, SynAck, SynAckLeft};
 use scanguard_common::source::SourceKey;
 
 #[btf_map]
-static SESSIONS: LruHashMap<SourceKey, SessionRecord, 65_536> = LruHashMap::new();
+static SESSIONS: LruHashMap<SourceKey, SessionRecord, { capacity::SESSIONS as usize }> = LruHashMap::new();
 
 #[btf_map]
-static LIVE: LruHashMap<u64, LiveSession, 65_536> = LruHashMap::new();
+static LIVE: LruHashMap<u64, LiveSession, { capacity::LIVE as usize }> = LruHashMap::new();
 
 #[btf_map]
-static SYN_ACKS: LruHashMap<SynAck, SynAckLeft, 65_536> = LruHashMap::new();
+static SYN_ACKS: LruHashMap<SynAck, SynAckLeft, { capacity::SYN_ACKS as usize }> = LruHashMap::new();
 
 /// A SYN-ACK of this host leaves.
 #[inline(always)]

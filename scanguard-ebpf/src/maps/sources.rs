@@ -5,20 +5,19 @@ use core::cell::UnsafeCell;
 use aya_ebpf::bindings::BPF_NOEXIST;
 use aya_ebpf::btf_maps::{LruHashMap, PerCpuArray};
 use aya_ebpf::macros::btf_map;
+use scanguard_common::capacity;
 use scanguard_common::newcomers::{NewcomerRules, Newcomers};
 use scanguard_common::record::{SourceCell, SourceRecord};
 use scanguard_common::source::SourceKey;
 
 /// Entries; the loader may set another number.
-const DEFAULT_SOURCES: usize = 300_000;
 /// Networks remembered.
-const NETWORKS: usize = 65_536;
 
 #[btf_map]
-static SOURCES: LruHashMap<SourceKey, SourceRecord, DEFAULT_SOURCES> = LruHashMap::new();
+static SOURCES: LruHashMap<SourceKey, SourceRecord, { capacity::SOURCES as usize }> = LruHashMap::new();
 
 #[btf_map]
-static PREFIXES: LruHashMap<SourceKey, SourceRecord, NETWORKS> = LruHashMap::new();
+static PREFIXES: LruHashMap<SourceKey, SourceRecord, { capacity::PREFIXES as usize }> = LruHashMap::new();
 
 #[btf_map]
 static NEWCOMERS: PerCpuArray<Newcomers, 1> = PerCpuArray::new();

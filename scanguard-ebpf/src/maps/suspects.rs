@@ -2,20 +2,18 @@
 
 use aya_ebpf::btf_maps::LruHashMap;
 use aya_ebpf::macros::btf_map;
+use scanguard_common::capacity;
 use scanguard_common::record::Backup;
 use scanguard_common::source::SourceKey;
 
 use crate::maps::state;
 
-const SUSPECTS_KEPT: usize = 65_536;
-const PROVEN_KEPT: usize = 16_384;
-
 #[btf_map]
-static SUSPECTS: LruHashMap<SourceKey, Backup, SUSPECTS_KEPT> = LruHashMap::new();
+static SUSPECTS: LruHashMap<SourceKey, Backup, { capacity::SUSPECTS as usize }> = LruHashMap::new();
 
 /// Suspects that are really at their addresses: forged ones do not get in.
 #[btf_map]
-static PROVEN_SUSPECTS: LruHashMap<SourceKey, Backup, PROVEN_KEPT> = LruHashMap::new();
+static PROVEN_SUSPECTS: LruHashMap<SourceKey, Backup, { capacity::PROVEN_SUSPECTS as usize }> = LruHashMap::new();
 
 /// Keeps a suspect.
 #[inline(always)]

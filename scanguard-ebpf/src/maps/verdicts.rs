@@ -4,27 +4,30 @@ use aya_ebpf::btf_maps::lpm_trie::Key;
 use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie};
 use aya_ebpf::macros::btf_map;
 use scanguard_common::address::Address;
+use scanguard_common::capacity;
 use scanguard_common::sieve::{SIEVE_WORDS, SieveBits};
 use scanguard_common::source::SourceKey;
 use scanguard_common::verdict::{Allowance, Known, Verdict};
 
+use crate::maps::ports::MMAPABLE;
+
 /// Never an LRU: a verdict does not go before its time.
 #[btf_map]
-static VERDICTS: HashMap<SourceKey, Verdict, 131_072> = HashMap::new();
+static VERDICTS: HashMap<SourceKey, Verdict, { capacity::VERDICTS as usize }> = HashMap::new();
 
 /// Who surely is not in VERDICTS, see [`scanguard_common::sieve`].
 #[btf_map]
-static SIEVE: Array<u64, { SIEVE_WORDS as usize }> = Array::new();
+static SIEVE: Array<u64, { SIEVE_WORDS as usize }, MMAPABLE> = Array::new();
 
 /// Prefixes that are no single source.
 #[btf_map]
-static PREFIX_VERDICTS: LpmTrie<Address, Verdict, 65_536> = LpmTrie::new();
+static PREFIX_VERDICTS: LpmTrie<Address, Verdict, { capacity::PREFIX_VERDICTS as usize }> = LpmTrie::new();
 
 #[btf_map]
-static KNOWN: HashMap<SourceKey, Known, 131_072> = HashMap::new();
+static KNOWN: HashMap<SourceKey, Known, { capacity::KNOWN as usize }> = HashMap::new();
 
 #[btf_map]
-static ALLOW: LpmTrie<Address, Allowance, 131_072> = LpmTrie::new();
+static ALLOW: LpmTrie<Address, Allowance, { capacity::ALLOW as usize }> = LpmTrie::new();
 
 const ADDRESS_BITS: u32 = 128;
 

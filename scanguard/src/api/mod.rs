@@ -7,6 +7,7 @@ mod block;
 mod feeds;
 mod incidents;
 mod known;
+mod logins;
 mod mode;
 mod pending;
 mod records;
@@ -31,6 +32,7 @@ pub use incidents::{
     IncidentState, IncidentSummary, IncidentTotals, IncidentsQuery,
 };
 pub use known::{KnownAdd, KnownAdded, KnownEntry, KnownList, KnownQuery, KnownRemove, KnownRemoved, ProposedKnown};
+pub use logins::{LoginEntry, LoginList};
 pub use mode::{ModeSet, ModeState};
 pub use pending::{MOST_WHYS, PendingApprove, PendingApproved, PendingDenied, PendingDeny, PendingEntry, PendingList};
 pub use records::{AuditEntry, AuditList, AuditQuery, BlockEvent, BlockHistory, HistoryQuery, MOST_RECORDS};
@@ -39,7 +41,7 @@ pub use signal::{HEAVIEST_SIGNAL, Signal, SignalDecision, Signalled};
 pub use sources::{Source, SourceList, SourceOrder, SourcesQuery};
 pub use status::{
     Counted, CountedAnswers, CountedAttempts, CountedChallenges, CountedContacts, CountedPackets, Interface, MapFill,
-    Packets, SessionsWatch, Status, VerdictCounts, WARNING_CODES, Warning, WouldHave,
+    Packets, SessionsWatch, Status, Takes, VerdictCounts, WARNING_CODES, Warning, WouldHave,
 };
 pub use why::{
     Evidence, Why, WhyAllow, WhyAnswered, WhyBehind, WhyKnown, WhyPending, WhyProof, WhyScore, WhySessions, WhySignal,

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::ProposedKnown;
 
 /// How the daemon is and what it did.
-#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub struct Status {
     /// [`super::SCHEMA_VERSION`].
@@ -61,6 +61,9 @@ pub struct Status {
     pub ring_lost: u64,
     /// How full the kernel's tables are.
     pub maps: Vec<MapFill>,
+    /// What it takes of this host.
+    #[serde(default)]
+    pub takes: Takes,
     /// Whether it does its work; false makes `scanguard status` exit with 5.
     pub healthy: bool,
     /// Whether something of its work would not outlast a restart: filtering goes on, but what is decided is not kept. True makes
@@ -69,6 +72,18 @@ pub struct Status {
     pub degraded: bool,
     /// What a person should look at.
     pub warnings: Vec<Warning>,
+}
+
+/// What the daemon and the kernel part take of this host. Zero without a daemon.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Takes {
+    /// Bytes of kernel memory of all maps and programs.
+    pub kernel_bytes: u64,
+    /// Bytes of memory that the daemon has in use.
+    pub daemon_bytes: u64,
+    /// Processor time of the daemon since its start, in percent of one processor.
+    pub cpu_percent: f64,
 }
 
 /// A guarded interface.
@@ -227,7 +242,7 @@ pub struct MapFill {
 }
 
 /// The codes that warnings have: a closed set, so that metrics can count by it.
-pub const WARNING_CODES: [&str; 24] = [
+pub const WARNING_CODES: [&str; 25] = [
     "no_daemon",
     "not_attached",
     "sources_full",
@@ -252,6 +267,7 @@ pub const WARNING_CODES: [&str; 24] = [
     "storm",
     "egress_missing",
     "sessions_unseen",
+    "logins_unseen",
 ];
 
 /// Something that a person should look at.

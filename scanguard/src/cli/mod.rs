@@ -11,6 +11,7 @@ mod doctor;
 mod feeds;
 mod incidents;
 mod known;
+mod logins;
 mod man;
 mod mode;
 mod output;
@@ -104,6 +105,7 @@ enum Verb {
     /// Lift blocks: the same as `block remove`
     Unban(block::Remove),
     Known(known::Known),
+    Logins(logins::Logins),
     Pending(pending::Pending),
     Signal(signal::SignalVerb),
     Feeds(feeds::Feeds),
@@ -153,6 +155,7 @@ fn execute(global: &Global, verb: Verb) -> Result<ExitStatus, Failure> {
         Verb::Ban(verb) => verb.execute(global, output),
         Verb::Unban(verb) => verb.execute(global, output),
         Verb::Known(verb) => verb.execute(global, output),
+        Verb::Logins(verb) => verb.execute(output),
         Verb::Pending(verb) => verb.execute(global, output),
         Verb::Signal(verb) => verb.execute(global, output),
         Verb::Feeds(verb) => verb.execute(global, output),
@@ -194,7 +197,8 @@ mod tests {
         command.build();
         let mut help = command.render_long_help().to_string();
         let verbs = "run, status, doctor, sources, sources list, why, allow, allow add, allow remove, allow list, allow test, \
-                     allow import, allow export, block, block add, block remove, block list, block history, ban, unban, pending, \
+                     allow import, allow export, block, block add, block remove, block list, block history, ban, unban, logins, \
+                     logins serve, pending, \
                      pending list, pending approve, pending deny, signal, feeds, feeds list, feeds test, \
                      feeds refresh, incidents, incidents list, incidents show, audit, audit list, \
                      mode, confirm, replay, \

@@ -32,7 +32,8 @@ at_start! {
     "metrics.listen" => metrics_listen;
     "pins" => pins;
     "sources.ipv6_prefix" => sources.ipv6_prefix;
-    "sources.max_sources" => sources.max_sources;
+    "sources.max_sources" => sources.sizes.sources;
+    "sources.tables" => sources.sizes.share;
     "state" => state;
 }
 
@@ -136,7 +137,7 @@ mod tests {
         score = { a = 0.02, b = 0.02, block_a = 1e-5, t0 = 0.7, t1 = 0.1, half_life = "1h" }
         conceal = { duration = "2h", longest = "48h" }
         storm = { suspects_per_second = 5, duration = "30s" }
-        safety = { leases = false, lease = "5m", shortest_ipv4 = 8, shortest_ipv6 = 16 }
+        safety = { leases = false, lease = "5m", logins = "/run/logins.sock", shortest_ipv4 = 8, shortest_ipv6 = 16 }
         signals = { per_minute = 5, per_source = 5 }
         retention = { audit_rows = 2000, audit_days = 5, history_rows = 2000, history_days = 5 }
         events = { ring_kib = 64 }
@@ -157,6 +158,7 @@ mod tests {
         ignore_private = true
         shared = ["203.0.113.0/24"]
         max_sources = 2048
+        tables = "half"
         new_per_second = 5
 
         [block]

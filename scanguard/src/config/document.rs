@@ -156,9 +156,9 @@ mod tests {
             challenge = "on"
             decoy_reply = "silence"
             pins = "/sys/fs/bpf/other"
-            safety = { leases = false, lease = "1h", shortest_ipv4 = 8, shortest_ipv6 = 0 }
+            safety = { leases = false, lease = "1h", logins = "/run/l.sock", shortest_ipv4 = 8, shortest_ipv6 = 0 }
             block = { max_auto_level = "block all", unproven = true, first = "2m", factor = 2, longest = "2h", recurrence = "1d", per_minute = 7, most = 9, most_harmed = 3, question = "2h" }
-            sources = { ipv6_prefix = 56, translators = ["2001:db8:64::/96"], ignore_private = true, shared = ["100.64.0.0/10"], max_sources = 2048, new_per_second = 5 }
+            sources = { ipv6_prefix = 56, translators = ["2001:db8:64::/96"], ignore_private = true, shared = ["100.64.0.0/10"], max_sources = 2048, tables = "eighth", new_per_second = 5 }
             signals = { per_minute = 60, per_source = 6 }
             events.ring_kib = 64
             log = { format = "json", level = "debug", frames = true }

@@ -55,7 +55,7 @@ impl Config {
     #[must_use]
     pub fn load_options(&self) -> LoadOptions {
         LoadOptions {
-            max_sources: self.sources.max_sources,
+            sizes: self.sources.sizes,
             events_bytes: self.events_ring_kib * 1024,
             debug_log: self.log.frames,
             ..LoadOptions::default()

@@ -35,7 +35,7 @@ use ipnetwork::IpNetwork;
 use scanguard_common::challenge::{ChallengeMode, DecoyReply};
 use scanguard_common::reason::Mode;
 
-use crate::kernel::AttachMode;
+use crate::kernel::{AttachMode, TableSizes};
 use crate::store::Limits;
 pub use feeds::{Feed, FeedLevel};
 pub use judgement::{Conceal, Score, Storm};
@@ -130,8 +130,8 @@ pub struct Sources {
     pub ignore_private: bool,
     /// Networks of which many people share each address.
     pub shared: Vec<IpNetwork>,
-    /// Entries of the table of sources.
-    pub max_sources: u32,
+    /// How many are remembered, and how large the other tables are.
+    pub sizes: TableSizes,
     /// New ones that each CPU records in a second, whatever they ask for.
     pub new_per_second: u32,
 }
@@ -230,7 +230,7 @@ impl Default for Config {
                 translators: Vec::new(),
                 ignore_private: false,
                 shared: Vec::new(),
-                max_sources: 300_000,
+                sizes: TableSizes::default(),
                 new_per_second: 20_000,
             },
             score: Score::default(),

@@ -2,16 +2,20 @@
 
 use std::time::Duration;
 
+use crate::logins::Watcher;
+
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// What keeps an operator from locking himself out.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Safety {
     /// Whether addresses from which somebody is logged in are on the allowlist meanwhile.
     pub leases: bool,
     /// For how long after he was last seen, 1 minute to 1 day.
     pub lease: Duration,
+    /// Who looks who is logged in.
+    pub logins: Watcher,
     /// The shortest IPv4 prefix that may be blocked, 0 to 32 bits.
     pub shortest_ipv4: u8,
     /// The shortest IPv6 prefix that may be blocked, 0 to 128 bits.
@@ -20,7 +24,7 @@ pub struct Safety {
 
 impl Default for Safety {
     fn default() -> Self {
-        Self { leases: true, lease: 10 * MINUTE, shortest_ipv4: 16, shortest_ipv6: 32 }
+        Self { leases: true, lease: 10 * MINUTE, logins: Watcher::Here, shortest_ipv4: 16, shortest_ipv6: 32 }
     }
 }
 

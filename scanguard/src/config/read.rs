@@ -27,7 +27,7 @@ use super::problem::{Problem, Problems};
 use super::section::Section;
 use super::value::{absolute_path, boolean, list, number, placed, text, word};
 use super::{Cgroup, Config, DEFAULT_PINS, DEFAULT_SOCKET, DEFAULT_STATE, Log, LogFormat, LogLevel, Sources};
-use crate::kernel::AttachMode;
+use crate::kernel::{AttachMode, Share, TableSizes};
 
 type Value<'i> = Spanned<DeValue<'i>>;
 
@@ -188,13 +188,35 @@ fn listen_address(key: &str, value: &Value<'_>, problems: &mut Problems<'_>) -> 
     address.map(Some)
 }
 
+/// Words for [`TableSizes::share`].
+const SHARES: [(&str, Option<Share>); 5] = [
+    (AUTO, None),
+    (Share::Full.label(), Some(Share::Full)),
+    (Share::Half.label(), Some(Share::Half)),
+    (Share::Quarter.label(), Some(Share::Quarter)),
+    (Share::Eighth.label(), Some(Share::Eighth)),
+];
+/// What stands for "as memory allows".
+const AUTO: &str = "auto";
+
+/// How many sources are remembered; none is as many as memory allows.
+fn most_sources(key: &str, value: &Spanned<DeValue<'_>>, problems: &mut Problems<'_>) -> Option<Option<u32>> {
+    match value.get_ref().as_str() {
+        Some(AUTO) => Some(None),
+        _ => number(1024..=16_777_216)(key, value, problems).map(Some),
+    }
+}
+
 fn sources(mut section: Section<'_, '_>, default: Sources, problems: &mut Problems<'_>) -> Sources {
     let sources = Sources {
         ipv6_prefix: section.read("ipv6_prefix", problems, number(32..=128)).unwrap_or(default.ipv6_prefix),
         translators: section.read("translators", problems, translators).unwrap_or(default.translators),
         ignore_private: section.read("ignore_private", problems, boolean).unwrap_or(default.ignore_private),
         shared: section.read("shared", problems, list(allow::network)).unwrap_or(default.shared),
-        max_sources: section.read("max_sources", problems, number(1024..=16_777_216)).unwrap_or(default.max_sources),
+        sizes: TableSizes {
+            sources: section.read("max_sources", problems, most_sources).unwrap_or(default.sizes.sources),
+            share: section.read("tables", problems, word(&SHARES)).unwrap_or(default.sizes.share),
+        },
         new_per_second: section
             .read("new_per_second", problems, number(0..=100_000_000))
             .unwrap_or(default.new_per_second),

@@ -3,10 +3,8 @@
 use std::fs::{self, DirBuilder, Permissions};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _, chown};
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-
-use tokio::net::UnixListener;
 
 /// Why the socket cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -50,7 +48,17 @@ impl SocketFile {
 ///
 /// # Errors
 /// When a daemon lives there, something that is no socket is there, or the file system refuses.
-pub fn claim(path: &Path, group: Option<u32>) -> Result<(UnixListener, SocketFile), ClaimError> {
+pub fn claim(path: &Path, group: Option<u32>) -> Result<(tokio::net::UnixListener, SocketFile), ClaimError> {
+    let (listener, file) = claim_blocking(path, group)?;
+    let listener = listener.set_nonblocking(true).and_then(|()| tokio::net::UnixListener::from_std(listener));
+    Ok((listener.map_err(|source| ClaimError::Io { path: path.to_owned(), source })?, file))
+}
+
+/// The same for threads that wait.
+///
+/// # Errors
+/// As there.
+pub fn claim_blocking(path: &Path, group: Option<u32>) -> Result<(UnixListener, SocketFile), ClaimError> {
     let io_error = |source| ClaimError::Io { path: path.to_owned(), source };
     match fs::symlink_metadata(path) {
         Ok(found) if !std::os::unix::fs::FileTypeExt::is_socket(&found.file_type()) => {

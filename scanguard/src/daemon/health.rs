@@ -30,6 +30,8 @@ pub(super) struct Facts<'f> {
     pub(super) interfaces: &'f [Interface],
     /// Whose TCP sessions are counted.
     pub(super) sessions: &'f SessionsWatch,
+    /// Why some who are logged in are not seen.
+    pub(super) logins_unseen: Option<&'f str>,
     pub(super) maps: &'f [MapFill],
     /// How long ago the longest unseen source of the table was seen.
     pub(super) oldest: Option<Duration>,
@@ -71,6 +73,7 @@ pub(super) fn warnings(facts: &Facts<'_>) -> Vec<Warning> {
     let Facts { daemon, heartbeat, interfaces, maps, oldest, uncounted, ring_lost, unrecorded, storm, .. } = *facts;
     let Facts {
         sessions,
+        logins_unseen,
         forwards,
         reverts,
         archive,
@@ -247,6 +250,17 @@ pub(super) fn warnings(facts: &Facts<'_>) -> Vec<Warning> {
             "Mount control groups of version 2, or name one in `cgroup` of the configuration; \"off\" ends this warning.",
         ));
     }
+    if let Some(reason) = logins_unseen {
+        warnings.push(warning(
+            "logins_unseen",
+            format!(
+                "Who is logged in by ssh is not seen ({reason}): it is not put on the allowlist, and what you type is not \
+                 kept from locking it out."
+            ),
+            "Start `scanguard-logins.service`, or whatever runs `scanguard logins serve`, and name its socket in `logins` of \
+             [safety]; or name your networks in `allow` and set `leases = false`.",
+        ));
+    }
     warnings
 }
 
@@ -373,6 +387,7 @@ mod tests {
             heartbeat: Duration::from_secs(1),
             interfaces: &interfaces,
             sessions: &SessionsWatch::default(),
+            logins_unseen: None,
             maps: &maps,
             oldest: Some(Duration::from_secs(7200)),
             uncounted: 0,
@@ -408,6 +423,7 @@ mod tests {
             heartbeat: Duration::from_secs(3700),
             interfaces: &interfaces,
             sessions: &SessionsWatch::default(),
+            logins_unseen: None,
             maps: &maps,
             oldest: Some(Duration::from_secs(5)),
             uncounted: 1,
@@ -456,6 +472,7 @@ mod tests {
             daemon: true,
             interfaces: &interfaces,
             sessions: &sessions,
+            logins_unseen: Some("this takes CAP_SYS_PTRACE"),
             maps: &[],
             uncounted: 0,
             ring_lost: 0,
@@ -472,7 +489,8 @@ mod tests {
             known_proposed: &[],
             ..ill
         };
-        assert_eq!(codes(&blind), [("egress_missing".to_owned(), false), ("sessions_unseen".to_owned(), false)]);
+        let expected = ["egress_missing", "sessions_unseen", "logins_unseen"].map(|code| (code.to_owned(), false));
+        assert_eq!(codes(&blind), expected);
         let told = &warnings(&blind)[0].message;
         for part in ["What leaves by eth0 is neither seen nor judged", "looked up among the sockets as they arrive"] {
             assert!(told.contains(part), "{told}");

@@ -38,6 +38,8 @@ pub(super) struct State {
     pub(super) feeds: Vec<FeedRead>,
     /// Whose TCP sessions are counted.
     pub(super) sessions: SessionsWatch,
+    /// Why some who are logged in are not seen, where it matters.
+    pub(super) logins_unseen: Option<String>,
     /// Entries that the kernel held and should not have, or the other way round, when it was last looked.
     pub(super) drift: u64,
     /// When there were such last, and how many in which tables.

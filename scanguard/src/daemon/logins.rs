@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::time::sleep_until;
 
 use super::aside::Aside;
-use crate::logins::{self, Login};
+use crate::logins::{Seen, Watcher};
 
 /// After a session began or ended it is looked for so long: longer than a person takes to type a password, and the time to the next look for other reasons.
 const AFTER: Duration = Duration::from_secs(15);
@@ -22,7 +22,8 @@ const PART: u32 = 20;
 /// Those who are logged in, and when to look for them.
 #[derive(Default)]
 pub(super) struct LoginWatch {
-    looking: Aside<(Vec<Login>, Duration)>,
+    watcher: Watcher,
+    looking: Aside<(Seen, Duration)>,
     turn: Turn,
 }
 
@@ -53,9 +54,19 @@ impl Turn {
 }
 
 impl LoginWatch {
+    pub(super) fn new(watcher: Watcher) -> Self {
+        Self { watcher, ..Self::default() }
+    }
+
+    /// Who looks from now on.
+    pub(super) fn set_watcher(&mut self, watcher: Watcher) {
+        self.watcher = watcher;
+    }
+
     /// Looks, unless that goes on.
     pub(super) fn look(&mut self) {
-        self.looking.look(timed);
+        let watcher = self.watcher.clone();
+        self.looking.look(move || timed(&watcher));
     }
 
     /// A session on a restricted port began or ended.
@@ -64,8 +75,8 @@ impl LoginWatch {
     }
 
     /// Waits until it was looked; looks by itself when sessions ask for it. Cancel safe.
-    pub(super) async fn looked(&mut self) -> Option<Vec<Login>> {
-        let Self { looking, turn } = self;
+    pub(super) async fn looked(&mut self) -> Option<Seen> {
+        let Self { watcher, looking, turn } = self;
         if !looking.is_at_work() {
             let now = Instant::now();
             let Some(at) = turn.next(now) else { return pending().await };
@@ -73,18 +84,19 @@ impl LoginWatch {
             if at > now {
                 sleep_until(at.into()).await;
             }
-            looking.look(timed);
+            let watcher = watcher.clone();
+            looking.look(move || timed(&watcher));
         }
-        let (logins, took) = looking.looked().await?;
+        let (seen, took) = looking.looked().await?;
         turn.looked(took, Instant::now());
-        Some(logins)
+        Some(seen)
     }
 }
 
 /// Who is logged in, and how long it took to see that.
-fn timed() -> (Vec<Login>, Duration) {
+fn timed(watcher: &Watcher) -> (Seen, Duration) {
     let began = Instant::now();
-    (logins::remote(), began.elapsed())
+    (watcher.look(), began.elapsed())
 }
 
 #[cfg(test)]

@@ -26,6 +26,7 @@
 //! | `census` | reads the table of sources, not too often |
 //! | `view` | what the listeners show, from counters, census and interfaces |
 //! | `listed` | packets and sources as the listeners show them |
+//! | `takes` | what it takes of this host |
 //! | `health` | what a person should look at |
 //! | `logging` | where log lines go |
 
@@ -55,6 +56,7 @@ pub mod run;
 mod signals;
 mod stacks;
 mod start;
+mod takes;
 mod view;
 
 pub use offline::offline_status;

@@ -40,11 +40,12 @@ use crate::control::gate::Gate;
 use crate::control::socket::{self, SocketFile};
 use crate::exit::{ExitStatus, Failure, OrExit as _};
 use crate::feeds::Feeds;
-use crate::kernel::{KernelError, Program, Readings};
+use crate::kernel::{KernelError, Program, Readings, memory};
 use crate::known::Fronted;
+use crate::logins::{Login, Seen};
 use crate::operator::{self, Caller, Desk, LiveSources, OperatorError};
 use crate::turns;
-use crate::{control, http, known, logins, metrics};
+use crate::{control, http, known, metrics};
 use scanguard_common::session::SessionRecord;
 use scanguard_common::source::SourceKey;
 
@@ -182,7 +183,7 @@ async fn daemon(config: Config, feeds: Feeds, options: Options, log: LogTally) -
                     }
                 }
                 None => {
-                    if let Err(error) = program.unpin() {
+                    if let Err(error) = program.give_up() {
                         warn!(%error, "pins are left behind: `scanguard detach` removes them");
                     }
                 }
@@ -195,6 +196,7 @@ async fn daemon(config: Config, feeds: Feeds, options: Options, log: LogTally) -
     desk.tables().set_egress(interfaces.leaving_since_ns()).or_exit(ExitStatus::Failed)?;
     desk.tables().set_nics(&interfaces.nics()).or_exit(ExitStatus::Failed)?;
     let sessions = start::watch_sessions(&mut program, &config.cgroup);
+    program.forget_former().or_exit(ExitStatus::Failed)?;
     // After the last that pins.
     if !config.keep {
         program.unpin().or_exit(ExitStatus::Failed)?;
@@ -207,11 +209,12 @@ async fn daemon(config: Config, feeds: Feeds, options: Options, log: LogTally) -
         config_read: ConfigRead::now(),
         keys: config.key_rules(),
         rules: config.score.rules(),
-        safety: config.safety,
+        safety: config.safety.clone(),
         signals: config.signals,
         guarded: interfaces.guarded().to_vec(),
         feeds: desk.feeds().iter().map(FeedRead::of).collect(),
         sessions,
+        logins_unseen: None,
         drift: 0,
         drifted: None,
         repairs: std::collections::BTreeMap::new(),
@@ -277,7 +280,7 @@ async fn daemon(config: Config, feeds: Feeds, options: Options, log: LogTally) -
         addresses,
         interfaces,
         reconciler: Reconciler::new(live.clone()),
-        logins: LoginWatch::default(),
+        logins: LoginWatch::new(config.safety.logins.clone()),
         going_on: Aside::default(),
         meeting: Aside::default(),
         config,
@@ -291,8 +294,9 @@ async fn daemon(config: Config, feeds: Feeds, options: Options, log: LogTally) -
     };
     daemon.meet_all();
     daemon.logins.look();
-    let logged_in = daemon.logins.looked().await.unwrap_or_default();
-    daemon.see_logged_in(&logged_in);
+    let seen = daemon.logins.looked().await.unwrap_or_default();
+    daemon.see_logged_in(seen);
+    memory::give_back();
     turns::ask_for_short_ones(); // This thread decides. Those that keep and write were started before, and do not get them.
     let outcome = daemon.until_stopped(&mut signals).await;
     notify(NotifyState::Stopping);
@@ -329,7 +333,7 @@ impl Daemon {
                 Some(due) = self.decider.next() => block_in_place(|| self.decider.decide(due, &mut self.desk)),
                 () = self.addresses.asked() => self.addresses.take_over(self.desk.tables()),
                 () = self.ports.looked() => self.ports.take_over(self.desk.tables()),
-                Some(logged_in) = self.logins.looked() => self.see_logged_in(&logged_in),
+                Some(seen) = self.logins.looked() => self.see_logged_in(seen),
                 Some(live) = self.going_on.looked() => match live {
                     Ok(live) => self.desk.set_live(live),
                     Err(error) => warn!(%error, "cannot read whose sessions go on: each decision reads them"),
@@ -427,16 +431,23 @@ impl Daemon {
     }
 
     /// Takes note of those who are logged in.
-    fn see_logged_in(&mut self, logged_in: &[logins::Login]) {
+    fn see_logged_in(&mut self, Seen { logins, unseen }: Seen) {
+        let unseen = unseen.filter(|_| self.config.safety.leases);
+        self.live.change(|state| {
+            if let Some(reason) = unseen.as_ref().filter(|_| state.logins_unseen.is_none()) {
+                warn!(reason, "who is logged in is not seen, and not put on the allowlist");
+            }
+            state.logins_unseen = unseen;
+        });
         let counts_sessions = self.live.read().sessions.watched;
-        block_in_place(|| self.desk.meet_logged_in(logged_in, counts_sessions, SystemTime::now()));
+        block_in_place(|| self.desk.meet_logged_in(&logins, counts_sessions, SystemTime::now()));
         if self.config.safety.leases {
-            self.lease(logged_in);
+            self.lease(&logins);
         }
     }
 
     /// Puts those who are logged in on the allowlist meanwhile.
-    fn lease(&mut self, logged_in: &[logins::Login]) {
+    fn lease(&mut self, logged_in: &[Login]) {
         let leases: Vec<_> =
             logged_in.iter().map(|login| (self.desk.lease_prefix(login.address), login.user.clone())).collect();
         let (now, lasts) = (SystemTime::now(), self.config.safety.lease);
@@ -491,8 +502,9 @@ impl Daemon {
         caller: Caller,
         read: Result<reload::Read, OperatorError>,
     ) -> Result<Reloaded, OperatorError> {
-        let Self { desk, decider, ports, config, cap, .. } = self;
+        let Self { desk, decider, ports, logins, config, cap, .. } = self;
         let reloaded = read.and_then(|read| block_in_place(|| reload::put_in_force(read, config, desk)));
+        logins.set_watcher(config.safety.logins.clone());
         desk.audit(caller, &operator::verb(control::RELOAD), &serde_json::json!({}), &reloaded, SystemTime::now());
         let reloaded = reloaded?;
         desk.archive().limit(config.retention);
@@ -513,7 +525,7 @@ impl Daemon {
             state.pending = self.desk.pending() as u64;
             state.rules = self.config.score.rules();
             state.keys = self.config.key_rules();
-            state.safety = self.config.safety;
+            state.safety = self.config.safety.clone();
             state.signals = self.config.signals;
             state.guarded = self.interfaces.guarded().to_vec();
             state.feeds = self.desk.feeds().iter().map(FeedRead::of).collect();

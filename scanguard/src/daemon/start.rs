@@ -130,8 +130,15 @@ pub(super) struct Loaded {
 
 /// Loads it: anew, or over what an earlier daemon left pinned.
 pub(super) async fn load(config: &Config, own: OwnPorts) -> Result<Loaded, Failure> {
-    let pins = Pins::open(&config.pins, config.keep).map_err(refused)?;
+    let pins = Pins::open_to_take_over(&config.pins, config.keep).map_err(refused)?;
     let is_taken_over = pins.as_ref().is_some_and(Pins::hold_state);
+    if pins.as_ref().is_some_and(Pins::have_former) {
+        info!(
+            pins = %config.pins.display(),
+            "a version with another layout of the kernel's tables left its programs at work: they are replaced. Whom it \
+             suspected, and what it counted, is forgotten; allowlist, blocks, mode and who is known come from the file of state"
+        );
+    }
     if is_taken_over {
         info!(pins = %config.pins.display(), "an earlier daemon left the kernel part at work: it is taken over");
     }

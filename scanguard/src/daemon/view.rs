@@ -23,11 +23,12 @@ use super::logging::{LogTally, LostLines};
 use super::memory::Memory;
 use super::quota::{Quota, SignalTally};
 use super::stacks::{self, Looked};
+use super::takes;
 use tokio::task::spawn_blocking;
 
 use crate::api::{
     AuditList, AuditQuery, BlockHistory, HistoryQuery, Incident, IncidentList, IncidentsQuery, Interface, MOST_WHYS,
-    MapFill, Reloaded, SCHEMA_VERSION, Signal, Signalled, SourceList, SourcesQuery, Status, VerdictCounts,
+    MapFill, Reloaded, SCHEMA_VERSION, Signal, Signalled, SourceList, SourcesQuery, Status, Takes, VerdictCounts,
     WARNING_CODES, Warning, timestamp,
 };
 use crate::config::Feed;
@@ -116,6 +117,7 @@ impl View {
             heartbeat: self.readings.heartbeat_age(),
             interfaces,
             sessions: &state.sessions,
+            logins_unseen: state.logins_unseen.as_deref(),
             maps: &maps,
             oldest: oldest_ns.map(|oldest_ns| Duration::from_nanos(now_ns.saturating_sub(oldest_ns))),
             uncounted: counters.get(CounterIndex::verdict(Level::None, Reason::SourcesFull, state.mode)).packets,
@@ -151,7 +153,7 @@ impl View {
         let mut around = Around::now();
         if W::NEEDS == Needs::Facts {
             let also: Vec<_> = wish.logged_in_from().iter().filter_map(|address| address.parse().ok()).collect();
-            let safety = self.live.read().safety;
+            let safety = self.live.read().safety.clone();
             around.facts = facts::gather(&safety, &also).await;
         }
         if W::NEEDS == Needs::Feeds {
@@ -172,6 +174,12 @@ impl Answers for View {
         let snapshot = self.census.take().await?;
         let interfaces = self.interfaces().await;
         let warnings = self.warnings(&interfaces, &counters, &snapshot);
+        let takes = if self.jobs.is_some() {
+            let started = self.started;
+            spawn_blocking(move || takes::now(started.elapsed())).await?
+        } else {
+            Takes::default()
+        };
         let state = self.live.read();
         let (mode, reverts) = state.mode_at(SystemTime::now());
         Ok(Status {
@@ -200,6 +208,7 @@ impl Answers for View {
             drift: state.drift,
             ring_lost: counters.get(CounterIndex::loss(Loss::Events)).packets,
             maps: fills(&snapshot.maps),
+            takes,
             healthy: !warnings.iter().any(|warning| warning.unhealthy),
             degraded: warnings.iter().any(|warning| warning.degraded),
             warnings,

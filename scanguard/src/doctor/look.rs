@@ -13,19 +13,14 @@ use crate::config::Config;
 use crate::daemon::guarded_interfaces;
 use crate::kernel::link::{self, Removal};
 use crate::kernel::sessions::cgroup_root;
-use crate::kernel::{preflight, probe};
-use crate::logins::{self, How, Login};
+use crate::kernel::{memory, preflight, probe};
+use crate::logins::{self, How, Login, Watcher};
 use crate::net::{Listener, Nic, bpf_filters, legacy_tables, nft_tables, opened};
 
 /// The name of our XDP program, and the first letters of the other two.
 const OURS: &str = "scanguard";
 /// So much memory must be left beyond what the tables take before they are made for a trial.
 const ROOM: u64 = 256 << 20;
-/// What a source costs, for a guess before anything is made: its record and what the hash has for it.
-const BYTES_PER_SOURCE: u64 = 220;
-/// What all other tables cost, likewise.
-const BYTES_BESIDE: u64 = 160 << 20;
-
 /// What the daemon answers, where one does.
 #[derive(Clone, Debug, Default)]
 pub struct Answers {
@@ -39,7 +34,7 @@ pub struct Answers {
 #[must_use]
 pub fn caller() -> Option<Login> {
     let here = logins::of_caller(std::process::id()).into_iter().next();
-    here.or_else(|| logins::remote().into_iter().next())
+    here.or_else(|| Watcher::Here.look().logins.into_iter().next())
 }
 
 /// Looks at everything. `wanted` are the names of interfaces, `auto` among them.
@@ -56,17 +51,17 @@ pub async fn look(config: &Config, wanted: &[String], caller: Option<Login>, ans
     for name in interfaces {
         seen_interfaces.extend(interface(name, &guards).await);
     }
-    let tcx = rights_lack.is_empty().then(probe::has_tcx).flatten();
+    let tcx = probe::has_tcx();
     let caller = caller.map(|login| of_login(&login, config, status.as_ref(), why.as_ref()));
-    let available_bytes = processes::available();
+    let available_bytes = memory::available();
     let (options, lacks, daemon) = (config.load_options(), preflight::kernel_features(), processes::daemon());
     let is_able = rights_lack.is_empty() && lacks.is_empty();
     let loading = spawn_blocking(move || {
         if running {
             let bytes = daemon.as_deref().map(probe::memory_of).filter(|bytes| *bytes > 0);
-            return (Loading::Running(bytes), daemon.as_deref().and_then(processes::memory));
+            return (Loading::Running(bytes), daemon.as_deref().and_then(memory::resident));
         }
-        let needed = u64::from(options.max_sources) * BYTES_PER_SOURCE + BYTES_BESIDE;
+        let needed = options.sizes.bytes();
         let loading = if !is_able {
             Loading::NotTried("what it needs for that is missing")
         } else if available_bytes.is_some_and(|available| available < needed + ROOM) {
@@ -129,7 +124,8 @@ async fn interface(name: String, guards: &[String]) -> Option<Interface> {
             mode,
         }
     });
-    let tcx = probe::tcx(&name).unwrap_or_default().into_iter().map(|(direction, name)| ("tcx", direction, name));
+    let tcx =
+        probe::tcx_programs(index).unwrap_or_default().into_iter().map(|(direction, name)| ("tcx", direction, name));
     let filters = bpf_filters(index).await.unwrap_or_default();
     let filters = filters.into_iter().map(|(direction, name)| ("clsact", direction, name));
     let foreign = tcx.chain(filters).filter(|(_, _, program)| !program.starts_with(OURS));
@@ -159,7 +155,9 @@ fn of_login(login: &Login, config: &Config, status: Option<&Status>, why: Option
     // A daemon gives leases to whom it sees logged in; the caller's own environment shows nobody else a thing.
     let by_lease = || {
         let is_seen = config.safety.leases && status.is_none() && *how != How::Environment
-            || logins::remote().iter().any(|seen| seen.address == *address) && config.safety.leases && status.is_none();
+            || Watcher::Here.look().logins.iter().any(|seen| seen.address == *address)
+                && config.safety.leases
+                && status.is_none();
         is_seen.then(|| "a daemon that starts now puts it on the allowlist while you are logged in".to_owned())
     };
     let safety = by_daemon.or_else(by_configuration).or_else(by_lease);

@@ -35,21 +35,6 @@ pub(super) fn daemon() -> Option<String> {
     Some(found.file_name()?.to_string_lossy().into_owned())
 }
 
-/// Bytes of memory that a process has in use (`VmRSS`).
-pub(super) fn memory(pid: &str) -> Option<u64> {
-    kibibytes(&fs::read_to_string(format!("/proc/{pid}/status")).ok()?, "VmRSS:")
-}
-
-/// Bytes of memory that can be had without swapping (`MemAvailable`).
-pub(super) fn available() -> Option<u64> {
-    kibibytes(&fs::read_to_string("/proc/meminfo").ok()?, "MemAvailable:")
-}
-
-fn kibibytes(text: &str, name: &str) -> Option<u64> {
-    let value = text.lines().find_map(|line| line.strip_prefix(name))?;
-    Some(value.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
-}
-
 /// The names of the processes that hold these sockets. What may not be read is left out.
 pub(super) fn owners(sockets: &HashSet<u32>) -> HashMap<u32, String> {
     let mut owners = HashMap::new();
@@ -84,12 +69,5 @@ mod tests {
         let inode = u32::try_from(file.ino()).expect("a number of 32 bits");
         let own = fs::read_to_string("/proc/self/comm").expect("a name");
         assert_eq!(owners(&HashSet::from([inode])).get(&inode).map(String::as_str), Some(own.trim_end()));
-    }
-
-    #[test]
-    fn numbers_of_proc_are_in_kibibytes() {
-        let text = "MemTotal:       1000 kB\nMemAvailable:     12 kB\n";
-        assert_eq!(kibibytes(text, "MemAvailable:"), Some(12 * 1024));
-        assert_eq!(kibibytes(text, "VmRSS:"), None);
     }
 }

@@ -24,6 +24,12 @@ pub fn thread_time() -> Duration {
     Duration::from_nanos(nanoseconds(ClockId::CLOCK_THREAD_CPUTIME_ID))
 }
 
+/// How long all threads of this process have had a processor.
+#[must_use]
+pub fn process_time() -> Duration {
+    Duration::from_nanos(nanoseconds(ClockId::CLOCK_PROCESS_CPUTIME_ID))
+}
+
 /// Whether somebody keeps the wall clock right (NTP): the kernel's word for it, which needs no rights to read. None where it says nothing.
 #[must_use]
 pub fn is_synchronised() -> Option<bool> {

@@ -16,6 +16,7 @@ use super::maps::{FlowBytes, Maps as _, map_error, one};
 use super::pins::{KEPT, Kept, Pins};
 use super::program::{AttachMode, Attachment, Program, program, program_error};
 use super::sessions;
+use super::sizes::TableSizes;
 use super::tables::Tables;
 use super::wipe::wipe;
 
@@ -25,8 +26,8 @@ pub(super) static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_
 /// How to load the kernel part.
 #[derive(Clone, Debug)]
 pub struct LoadOptions {
-    /// Entries of the table of sources; about 200 bytes each, allocated at once.
-    pub max_sources: u32,
+    /// How large the tables are.
+    pub sizes: TableSizes,
     /// Bytes of the ring of events, rounded up to a power of two of at least a page.
     pub events_bytes: u32,
     /// Log every frame through aya-log at level `debug`. For developers: it costs microseconds a frame.
@@ -37,7 +38,7 @@ pub struct LoadOptions {
 
 impl Default for LoadOptions {
     fn default() -> Self {
-        Self { max_sources: 300_000, events_bytes: 1 << 20, debug_log: false, virtual_world: false }
+        Self { sizes: TableSizes::default(), events_bytes: 1 << 20, debug_log: false, virtual_world: false }
     }
 }
 
@@ -89,7 +90,8 @@ impl Datapath {
     /// # Errors
     /// When what is pinned is of another layout, or the kernel refuses the maps.
     pub fn begin(options: &LoadOptions, pins: Option<Pins>) -> Result<Loading, KernelError> {
-        let LoadOptions { max_sources, events_bytes, debug_log, virtual_world } = options;
+        let LoadOptions { sizes, events_bytes, debug_log, virtual_world } = options;
+        let max_sources = sizes.sources();
         let (debug_log, virtual_world) = (u8::from(*debug_log), u8::from(*virtual_world));
         let events_bytes = events_bytes.next_power_of_two().max(4096);
         let mut loader = EbpfLoader::new();
@@ -109,23 +111,27 @@ impl Datapath {
                 "PASSES",
             ];
             for map in UNFORGETTING {
-                loader.map_max_entries(map, *max_sources);
+                loader.map_max_entries(map, max_sources);
             }
         } else {
             // Nothing is written into it outside tests and replay, and a hash map has all its entries allocated when it
             // is made: 65,536 would take megabytes.
             loader.map_max_entries("VIRTUAL_SOCKETS", 1);
+            for (map, entries) in sizes.scaled() {
+                loader.map_max_entries(map, entries);
+            }
         }
         let is_taken_over = pins.as_ref().is_some_and(Pins::hold_state);
         if let Some(pins) = &pins {
             pins.check_layout()?;
-            pins.make_room(|name| if name == "EVENTS" { events_bytes } else { *max_sources })?;
+            // As many sources as memory allows are as many as there are: what it knows is worth more than a few more places.
+            pins.make_room(|name| if name == "EVENTS" { Some(events_bytes) } else { sizes.sources })?;
             for Kept { name, .. } in &KEPT {
                 loader.map_pin_path(name, pins.map(name));
             }
         }
         let mut object = loader
-            .map_max_entries("SOURCES", *max_sources)
+            .map_max_entries("SOURCES", max_sources)
             .map_max_entries("EVENTS", events_bytes)
             .override_global("SCANGUARD_DEBUG", &debug_log, true)
             .override_global("SCANGUARD_VIRTUAL", &virtual_world, true)

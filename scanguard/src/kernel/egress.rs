@@ -15,7 +15,8 @@ use nix::net::if_::if_indextoname;
 use tracing::warn;
 
 use super::error::{KernelError, chain};
-use super::pins::{self, Pins};
+use super::pins::{self, LinkName, Pins};
+use super::tcx::{self, Direction};
 
 const PROGRAM: &str = "scanguard_egress";
 /// Before the filters of others: one that lets a packet go without asking the next would hide it from us.
@@ -53,16 +54,12 @@ pub struct EgressAttachment {
 }
 
 impl EgressAttachment {
-    /// Whether it still is on the interface of this index, as far as the kernel tells: of filters of `clsact` it is not asked.
+    /// Whether it still is on the interface of this index, as far as the kernel tells: of filters of `clsact` it is not
+    /// asked.
     #[must_use]
     pub fn is_there(&self, index: u32) -> bool {
-        let is_on = |interface: &str| {
-            SchedClassifier::query_tcx(interface, TcAttachType::Egress)
-                .is_ok_and(|(_, programs)| programs.iter().any(|program| program.id() == self.program_id))
-        };
-        let name = || if_indextoname(index).ok()?.into_string().ok();
-        // The name may change in between: then it is asked again.
-        self.hook == EgressHook::Clsact || (0..2).any(|_| name().is_some_and(|name| is_on(&name)))
+        self.hook == EgressHook::Clsact
+            || tcx::programs(index, Direction::Egress).is_ok_and(|programs| programs.contains(&self.program_id))
     }
 }
 
@@ -112,7 +109,9 @@ impl Egress {
                         None => Hold::Link(link),
                         Some(pins) => {
                             let link = FdLink::try_from(link).map_err(|error| refused(&error))?;
-                            Hold::Pinned(link.pin(pins.egress_link(index)).map_err(|error| refused(&error))?.into())
+                            Hold::Pinned(
+                                link.pin(pins.link(LinkName::Egress(index))).map_err(|error| refused(&error))?.into(),
+                            )
                         }
                     };
                     self.links.insert(index, hold);
@@ -151,10 +150,8 @@ impl Egress {
 
 /// Puts this program in the place of the one that a pinned link holds on an interface.
 fn take_over(program: &mut SchedClassifier, pins: &Pins, index: u32) -> Result<Option<Hold>, KernelError> {
-    let path = pins.egress_link(index);
-    if !path.exists() {
-        return Ok(None);
-    }
+    let name = LinkName::Egress(index);
+    let Some(path) = pins.pinned_link(name) else { return Ok(None) };
     let link = PinnedLink::from_pin(&path).map_err(|error| chain(&error)).and_then(|link| {
         let link = SchedClassifierLink::try_from(FdLink::from(link)).map_err(|error| chain(&error))?;
         let id = program.attach_to_link(link).map_err(|error| chain(&error))?;
@@ -162,11 +159,11 @@ fn take_over(program: &mut SchedClassifier, pins: &Pins, index: u32) -> Result<O
         FdLink::try_from(link).map_err(|error| chain(&error))
     });
     match link {
-        Ok(link) => Ok(Some(Hold::Pinned(link))),
+        Ok(link) => Ok(Some(Hold::Pinned(pins::keep_pinned(link, &path, pins.link(name))?))),
         Err(error) => {
             // The interface that it held is gone, and another one has its index.
             warn!(index, error, "a pinned egress link is dead: making a new one");
-            pins::forget(&path)?;
+            pins.forget_link(name)?;
             Ok(None)
         }
     }

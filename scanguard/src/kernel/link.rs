@@ -120,11 +120,15 @@ fn is_vlan_on(message: &LinkMessage, index: u32) -> bool {
     vlan && on
 }
 
-/// The name of a loaded program, for a person who wonders whose it is.
+/// The name of a loaded program, for a person who wonders whose it is. Reading it takes CAP_SYS_ADMIN, without which the
+/// command that shows it stands in its place.
 #[must_use]
 pub fn program_name(id: u32) -> String {
-    let programs = aya::programs::loaded_programs().filter_map(Result::ok);
-    let found = programs.into_iter().find(|program| program.id() == id);
+    let mut programs = aya::programs::loaded_programs().peekable();
+    if matches!(programs.peek(), Some(Err(_))) {
+        return "of a name that takes CAP_SYS_ADMIN to read".to_owned();
+    }
+    let found = programs.filter_map(Result::ok).find(|program| program.id() == id);
     let name = found.and_then(|program| program.name_as_str().map(str::to_owned));
     name.filter(|name| !name.is_empty()).unwrap_or_else(|| "of no known name".to_owned())
 }

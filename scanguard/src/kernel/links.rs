@@ -6,6 +6,8 @@ use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 
 use nix::libc;
 
+use super::bpf_call::bpf;
+
 /// `BPF_LINK_GET_FD_BY_ID` and `BPF_LINK_GET_NEXT_ID` of `enum bpf_cmd` (`include/uapi/linux/bpf.h`).
 const FD_BY_ID: u32 = 30;
 const NEXT_ID: u32 = 31;
@@ -49,7 +51,8 @@ fn holds(text: &str, program_id: u32, interface: u32) -> bool {
 
 fn next(after: u32) -> io::Result<Option<u32>> {
     let mut attr = IdAttr { id: after, next_id: 0, open_flags: 0 };
-    match bpf(NEXT_ID, &mut attr) {
+    // SAFETY: `IdAttr` is the kernel's part for this command, and holds no address.
+    match unsafe { bpf(NEXT_ID, &mut attr) } {
         Ok(_) => Ok(Some(attr.next_id)),
         Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(None),
         Err(error) => Err(error),
@@ -57,15 +60,10 @@ fn next(after: u32) -> io::Result<Option<u32>> {
 }
 
 fn open(id: u32) -> io::Result<OwnedFd> {
-    let descriptor = bpf(FD_BY_ID, &mut IdAttr { id, next_id: 0, open_flags: 0 })?;
+    // SAFETY: `IdAttr` is the kernel's part for this command, and holds no address.
+    let descriptor = unsafe { bpf(FD_BY_ID, &mut IdAttr { id, next_id: 0, open_flags: 0 })? };
     // SAFETY: the kernel made this descriptor for us just now, and nobody else knows it.
     Ok(unsafe { OwnedFd::from_raw_fd(descriptor) })
-}
-
-fn bpf(command: u32, attr: &mut IdAttr) -> io::Result<i32> {
-    // SAFETY: `attr` is as long as is said and outlives the call; these commands write `next_id` at most.
-    let result = unsafe { libc::syscall(libc::SYS_bpf, command, &raw mut *attr, size_of::<IdAttr>()) };
-    i32::try_from(result).ok().filter(|result| *result >= 0).ok_or_else(io::Error::last_os_error)
 }
 
 #[cfg(test)]

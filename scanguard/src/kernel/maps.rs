@@ -11,6 +11,7 @@ use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray};
 use aya::{Ebpf, Pod};
 use scanguard_common::address::Address;
 use scanguard_common::challenge::{ChallengeRecord, Nic, Pass};
+use scanguard_common::class::PORT_ENTRIES;
 use scanguard_common::config::KernelConfig;
 use scanguard_common::counter::Counter;
 use scanguard_common::event::Event;
@@ -18,11 +19,13 @@ use scanguard_common::flow::{Flow, SentKey};
 use scanguard_common::opened::{Asked, Endpoint, Question};
 use scanguard_common::record::{Backup, SourceRecord};
 use scanguard_common::session::{LiveSession, SessionRecord, SynAck, SynAckLeft};
+use scanguard_common::sieve::SIEVE_WORDS;
 use scanguard_common::storm::State;
 use scanguard_common::verdict::{Allowance, Known, Verdict};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::error::KernelError;
+use super::mapped::Mapped;
 use crate::prefix_map::Prefix;
 
 pub(super) type AddressBytes = [u8; size_of::<Address>()];
@@ -143,7 +146,6 @@ pub(super) struct Counted {
     pub(super) proven_suspects_map: Whole,
     pub(super) opened_map: Whole,
     pub(super) verdicts_map: Whole,
-    pub(super) sieve_map: Whole,
     pub(super) known_map: Whole,
     pub(super) asked_map: Whole,
     pub(super) flows_map: Whole,
@@ -157,7 +159,9 @@ pub(super) struct Counted {
     pub(super) prefix_verdicts_map: Whole,
     pub(super) local_map: Whole,
     pub(super) protected_map: Whole,
-    pub(super) ports_map: Whole,
+    /// Arrays that are read whole, in memory.
+    pub(super) ports: Mapped,
+    pub(super) sieve: Mapped,
     pub(super) nics_map: Whole,
     pub(super) sources: HashMap<MapData, AddressBytes, RecordBytes>,
     pub(super) networks: HashMap<MapData, AddressBytes, RecordBytes>,
@@ -205,14 +209,14 @@ pub(super) fn take(maps: &mut impl Maps) -> Result<(Written, Counted), KernelErr
     let (_, passes_map) = whole_map::<FlowBytes, PassBytes>(maps, "PASSES")?;
     let refused = one(maps, "REFUSED")?;
     let (verdicts, verdicts_map) = whole_map(maps, "VERDICTS")?;
-    let (sieve, sieve_map) = typed(maps, "SIEVE")?;
+    let (sieve, sieve_mapped) = mapped(maps, "SIEVE", SIEVE_WORDS)?;
     let (own, own_map) = whole_map(maps, "OWN")?;
     let (known, known_map) = whole_map(maps, "KNOWN")?;
     let (allow, allow_map) = typed(maps, "ALLOW")?;
     let (prefix_verdicts, prefix_verdicts_map) = typed(maps, "PREFIX_VERDICTS")?;
     let (local, local_map) = typed(maps, "LOCAL")?;
     let (protected, protected_map) = typed(maps, "PROTECTED")?;
-    let (ports, ports_map) = typed(maps, "PORTS")?;
+    let (ports, ports_mapped) = mapped(maps, "PORTS", PORT_ENTRIES)?;
     let (nics, nics_map) = whole_map(maps, "NICS")?;
     let sources_again = HashMap::try_from(copy(&sources_map)?).map_err(map_error("SOURCES"))?;
     let sessions_again = HashMap::try_from(copy(&sessions_map)?).map_err(map_error("SESSIONS"))?;
@@ -243,7 +247,6 @@ pub(super) fn take(maps: &mut impl Maps) -> Result<(Written, Counted), KernelErr
         proven_suspects_map,
         opened_map,
         verdicts_map,
-        sieve_map,
         known_map,
         asked_map,
         flows_map,
@@ -257,7 +260,8 @@ pub(super) fn take(maps: &mut impl Maps) -> Result<(Written, Counted), KernelErr
         prefix_verdicts_map,
         local_map,
         protected_map,
-        ports_map,
+        ports: ports_mapped,
+        sieve: sieve_mapped,
         nics_map,
         sources: sources_again,
         networks,
@@ -282,6 +286,18 @@ fn whole_map<K: Pod, V: Pod>(
     name: &'static str,
 ) -> Result<(HashMap<MapData, K, V>, Whole), KernelError> {
     typed(maps, name)
+}
+
+/// An array as its type, and its memory.
+fn mapped<V: Pod>(
+    maps: &mut impl Maps,
+    name: &'static str,
+    entries: u32,
+) -> Result<(Array<MapData, V>, Mapped), KernelError> {
+    let map = maps.take(name)?;
+    let mapped = Mapped::new(descriptor(&map)?, entries);
+    let mapped = mapped.map_err(|source| KernelError::Io { what: "map an array into memory", source })?;
+    Ok((Array::try_from(map).map_err(map_error(name))?, mapped))
 }
 
 /// A map as its type, and what it takes to read it whole.

@@ -15,16 +15,21 @@
 //! | `told`, `print` | whether the kernel part still holds it, and putting it right |
 //! | [`pins`] | what stays in the kernel without a process |
 //! | [`link`], `links` | what an interface is, what XDP program really runs on it, and what holds it there |
+//! | [`tcx`], `bpf_call` | which programs hang there by TCX, asked without CAP_SYS_ADMIN |
 //! | [`EventStream`] | what the program tells as it happens |
 //! | [`Readings`] | what the program counted |
+//! | [`sizes`] | how large the tables are |
 //! | [`clock`] | kernel time to wall-clock time |
 //! | [`trial`] | one frame through the program without an interface |
+//! | `batch`, `mapped` | read a whole map |
+//! | [`memory`] | how much there is |
 //! | `wipe` | empties a map |
 //! | `filter` | xdp-filter, to stand beside the datapath in benches (feature `rig`) |
 //! | `size` | how large the programs are (feature `rig`) |
 //! | `rig` | programs that stand beside the datapath in tests and benches (feature `rig`) |
 
 mod batch;
+mod bpf_call;
 mod cleared;
 pub mod clock;
 mod datapath;
@@ -37,7 +42,9 @@ mod events;
 pub mod filter;
 pub mod link;
 mod links;
+mod mapped;
 mod maps;
+pub mod memory;
 pub mod pins;
 pub mod preflight;
 mod print;
@@ -50,9 +57,11 @@ pub mod sessions;
 mod sieve;
 #[cfg(feature = "rig")]
 pub mod size;
+pub mod sizes;
 #[cfg(test)]
 mod stack;
 mod tables;
+pub mod tcx;
 mod told;
 pub mod trial;
 mod wipe;
@@ -67,5 +76,6 @@ pub use events::EventStream;
 pub use link::DriverMode;
 pub use program::{AttachMode, Attachment, Program};
 pub use readings::{Counters, MapUse, Ours, Readings};
+pub use sizes::{Share, TableSizes};
 pub use tables::Tables;
 pub use told::{Altered, Comparison, Reading};

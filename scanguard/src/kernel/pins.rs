@@ -9,6 +9,9 @@
 //!
 //! The kernel opens a pinned map without a word about what its bytes mean, and a map of another layout under this program is a crash. So
 //! the version is in the path, and type and sizes are compared before use.
+//!
+//! Links mean the same in each layout, and are called the same: a version of another layout leaves them to this one, which
+//! puts its programs in place of the other's in one step. Names below `links` never change.
 
 use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File};
@@ -18,6 +21,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use aya::maps::{Map, MapData, MapInfo, MapType};
+use aya::programs::links::FdLink;
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 use scanguard_common::class::PORT_ENTRIES;
@@ -26,7 +30,7 @@ use scanguard_common::layout::LAYOUT;
 use scanguard_common::sieve::SIEVE_WORDS;
 
 use super::egress;
-use super::error::KernelError;
+use super::error::{KernelError, chain};
 use super::maps::{
     AddressBytes, AllowanceBytes, AskedBytes, BackupBytes, ChallengeBytes, ConfigBytes, CounterBytes, EndpointBytes,
     FlowBytes, KnownBytes, LiveBytes, Maps, NicBytes, PassBytes, QuestionBytes, RecordBytes, SentBytes, SessionBytes,
@@ -112,6 +116,8 @@ pub(super) const KEPT: [Kept; 30] = [
 #[derive(Debug)]
 pub struct Pins {
     folder: PathBuf,
+    /// What versions of other layouts left, whose links may be taken over.
+    former: Vec<PathBuf>,
     /// Held for as long as this process may write what is pinned.
     _lock: Flock<File>,
 }
@@ -128,13 +134,31 @@ impl Pins {
     /// # Errors
     /// When another process uses it, another version left it, or it is on no BPF file system.
     pub fn open(folder: &Path, make: bool) -> Result<Option<Self>, KernelError> {
+        Self::open_with(folder, make, |former| match former.into_iter().next() {
+            Some(stale) => Err(KernelError::StalePins { folder: stale }),
+            None => Ok(Vec::new()),
+        })
+    }
+
+    /// The same for a daemon, which takes links over from versions of other layouts.
+    ///
+    /// # Errors
+    /// When another process uses it, or it is on no BPF file system.
+    pub fn open_to_take_over(folder: &Path, make: bool) -> Result<Option<Self>, KernelError> {
+        Self::open_with(folder, make, Ok)
+    }
+
+    fn open_with(
+        folder: &Path,
+        make: bool,
+        former: impl FnOnce(Vec<PathBuf>) -> Result<Vec<PathBuf>, KernelError>,
+    ) -> Result<Option<Self>, KernelError> {
         if !make && !Self::exist(folder) {
             return Ok(None);
         }
-        let pins = Self::lock(folder, make)?;
-        if let Some(stale) = versions(folder).map_err(|source| failed("list", folder, source))?.iter().find(is_stale) {
-            return Err(KernelError::StalePins { folder: folder.join(stale) });
-        }
+        let mut pins = Self::lock(folder, make)?;
+        let versions = versions(folder).map_err(|source| failed("list", folder, source))?;
+        pins.former = former(versions.iter().filter(is_stale).map(|stale| folder.join(stale)).collect())?;
         for part in ["maps", "links"] {
             make_folder(&pins.version().join(part))?;
         }
@@ -153,7 +177,7 @@ impl Pins {
         let patience = Instant::now() + PATIENCE;
         loop {
             match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-                Ok(lock) => return Ok(Self { folder: folder.to_owned(), _lock: lock }),
+                Ok(lock) => return Ok(Self { folder: folder.to_owned(), former: Vec::new(), _lock: lock }),
                 Err(_) if Instant::now() >= patience => {
                     return Err(KernelError::PinsInUse { folder: folder.to_owned() });
                 }
@@ -172,19 +196,21 @@ impl Pins {
         self.version().join("maps").join(name)
     }
 
-    /// Where the link of an interface is pinned.
-    pub(super) fn link(&self, index: u32) -> PathBuf {
-        self.version().join("links").join(index.to_string())
+    /// Where a link is to be pinned.
+    pub(super) fn link(&self, name: LinkName) -> PathBuf {
+        name.below(&self.version())
     }
 
-    /// Where the link of the egress program on an interface is pinned.
-    pub(super) fn egress_link(&self, index: u32) -> PathBuf {
-        self.version().join("links").join(format!("{index}{EGRESS}"))
+    /// Where a link is pinned, by this layout or another one.
+    pub(super) fn pinned_link(&self, name: LinkName) -> Option<PathBuf> {
+        let versions = std::iter::once(self.version()).chain(self.former.iter().cloned());
+        versions.map(|version| name.below(&version)).find(|path| path.exists())
     }
 
-    /// Where the link of the sessions program is pinned.
-    pub(super) fn sessions_link(&self) -> PathBuf {
-        self.version().join("links").join("sessions")
+    /// Whether versions of other layouts left something.
+    #[must_use]
+    pub fn have_former(&self) -> bool {
+        !self.former.is_empty()
     }
 
     /// Whether state of an earlier process is there: its settings, without which the rest means nothing.
@@ -196,7 +222,9 @@ impl Pins {
     /// Indices of the interfaces on which a link is pinned, of either program.
     #[must_use]
     pub fn links(&self) -> Vec<u32> {
-        interfaces_of_links(&self.version())
+        let versions = std::iter::once(self.version()).chain(self.former.iter().cloned());
+        let links: BTreeSet<u32> = versions.flat_map(|version| interfaces_of_links(&version)).collect();
+        links.into_iter().collect()
     }
 
     /// Compares every map that is pinned with what this program expects, but for capacities that the configuration sets.
@@ -226,10 +254,10 @@ impl Pins {
     ///
     /// # Errors
     /// When a pin cannot be read or removed.
-    pub(super) fn make_room(&self, configured: impl Fn(&str) -> u32) -> Result<(), KernelError> {
+    pub(super) fn make_room(&self, configured: impl Fn(&str) -> Option<u32>) -> Result<(), KernelError> {
         for Kept { name, .. } in KEPT.iter().filter(|map| map.capacity == Capacity::Configured) {
-            let path = self.map(name);
-            if path.exists() && MapInfo::from_pin(&path).map_err(map_error(name))?.max_entries() != configured(name) {
+            let (path, Some(wanted)) = (self.map(name), configured(name)) else { continue };
+            if path.exists() && MapInfo::from_pin(&path).map_err(map_error(name))?.max_entries() != wanted {
                 tracing::info!(map = name, "its capacity is another one now: it is made anew");
                 fs::remove_file(&path).map_err(|source| failed("remove", &path, source))?;
             }
@@ -245,14 +273,80 @@ impl Pins {
         remove_all(&self.folder).map_err(|source| failed("remove", &self.folder, source))
     }
 
+    /// Takes away what this layout pinned, and leaves what others did.
+    ///
+    /// # Errors
+    /// When a file cannot be removed.
+    pub(super) fn remove_own(self) -> Result<(), KernelError> {
+        let version = self.version();
+        remove_all(&version).map_err(|source| failed("remove", &version, source))
+    }
+
+    /// Takes away what other layouts left.
+    ///
+    /// # Errors
+    /// When a file cannot be removed.
+    pub(super) fn forget_former(&mut self) -> Result<(), KernelError> {
+        for version in std::mem::take(&mut self.former) {
+            remove_all(&version).map_err(|source| failed("remove", &version, source))?;
+        }
+        Ok(())
+    }
+
+    /// Forgets a link, of whatever layout.
+    ///
+    /// # Errors
+    /// When a file cannot be removed.
+    pub(super) fn forget_link(&self, name: LinkName) -> Result<(), KernelError> {
+        while let Some(path) = self.pinned_link(name) {
+            forget(&path)?;
+        }
+        Ok(())
+    }
+
     /// Forgets the links of an interface.
     ///
     /// # Errors
     /// When a file cannot be removed.
     pub(super) fn forget_links(&self, index: u32) -> Result<(), KernelError> {
-        forget(&self.link(index))?;
-        forget(&self.egress_link(index))
+        self.forget_link(LinkName::Xdp(index))?;
+        self.forget_link(LinkName::Egress(index))
     }
+}
+
+/// A link, in the name of its pin.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum LinkName {
+    /// The XDP program on the interface of this index.
+    Xdp(u32),
+    /// The egress program there.
+    Egress(u32),
+    /// The sessions program on its control group.
+    Sessions,
+}
+
+impl LinkName {
+    fn below(self, version: &Path) -> PathBuf {
+        let name = match self {
+            Self::Xdp(index) => index.to_string(),
+            Self::Egress(index) => format!("{index}{EGRESS}"),
+            Self::Sessions => "sessions".to_owned(),
+        };
+        version.join("links").join(name)
+    }
+}
+
+/// Pins a link that an earlier process had pinned, by this layout or another one, where this one looks for it.
+///
+/// # Errors
+/// When it cannot be pinned.
+pub(super) fn keep_pinned(link: FdLink, was: &Path, now: PathBuf) -> Result<FdLink, KernelError> {
+    if was == now {
+        return Ok(link);
+    }
+    let refused = |source: io::Error| failed("pin", &now, source);
+    let link = link.pin(&now).map_err(|error| refused(io::Error::other(chain(&error))))?;
+    Ok(link.into())
 }
 
 /// Removes a pin, if it is there.

@@ -2,13 +2,16 @@
 //! there.
 
 use std::collections::HashMap;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::time::{Duration, Instant};
-
-use aya::programs::{ProgramError, SchedClassifier, TcAttachType};
 
 use super::datapath::{Datapath, LoadOptions};
 use super::error::KernelError;
+use super::link;
+use super::tcx::{self, Direction};
+
+/// The index of the loopback interface, in every network namespace (`LOOPBACK_IFINDEX`, `include/net/flow.h`).
+const LOOPBACK: u32 = 1;
 
 /// What loading showed.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -51,32 +54,26 @@ fn memory_in(text: &str) -> Option<(String, u64)> {
     Some((what.to_owned(), bytes))
 }
 
-/// Whether the kernel has TCX; none where it may not be asked. Asked of the loopback interface, on which hardly anybody
-/// has programs: those of others are shown to nobody without CAP_SYS_ADMIN.
+/// Whether the kernel has TCX; none where it may not be asked (CAP_NET_ADMIN). Asked of the loopback interface, which
+/// every host has.
 #[must_use]
 pub fn has_tcx() -> Option<bool> {
-    match SchedClassifier::query_tcx("lo", TcAttachType::Egress) {
+    match tcx::programs(LOOPBACK, Direction::Egress) {
         Ok(_) => Some(true),
-        Err(ProgramError::SyscallError(error)) if error.io_error.kind() == ErrorKind::PermissionDenied => None,
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => None,
         Err(_) => Some(false),
     }
 }
 
-/// The programs that hang on an interface by TCX, each with its direction, `ingress` or `egress`.
+/// The programs that hang on the interface of this index by TCX, each with its direction.
 ///
 /// # Errors
-/// When the kernel has no TCX (before Linux 6.6), or tells the programs of nobody (CAP_SYS_ADMIN).
-pub fn tcx(interface: &str) -> Result<Vec<(&'static str, String)>, KernelError> {
+/// When the kernel has no TCX (before Linux 6.6), or may not be asked (CAP_NET_ADMIN).
+pub fn tcx_programs(interface: u32) -> io::Result<Vec<(&'static str, String)>> {
     let mut found = Vec::new();
-    for (direction, attach) in [("ingress", TcAttachType::Ingress), ("egress", TcAttachType::Egress)] {
-        let (_, programs) = SchedClassifier::query_tcx(interface, attach).map_err(|error| KernelError::Egress {
-            interface: interface.to_owned(),
-            reason: super::error::chain(&error),
-        })?;
-        found.extend(programs.iter().map(|program| {
-            let name = program.name_as_str().filter(|name| !name.is_empty());
-            (direction, name.unwrap_or("of no known name").to_owned())
-        }));
+    for direction in Direction::ALL {
+        let programs = tcx::programs(interface, direction)?;
+        found.extend(programs.into_iter().map(|id| (direction.label(), link::program_name(id))));
     }
     Ok(found)
 }

@@ -15,7 +15,7 @@ use tracing::{info, warn};
 use super::egress::{self, Egress, EgressAttachment, EgressHook};
 use super::error::{KernelError, chain};
 use super::link::{self, DriverMode, Removal};
-use super::pins::{self, Pins};
+use super::pins::{self, LinkName, Pins};
 use super::sessions::Sessions;
 
 const PROGRAM: &str = "scanguard";
@@ -113,7 +113,7 @@ impl Program {
     /// When a pin cannot be removed.
     pub fn forget_sessions(&mut self) -> Result<(), KernelError> {
         self.sessions.detach();
-        self.pins.as_ref().map_or(Ok(()), |pins| pins::forget(&pins.sessions_link()))
+        self.pins.as_ref().map_or(Ok(()), |pins| pins.forget_link(LinkName::Sessions))
     }
 
     /// The egress program itself, for trial runs.
@@ -202,10 +202,8 @@ impl Program {
     /// Puts this program in the place of the one that a pinned link holds on an interface; false when there is no such link.
     fn take_over(&mut self, index: u32) -> Result<bool, KernelError> {
         let Some(pins) = &self.pins else { return Ok(false) };
-        let path = pins.link(index);
-        if !path.exists() {
-            return Ok(false);
-        }
+        let name = LinkName::Xdp(index);
+        let Some(path) = pins.pinned_link(name) else { return Ok(false) };
         let pinned = |error: &dyn std::error::Error| KernelError::Pins {
             what: "use",
             path: path.clone(),
@@ -225,7 +223,8 @@ impl Program {
         };
         // The link is what it was, its pin included; only its program is another one.
         let link = program.take_link(id).map_err(|error| pinned(&error))?;
-        self.links.insert(index, Hold::Link(FdLink::try_from(link).map_err(|error| pinned(&error))?));
+        let link = FdLink::try_from(link).map_err(|error| pinned(&error))?;
+        self.links.insert(index, Hold::Link(pins::keep_pinned(link, &path, pins.link(name))?));
         Ok(true)
     }
 
@@ -269,6 +268,28 @@ impl Program {
         pins.remove()
     }
 
+    /// Gives up a start that failed: what this process pinned goes. What one of another layout pinned stays, and so does
+    /// this one's program where it took a link over from that one.
+    ///
+    /// # Errors
+    /// When a pin cannot be removed.
+    pub fn give_up(&mut self) -> Result<(), KernelError> {
+        match self.pins.take() {
+            None => Ok(()),
+            Some(pins) if !pins.have_former() => pins.remove(),
+            Some(_) if !self.links.is_empty() => Ok(()),
+            Some(pins) => pins.remove_own(),
+        }
+    }
+
+    /// Takes away what a version of another layout left: all its links are taken over, or of interfaces that are not guarded.
+    ///
+    /// # Errors
+    /// When a pin cannot be removed.
+    pub fn forget_former(&mut self) -> Result<(), KernelError> {
+        self.pins.as_mut().map_or(Ok(()), Pins::forget_former)
+    }
+
     /// Ends without taking away what stays at work by its pins.
     pub fn leave(mut self) {
         if self.pins.is_some() {
@@ -295,7 +316,7 @@ impl Program {
             Some(pins) => {
                 let link = program.take_link(id).map_err(|error| refused(&error))?;
                 let link = FdLink::try_from(link).map_err(|error| refused(&error))?;
-                Hold::Link(link.pin(pins.link(index)).map_err(|error| refused(&error))?.into())
+                Hold::Link(link.pin(pins.link(LinkName::Xdp(index))).map_err(|error| refused(&error))?.into())
             }
         };
         self.links.insert(index, hold);

@@ -187,17 +187,13 @@ impl Readings {
     }
 
     /// What PORTS says, by index.
-    pub(super) fn classes(&self) -> Result<Vec<u8>, KernelError> {
-        // SAFETY: PORTS is an array of single bytes; a batch copies them without what lies between them in the kernel.
-        let entries: Vec<(u32, u8)> = unsafe { read(&self.shared.counted.ports_map) }?;
-        Ok(entries.into_iter().map(|(_, class)| class).collect())
+    pub(super) fn classes(&self) -> Vec<u8> {
+        self.shared.counted.ports.read()
     }
 
     /// The words of SIEVE.
-    pub(super) fn sieve(&self) -> Result<Vec<u64>, KernelError> {
-        // SAFETY: as for SOURCES.
-        let entries: Vec<(u32, u64)> = unsafe { read(&self.shared.counted.sieve_map) }?;
-        Ok(entries.into_iter().map(|(_, word)| word).collect())
+    pub(super) fn sieve(&self) -> Vec<u64> {
+        self.shared.counted.sieve.read()
     }
 
     /// The addresses that the kernel part takes for this host's own, and for those of groups that it is of.

@@ -8,7 +8,7 @@ use aya::programs::links::FdLink;
 use aya::programs::{CgroupAttachMode, SockOps};
 
 use super::error::{KernelError, chain};
-use super::pins::{self, Pins};
+use super::pins::{LinkName, Pins};
 
 const PROGRAM: &str = "scanguard_sessions";
 
@@ -32,9 +32,8 @@ impl Sessions {
         self.link = Some(match pins {
             None => link,
             Some(pins) => {
-                let path = pins.sessions_link();
-                pins::forget(&path)?;
-                link.pin(path).map_err(|error| refused(&error))?.into()
+                pins.forget_link(LinkName::Sessions)?;
+                link.pin(pins.link(LinkName::Sessions)).map_err(|error| refused(&error))?.into()
             }
         });
         Ok(())

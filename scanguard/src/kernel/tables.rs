@@ -90,14 +90,14 @@ impl Tables {
     pub(super) fn adopted(maps: &mut impl Maps) -> Result<Self, KernelError> {
         let mut tables = Self::fresh(maps)?;
         tables.config = from_bytes(&tables.written.config.get(&0, 0).map_err(map_error("CONFIG"))?);
-        tables.classes = tables.readings.classes()?;
+        tables.classes = tables.readings.classes();
         tables.has_canaries = has_canaries(&tables.classes);
         for (source, verdict) in tables.readings.verdicts()? {
             tables.decided.put_verdict(source, verdict);
             let _ = tables.sieve.put(&source);
         }
         tables.sieve.forget_touched();
-        let found = tables.readings.sieve()?;
+        let found = tables.readings.sieve();
         for (index, word) in tables.sieve.other_than(&found) {
             tables.written.sieve.set(index, word, 0).map_err(map_error("SIEVE"))?;
         }

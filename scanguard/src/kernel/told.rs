@@ -98,12 +98,12 @@ impl Look {
             prefix_verdicts: prefix_verdicts.into_iter().collect(),
             known: known.into_iter().collect(),
             allow: allow.into_iter().collect(),
-            classes: readings.classes()?,
+            classes: readings.classes(),
             own,
             local: readings.local()?,
             protected: readings.protected()?,
             nics: readings.nics()?,
-            sieve: readings.sieve()?,
+            sieve: readings.sieve(),
             prints,
         })
     }

@@ -5,14 +5,18 @@ use std::net::IpAddr;
 use tracing::warn;
 
 use crate::config::Safety;
-use crate::logins::{self, How, Login};
+use crate::logins::{How, Login, Seen};
 use crate::net::{Own, gateways, own, resolvers};
 use crate::safety::Facts;
 
 /// Looks around. What cannot be found out is said and left out.
 pub async fn gather(safety: &Safety, also_logged_in: &[IpAddr]) -> Facts {
-    let of_files = tokio::task::spawn_blocking(|| (logins::remote(), resolvers())).await;
-    let (mut logins, resolvers) = of_files.unwrap_or_default();
+    let watcher = safety.logins.clone();
+    let of_files = tokio::task::spawn_blocking(move || (watcher.look(), resolvers())).await;
+    let (Seen { mut logins, unseen }, resolvers) = of_files.unwrap_or_default();
+    if let Some(reason) = unseen {
+        warn!(reason, "some who are logged in are not seen, and so not protected from being blocked");
+    }
     logins.extend(also_logged_in.iter().map(|address| Login {
         address: address.to_canonical(),
         user: None,

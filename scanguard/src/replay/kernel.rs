@@ -22,7 +22,7 @@ use scanguard_common::verdict::{Known, Verdict};
 
 use super::tables::ReplayTables;
 use crate::kernel::trial::{XDP_DROP, XDP_PASS, XDP_TX};
-use crate::kernel::{Datapath, EventStream, LoadOptions};
+use crate::kernel::{Datapath, EventStream, LoadOptions, TableSizes};
 
 /// Entries of the table of sources: so many that none is washed out by the captures this is for.
 const SOURCES: u32 = 1 << 18;
@@ -55,8 +55,12 @@ impl Kernel {
     /// # Errors
     /// [`crate::kernel::KernelError`] without the rights, or on a kernel that lacks something.
     pub fn load() -> Result<Self> {
-        let options =
-            LoadOptions { max_sources: SOURCES, virtual_world: true, events_bytes: 1 << 16, ..LoadOptions::default() };
+        let options = LoadOptions {
+            sizes: TableSizes::full(SOURCES),
+            virtual_world: true,
+            events_bytes: 1 << 16,
+            ..LoadOptions::default()
+        };
         let mut datapath = Datapath::load(&options)?;
         let events = datapath.take_events()?;
         Ok(Self {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Paint;
 use super::human::{bytes, count, duration, moment};
-use crate::api::{Interface, MapFill, Packets, Status, VerdictCounts, Warning, WouldHave};
+use crate::api::{Interface, MapFill, Packets, Status, Takes, VerdictCounts, Warning, WouldHave};
 
 /// The status as text.
 #[must_use]
@@ -81,6 +81,16 @@ fn write(status: &Status, paint: Paint, text: &mut String) -> fmt::Result {
         let size = bytes(*size);
         writeln!(text, "{heading:<12}{name}: {} of {} entries, {size}", count(*entries), count(*capacity))?;
     }
+    let Takes { kernel_bytes, daemon_bytes, cpu_percent } = status.takes;
+    if kernel_bytes > 0 {
+        writeln!(
+            text,
+            "{:<12}{} of kernel memory, {} of the daemon, {cpu_percent:.1} % of a processor",
+            "takes",
+            bytes(kernel_bytes),
+            bytes(daemon_bytes)
+        )?;
+    }
     for Warning { message, hint, unhealthy, degraded, .. } in &status.warnings {
         let sign = if *unhealthy || *degraded { paint.bad("problem") } else { paint.doubtful("warning") };
         writeln!(text, "\n{sign}: {message}\n  {hint}")?;
@@ -137,6 +147,7 @@ mod tests {
             drift: 0,
             ring_lost: 0,
             maps: vec![map("SOURCES", 1_024, 262_144, 52_428_800), map("OWN", 5, 4_096, 393_216)],
+            takes: Takes { kernel_bytes: 199 << 20, daemon_bytes: 24 << 20, cpu_percent: 0.22 },
             healthy: true,
             degraded: false,
             warnings: Vec::new(),

@@ -13,7 +13,8 @@ use crate::config::{
     Blocks, Cgroup, Conceal, Config, Feed, Log, Ports, Safety, Score, SignalLimits, Sources, Storm, attach_label,
     shipped,
 };
-use crate::kernel::AttachMode;
+use crate::kernel::{AttachMode, Share};
+use crate::logins::Watcher;
 use crate::prefix;
 use crate::store::Limits;
 
@@ -286,7 +287,7 @@ fn ports(file: &mut Document, ports: &Ports) {
 }
 
 fn sources(file: &mut Document, sources: &Sources) {
-    let Sources { ipv6_prefix, translators, ignore_private, shared, max_sources, new_per_second } = sources;
+    let Sources { ipv6_prefix, translators, ignore_private, shared, sizes, new_per_second } = sources;
     file.section("sources");
     file.key(
         "Bits of an IPv6 address that make one source, 32 to 128. Subscribers get at least a /64 (RFC 6177).",
@@ -312,11 +313,17 @@ fn sources(file: &mut Document, sources: &Sources) {
         &quoted_list(shared.iter().map(prefix::show)),
     );
     file.key(
-        "Sources remembered, 1024 to 16777216; the longest unseen is forgotten first.\n\
-         Some 200 bytes of kernel memory each, allocated at the start. The table has as many buckets as the next power of two:\n\
-         it is fastest somewhat above one.",
+        "Sources remembered, 1024 to 16777216, or \"auto\": as many as memory allows, 32768 on a host of 1 GiB, 300000 from\n\
+         4 GiB on. The longest unseen is forgotten first. Some 250 bytes of kernel memory each, allocated at the start. The\n\
+         table has as many buckets as the next power of two: it is fastest somewhat above one.",
         "max_sources",
-        &max_sources.to_string(),
+        &sizes.sources.map_or_else(|| quoted("auto"), |sources| sources.to_string()),
+    );
+    file.key(
+        "How large most other tables are: \"full\" (115 MiB), \"half\", \"quarter\", \"eighth\", or \"auto\", as memory allows.\n\
+         What is pinned (`keep`) stays as large as it is.",
+        "tables",
+        &quoted(sizes.share.map_or("auto", Share::label)),
     );
     file.key(
         "New sources that each CPU records in a second, 0 to 100000000. In a flood of more (most of them forged) those that\n\
@@ -394,7 +401,7 @@ fn storm(file: &mut Document, storm: &Storm) {
 }
 
 fn safety(file: &mut Document, safety: &Safety) {
-    let Safety { leases, lease, shortest_ipv4, shortest_ipv6 } = safety;
+    let Safety { leases, lease, logins, shortest_ipv4, shortest_ipv6 } = safety;
     file.section("safety");
     file.key(
         "Whether addresses from which somebody is logged in (utmp, ssh) are on the allowlist meanwhile.",
@@ -402,6 +409,16 @@ fn safety(file: &mut Document, safety: &Safety) {
         &leases.to_string(),
     );
     file.key("For how long after he was last seen logged in, \"1m\" to \"1d\".", "lease", &quoted_duration(*lease));
+    let helper = match logins {
+        Watcher::Here => String::new(),
+        Watcher::Helper(socket) => socket.to_string_lossy().into_owned(),
+    };
+    file.key(
+        "The socket of `scanguard logins serve`, a process that may see who is logged in where the daemon itself may not\n\
+         (that takes root, or CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH). \"\": the daemon looks itself.",
+        "logins",
+        &quoted(&helper),
+    );
     file.key(
         "The shortest IPv4 prefix that `scanguard block add` takes without --force, 0 to 32.",
         "shortest_ipv4",

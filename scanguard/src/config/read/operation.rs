@@ -2,13 +2,22 @@
 
 use std::time::Duration;
 
+use toml::Spanned;
+use toml::de::DeValue;
+
+use super::LONGEST_SOCKET_PATH;
 use crate::config::problem::Problems;
 use crate::config::section::Section;
-use crate::config::value::{boolean, number, placed, time_span, word};
+use crate::config::value::{absolute_path, boolean, number, placed, time_span, word};
 use crate::config::{AutoLevel, Blocks, Safety, SignalLimits};
 use crate::duration;
+use crate::logins::Watcher;
 use crate::store::Limits;
 
+type Value<'i> = Spanned<DeValue<'i>>;
+
+/// The socket in `contrib/systemd`.
+const LOGINS_SOCKET: &str = "/run/scanguard-logins.sock";
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(86_400);
@@ -17,11 +26,20 @@ pub(super) fn safety(mut section: Section<'_, '_>, default: Safety, problems: &m
     let safety = Safety {
         leases: section.read("leases", problems, boolean).unwrap_or(default.leases),
         lease: section.read("lease", problems, time_span(MINUTE..=DAY)).unwrap_or(default.lease),
+        logins: section.read("logins", problems, watcher).unwrap_or(default.logins),
         shortest_ipv4: section.read("shortest_ipv4", problems, number(0..=32)).unwrap_or(default.shortest_ipv4),
         shortest_ipv6: section.read("shortest_ipv6", problems, number(0..=128)).unwrap_or(default.shortest_ipv6),
     };
     section.finish(problems);
     safety
+}
+
+/// The socket of a process that looks who is logged in, or an empty text.
+fn watcher(key: &str, value: &Value<'_>, problems: &mut Problems<'_>) -> Option<Watcher> {
+    match value.get_ref().as_str() {
+        Some("") => Some(Watcher::Here),
+        _ => absolute_path(LONGEST_SOCKET_PATH, LOGINS_SOCKET)(key, value, problems).map(Watcher::Helper),
+    }
 }
 
 pub(super) fn signals(

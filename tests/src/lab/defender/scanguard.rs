@@ -26,6 +26,8 @@ const LIMIT: Duration = Duration::from_secs(20);
 /// Private to the laboratory, like all of `/run` (see the sandbox).
 const SOCKET: &str = "/run/scanguard/control.sock";
 const CONFIG: &str = "/run/scanguard-lab.toml";
+/// As whom the daemon runs as a service here: nobody.
+pub const SERVICE_USER: u32 = 65_534;
 /// Where the daemon serves its metrics, inside the edge.
 const METRICS: &str = "http://127.0.0.1:9477/metrics";
 
@@ -83,6 +85,30 @@ impl Daemon {
         Self::launch_with(edge, binary, config, &[], |command| Running::start_unheard(command, log))
     }
 
+    /// The same as a service manager starts it: a user of its own ([`SERVICE_USER`]) with the three capabilities that the
+    /// unit in `contrib/systemd` has, and no more. Returns when the uplink is attached.
+    ///
+    /// # Errors
+    /// As [`Self::start`], and where its folders cannot be made.
+    pub fn start_as_service(edge: &Netns, binary: &Path, config: &str) -> Result<Self> {
+        // The folder of builds may be closed to that user.
+        let copy = PathBuf::from("/run/scanguard-service");
+        fs::copy(binary, &copy).with_context(|| format!("cannot copy {}", binary.display()))?;
+        for folder in ["/run/scanguard", "/var/lib/scanguard"] {
+            fs::create_dir_all(folder).with_context(|| format!("cannot make {folder}"))?;
+            std::os::unix::fs::chown(folder, Some(SERVICE_USER), Some(SERVICE_USER))
+                .with_context(|| format!("cannot give {folder} away"))?;
+        }
+        write_config(config)?;
+        let (user, rights) = (SERVICE_USER.to_string(), "+bpf,+perfmon,+net_admin");
+        let mut command = edge.command("setpriv");
+        command.args(["--reuid", &user, "--regid", &user, "--clear-groups", "--no-new-privs"]);
+        command.args(["--inh-caps", rights, "--ambient-caps", rights, "--bounding-set", &format!("-all,{rights}")]);
+        command.arg(&copy).args(["run", "-i", UPLINK, "--config", CONFIG, "--socket", SOCKET]);
+        let running = Running::start(command)?;
+        Self { binary: binary.to_owned(), edge: edge.clone(), running, keeps: false }.attached()
+    }
+
     fn launch_with(
         edge: &Netns,
         binary: &Path,
@@ -95,10 +121,7 @@ impl Daemon {
             "there is no {}: build it with `cargo xtask build` (`cargo xtask test` does it for the tests)",
             binary.display()
         );
-        // First, because tables may follow.
-        let cgroup = cgroup::of_this_thread().filter(|_| !config.contains("cgroup ="));
-        let cgroup = cgroup.map_or_else(String::new, |folder| format!("cgroup = {:?}\n", folder.display().to_string()));
-        fs::write(CONFIG, cgroup + config).context("cannot write the daemon's configuration")?;
+        write_config(config)?;
         let mut command = edge.command(binary);
         command.args(["run", "-i", UPLINK, "--config", CONFIG, "--socket", SOCKET]).args(options);
         let running = start(command)?;
@@ -282,6 +305,13 @@ impl Daemon {
     pub fn end(self, signal: Signal) -> Result<Finished> {
         self.running.stop(signal, LIMIT)
     }
+}
+
+fn write_config(config: &str) -> Result<()> {
+    // First, because tables may follow.
+    let cgroup = cgroup::of_this_thread().filter(|_| !config.contains("cgroup ="));
+    let cgroup = cgroup.map_or_else(String::new, |folder| format!("cgroup = {:?}\n", folder.display().to_string()));
+    fs::write(CONFIG, cgroup + config).context("cannot write the daemon's configuration")
 }
 
 /// Milliseconds from a source's first packet to its level, if both are told.
