@@ -60,6 +60,9 @@ pub(crate) struct Options {
     /// With --host: this package, and not one that is built first
     #[arg(long, requires = "host", value_name = "FILE")]
     package: Option<PathBuf>,
+    /// With --host: only this step and what it needs (repeatable)
+    #[arg(long = "step", requires = "host", value_name = "NAME")]
+    steps: Vec<String>,
     /// Write the table as JSON here (`-` for standard output)
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -70,7 +73,7 @@ pub(crate) fn test(root: &Path, options: &Options) -> Result<ExitCode> {
     if options.host {
         return whole_host(root, options);
     }
-    let Options { kernels, suites, json, host: _, short: _, package: _ } = options;
+    let Options { kernels, suites, json, host: _, short: _, package: _, steps: _ } = options;
     let series: Vec<&str> = KERNELS.iter().map(|kernel| kernel.series).collect();
     let wants = |name: &str| kernels.is_empty() || kernels.iter().any(|wanted| wanted == name);
     known("kernel", kernels, [&[HOST], &series[..]].concat())?;
@@ -115,9 +118,10 @@ fn write_json(file: Option<&Path>, report: &impl Serialize) -> Result<()> {
 
 /// A whole host on one kernel.
 fn whole_host(root: &Path, options: &Options) -> Result<ExitCode> {
-    let Options { kernels, suites: _, host: _, short, package, json } = options;
+    let Options { kernels, suites: _, host: _, short, package, steps, json } = options;
     let series: Vec<&str> = KERNELS.iter().map(|kernel| kernel.series).collect();
     known("kernel", kernels, series)?;
+    known("step", steps, host::names())?;
     let wanted = match kernels.as_slice() {
         [] => KERNELS[0].series,
         [one] => one,
@@ -141,7 +145,7 @@ fn whole_host(root: &Path, options: &Options) -> Result<ExitCode> {
     };
     let form = if *short { host::Form::Short } else { host::Form::Full };
     println!("==> a whole host on Linux {} in a machine of qemu's, emulated", kernel.release);
-    let trial = host::Trial { folder: &folder, busybox: &busybox, kernel, package: &built, form, rights };
+    let trial = host::Trial { folder: &folder, busybox: &busybox, kernel, package: &built, form, only: steps, rights };
     let report = trial.run()?;
     println!("\n{report}");
     write_json(json.as_deref(), &report)?;

@@ -31,7 +31,8 @@ use self::machine::Machine;
 use self::outside::Outside;
 pub(crate) use self::report::Report;
 use self::report::Taken;
-use self::steps::{Host, Needs, STEPS};
+pub(super) use self::steps::names;
+use self::steps::{Host, Needs, Step};
 use self::wire::{Scratch, Wire};
 use super::initrd;
 use super::kernels::Unpacked;
@@ -71,6 +72,8 @@ pub(super) struct Trial<'t> {
     pub(super) kernel: &'t Unpacked,
     pub(super) package: &'t Path,
     pub(super) form: Form,
+    /// Only these steps and what they need; all without.
+    pub(super) only: &'t [String],
     pub(super) rights: Rights,
 }
 
@@ -80,7 +83,7 @@ impl Trial<'_> {
     /// # Errors
     /// When no machine can be made.
     pub(super) fn run(&self) -> Result<Report> {
-        let Self { folder, busybox, kernel, package, form, rights } = *self;
+        let Self { folder, busybox, kernel, package, form, only, rights } = *self;
         let folder = folder.join("host");
         let disk = disk::image(&folder, kernel, rights)?;
         let scratch = Scratch::make().context("cannot make a folder for keys and sockets")?;
@@ -98,15 +101,15 @@ impl Trial<'_> {
             form,
             interface: String::new(),
         };
-        let steps = take_all(&mut host, form);
+        let steps = take_all(&mut host, &steps::chosen(form, only));
         Ok(Report::of(kernel.release.clone(), steps))
     }
 }
 
 /// Takes every step whose needs are met.
-fn take_all(host: &mut Host<'_>, form: Form) -> Vec<Taken> {
+fn take_all(host: &mut Host<'_>, steps: &[&Step]) -> Vec<Taken> {
     let mut taken: Vec<Taken> = Vec::new();
-    for step in STEPS.iter().filter(|step| form == Form::Full || !step.is_long) {
+    for step in steps {
         let begun = Instant::now();
         let missing = match step.needs {
             Needs::Nothing => None,

@@ -49,7 +49,7 @@ const fn step(name: &'static str, needs: Needs, take: fn(&mut Host<'_>) -> Resul
 }
 
 /// All, in their order.
-pub(super) const STEPS: &[Step] = &[
+const STEPS: &[Step] = &[
     step(BOOT, Needs::Nothing, install::boot),
     step("fail2ban", Needs::Step(BOOT), install::fail2ban),
     step(INSTALL, Needs::Step(BOOT), install::install),
@@ -72,6 +72,25 @@ pub(super) const STEPS: &[Step] = &[
     step("purge", Needs::Step(INSTALL), life::purge),
 ];
 
+/// The names of all.
+pub(in super::super) fn names() -> Vec<&'static str> {
+    STEPS.iter().map(|step| step.name).collect()
+}
+
+/// The steps of a form; of those only these and what they need, if any are named.
+pub(super) fn chosen(form: Form, only: &[String]) -> Vec<&'static Step> {
+    let mut chosen: Vec<&Step> = Vec::new();
+    // From the last one: what a step needs comes before it.
+    for step in STEPS.iter().rev().filter(|step| form == Form::Full || !step.is_long) {
+        let is_needed = chosen.iter().any(|later| later.needs == Needs::Step(step.name));
+        if only.is_empty() || is_needed || only.iter().any(|name| name == step.name) {
+            chosen.push(step);
+        }
+    }
+    chosen.reverse();
+    chosen
+}
+
 /// The machine, and everybody who has to do with it.
 pub(super) struct Host<'w> {
     // Dropped in this order: the connection, then the machine.
@@ -91,8 +110,8 @@ const OF_BPF: &str = "(bpftool prog list; bpftool map list; bpftool link list) |
 impl Host<'_> {
     /// What a person would look at after a failure.
     pub(super) fn what_it_says(&self) -> String {
-        let script = "systemctl status --no-pager --full scanguard.service run-scanguard_bpf.mount; \
-                      journalctl --no-pager -b -n 60 -u scanguard; scanguard status; ip -d link; systemctl --failed";
+        let script = "systemctl status --no-pager --full scanguard.service run-scanguard_bpf.mount scanguard-detach.service; \
+                      journalctl --no-pager -b -n 60 -u scanguard -u scanguard-detach; tail -n 40 /var/log/fail2ban.log; scanguard status; ip -d link; systemctl --failed";
         match self.guest.said(script) {
             Ok(said) if !said.out.is_empty() => format!("{}\n{}", said.out, said.err),
             _ => self.machine.console_end(),
@@ -130,5 +149,30 @@ impl Host<'_> {
             _ => "other",
         };
         Ok(Some((mode.to_owned(), u32::try_from(id).context("an id of 32 bits")?)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_step_comes_after_what_it_needs() {
+        for (position, step) in STEPS.iter().enumerate() {
+            if let Needs::Step(name) = step.needs {
+                assert!(STEPS[..position].iter().any(|earlier| earlier.name == name), "{} needs {name}", step.name);
+            }
+            assert!(!names()[..position].contains(&step.name), "{} stands twice", step.name);
+        }
+    }
+
+    #[test]
+    fn a_step_that_is_chosen_brings_what_it_needs() {
+        let names = |only: &[&str]| -> Vec<&str> {
+            let only: Vec<String> = only.iter().map(|name| (*name).to_owned()).collect();
+            chosen(Form::Full, &only).iter().map(|step| step.name).collect()
+        };
+        assert_eq!(names(&["restart"]), [BOOT, INSTALL, ENFORCE, "restart"]);
+        assert_eq!(names(&[]).len(), STEPS.len());
     }
 }
