@@ -3,6 +3,7 @@
 use std::fs;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
+use std::process;
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -30,6 +31,7 @@ const PACKAGES: &[&str] = &[
     "curl",
     "ethtool",
     "bpftool",
+    "netbase",
     "nftables",
     "nginx-light",
     "fail2ban",
@@ -88,7 +90,9 @@ pub(super) fn image(folder: &Path, kernel: &Unpacked, rights: Rights) -> Result<
         return Ok(image);
     }
     let packed = packed(folder, rights)?;
-    let (root, unfinished) = (folder.join("root"), folder.join("unfinished.ext4"));
+    // Another run may make one too.
+    let ours = process::id();
+    let (root, unfinished) = (folder.join(format!("root-{ours}")), folder.join(format!("unfinished-{ours}.ext4")));
     let remove = |rights: Rights| {
         let mut command = rights.command("rm");
         command.args(["-rf", "--one-file-system"]).arg(&root).arg(&unfinished);
@@ -137,7 +141,7 @@ fn packed(folder: &Path, rights: Rights) -> Result<PathBuf> {
     if packed.is_file() {
         return Ok(packed);
     }
-    let unfinished = folder.join("unfinished.tar");
+    let unfinished = folder.join(format!("unfinished-{}.tar", process::id()));
     let mut mmdebstrap = rights.command("mmdebstrap");
     mmdebstrap.args(["--quiet", "--variant=minbase", &format!("--include={}", PACKAGES.join(",")), RELEASE]);
     step::run("getting Debian 12 (download 90 MB, disk 300 MB, two minutes)", mmdebstrap.arg(&unfinished))?;

@@ -43,6 +43,7 @@ pub(super) struct Step {
 const BOOT: &str = "boot";
 const INSTALL: &str = "install";
 const ENFORCE: &str = "enforce";
+const RELOAD: &str = "reload";
 
 const fn step(name: &'static str, needs: Needs, take: fn(&mut Host<'_>) -> Result<String>) -> Step {
     Step { name, needs, is_long: false, take }
@@ -63,11 +64,11 @@ const STEPS: &[Step] = &[
     step("restart", Needs::Step(ENFORCE), service::restart),
     step("kill -9", Needs::Step(ENFORCE), service::kill),
     step("watchdog", Needs::Step(ENFORCE), service::watchdog),
-    step("reload", Needs::Step(ENFORCE), service::reload),
+    step(RELOAD, Needs::Step(ENFORCE), service::reload),
     step("stop and start", Needs::Step(ENFORCE), service::stop),
     step("card that comes late", Needs::Step(ENFORCE), life::late_card),
     step("reboot", Needs::Step(ENFORCE), life::reboot),
-    step("same version again", Needs::Step(ENFORCE), life::reinstall),
+    step("same version again", Needs::Step(RELOAD), life::reinstall),
     step("remove", Needs::Step(INSTALL), life::remove),
     step("purge", Needs::Step(INSTALL), life::purge),
 ];

@@ -9,9 +9,9 @@ use super::super::run::wait_for;
 use super::super::wire::{ADMIN, COLLEAGUE, guesser};
 use super::Host;
 
-/// Both bans: in nftables by fail2ban's own action, and by ours. The package brings the action.
+/// Both bans: in nftables by fail2ban's own action, and by ours. The package brings the action; a mere reload adds none to a jail.
 const JAIL: &str = "printf '[sshd]\\naction = %%(action_)s\\n         scanguard\\n' > /etc/fail2ban/jail.d/sshd.local && \
-                    fail2ban-client reload";
+                    fail2ban-client reload --restart sshd";
 
 /// Every guesser is banned by fail2ban and known to scanguard; nobody else is acted on.
 pub(super) fn guessers(host: &mut Host<'_>) -> Result<String> {
