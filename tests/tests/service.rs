@@ -13,6 +13,7 @@ use scanguard_tests::daemon::{LIMIT, done, wait_for};
 use scanguard_tests::lab::defender::{Daemon, SERVICE_USER};
 use scanguard_tests::lab::plan::{SCANNER, UPLINK};
 use scanguard_tests::lab::process::Running;
+use scanguard_tests::lab::tools::Tool;
 use scanguard_tests::lab::utmp::Login;
 use scanguard_tests::lab::{Lab, sandbox};
 use serde_json::Value;
@@ -63,5 +64,28 @@ fn with_three_capabilities_it_works_and_who_is_logged_in_is_told_by_another_proc
     helper.stop(Signal::KILL, LIMIT).expect("its end");
     wait_for("it to say that nobody tells it any more", || has_warning(&daemon, "logins_unseen"));
     assert_eq!(leases(&daemon), [SCANNER.to_string()], "the lease goes on for its time");
+    daemon.stop().expect("a clean stop");
+}
+
+#[test]
+fn an_interface_of_the_configuration_that_comes_later_is_waited_for() {
+    sandbox::enter().expect("a sandbox, which needs root: run `cargo xtask test`");
+    let lab = Lab::build(1).expect("the lab");
+    let ip = |arguments: &[&str]| {
+        Tool::Ip.run(&lab.edge, arguments, LIMIT).expect("ip").success("ip").expect("a change of links");
+    };
+    let config = "interfaces = [\"later0\"]\n";
+    let daemon = Daemon::launch_configured(&lab.edge, &binary_beside_tests(), config).expect("the daemon");
+    let status = || -> Value {
+        let status = daemon.cli(&["status", "--json"]).expect("status");
+        serde_json::from_str(&status.stdout).unwrap_or_default()
+    };
+    let is_attached = || status()["interfaces"][0]["attached"].as_bool();
+    wait_for("it to wait", || is_attached() == Some(false));
+    let waiting = status();
+    assert_eq!(waiting["interfaces"][0]["name"], "later0", "{waiting}");
+    assert_eq!(waiting["warnings"][0]["code"], "not_attached", "{waiting}");
+    ip(&["link", "add", "dev", "later0", "type", "veth", "peer", "name", "later1"]);
+    wait_for("the interface to be guarded", || is_attached() == Some(true));
     daemon.stop().expect("a clean stop");
 }

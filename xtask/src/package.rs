@@ -98,8 +98,13 @@ mod tests {
     use super::newer_than;
     use crate::skip;
 
-    const UNITS: [&str; 4] =
-        ["scanguard.service", "run-scanguard_bpf.mount", "scanguard-logins.socket", "scanguard-logins.service"];
+    const UNITS: [&str; 5] = [
+        "scanguard.service",
+        "run-scanguard_bpf.mount",
+        "scanguard-detach.service",
+        "scanguard-logins.socket",
+        "scanguard-logins.service",
+    ];
 
     fn contrib() -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../contrib")

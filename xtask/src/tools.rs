@@ -65,6 +65,19 @@ pub(crate) const BENCH: &[Tool] = &[
 /// What other kernels are tried in.
 pub(crate) const MACHINES: &[Tool] = &[tool("qemu-system-x86_64", "qemu-system-x86")];
 
+/// What a whole host in a machine takes: making its disk, and being everybody outside.
+pub(crate) const HOST: &[Tool] = &[
+    tool("mmdebstrap", "mmdebstrap"),
+    tool("mkfs.ext4", "e2fsprogs"),
+    tool("setpriv", "util-linux"),
+    tool("ip", "iproute2"),
+    tool("ssh", "openssh-client"),
+    tool("ping", "iputils-ping"),
+    tool("curl", "curl"),
+    tool("nmap", "nmap"),
+    tool("hping3", "hping3"),
+];
+
 /// Programs whose package would start a service: they are unpacked below `target/` and not installed, with what they need and a machine may lack.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Unpacked {

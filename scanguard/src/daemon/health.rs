@@ -91,6 +91,7 @@ pub(super) fn warnings(facts: &Facts<'_>) -> Vec<Warning> {
         warnings.push(no_daemon(heartbeat));
     }
     warnings.extend(interfaces.iter().filter(|interface| !interface.attached).map(detached));
+    warnings.extend((daemon && interfaces.is_empty()).then(unguarded));
     let sources = maps.iter().find(|map| map.name == "SOURCES");
     warnings.extend(sources.filter(|_| oldest.is_some_and(|oldest| oldest < MEMORY)).and_then(full));
     warnings.extend(maps.iter().filter(|map| KEEPS_ALL.contains(&map.name.as_str())).filter_map(takes_no_more));
@@ -330,11 +331,21 @@ fn takes_no_more(map: &MapFill) -> Option<Warning> {
 fn detached(interface: &Interface) -> Warning {
     Warning {
         code: "not_attached".into(),
-        message: format!("{} is not guarded: our program is no longer on it.", interface.name),
+        message: format!("{} is not guarded: our program is not on it.", interface.name),
         hint: format!(
             "`ip -d link show dev {}` tells what is there. It is tried again whenever interfaces change.",
             interface.name
         ),
+        unhealthy: true,
+        degraded: false,
+    }
+}
+
+fn unguarded() -> Warning {
+    Warning {
+        code: "not_attached".into(),
+        message: "No interface is guarded: none has a default route, which is what `auto` waits for.".into(),
+        hint: "`ip route` tells which routes there are. It is tried again whenever interfaces change.".into(),
         unhealthy: true,
         degraded: false,
     }

@@ -8,7 +8,7 @@ use scanguard_common::challenge::Nic;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
 use tracing::{info, warn};
 
-use super::start::AUTO;
+use super::start::{AUTO, Found};
 use crate::kernel::{AttachMode, Attachment, Program, clock, link};
 use crate::net::{Changes, LinkInfo, default_route_interfaces, link_changes, links};
 
@@ -43,13 +43,14 @@ pub(super) struct Interfaces {
 }
 
 impl Interfaces {
-    /// Follows those that the program was attached to.
+    /// Follows those that the program was attached to, and waits for those that are not there yet.
     ///
     /// `before_ns` is since when an earlier daemon had seen all that left.
     pub(super) fn follow(
         wanted: &[String],
         mode: AttachMode,
         attached: Vec<Attachment>,
+        found: &Found,
         before_ns: Option<u64>,
     ) -> anyhow::Result<Self> {
         let goes_on = |attachment: &Attachment| attachment.egress.is_some_and(|egress| egress.goes_on);
@@ -60,13 +61,15 @@ impl Interfaces {
         let guarded = attached
             .into_iter()
             .map(|attachment| Guarded { name: attachment.interface.clone(), attachment: Some(attachment) });
+        let absent = found.absent.iter().map(|name| Guarded { name: name.clone(), attachment: None });
         let mut interfaces = Self {
             wanted: wanted.to_owned(),
             mode,
-            guarded: guarded.collect(),
+            guarded: guarded.chain(absent).collect(),
             changes: Some(link_changes()?),
             unbidden,
-            due: None,
+            // What came before changes were told.
+            due: found.waits().then(Instant::now),
             complained: HashSet::new(),
             leaving_since_ns,
         };

@@ -1,5 +1,6 @@
 //! From start to clean stop.
 
+use std::env;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -94,6 +95,11 @@ impl Options {
         }
         Ok(loaded)
     }
+
+    /// Whether an interface that is not there is waited for: at boot the driver may come later than the daemon. Whoever types its name is told.
+    fn waits_for_interfaces(&self) -> bool {
+        self.interfaces.is_empty() || env::var_os("NOTIFY_SOCKET").is_some()
+    }
 }
 
 /// Runs the daemon until a signal asks it to stop.
@@ -162,7 +168,7 @@ async fn daemon(config: Config, feeds: Feeds, options: Options, log: LogTally) -
     let gate = Gate { owner: geteuid().as_raw(), group: socket_file.group() };
     let metrics_listener = metrics_listener(&config).await?;
     let own_ports = OwnPorts::of(metrics_listener.as_ref());
-    let names = start::interfaces(&config.interfaces).await?;
+    let names = start::find(&config.interfaces, options.waits_for_interfaces()).await?;
     let Loaded { mut program, mut desk, events, proofs, ports, addresses, taken_over } =
         start::load(&config, own_ports).await?;
     desk.set_feeds(feeds);
@@ -186,7 +192,7 @@ async fn daemon(config: Config, feeds: Feeds, options: Options, log: LogTally) -
         }
     };
     let before_ns = taken_over.map(|settings| settings.egress_since_ns).filter(|since_ns| *since_ns != u64::MAX);
-    let interfaces = Interfaces::follow(&config.interfaces, config.attach, guarded, before_ns)?;
+    let interfaces = Interfaces::follow(&config.interfaces, config.attach, guarded, &names, before_ns)?;
     desk.tables().set_egress(interfaces.leaving_since_ns()).or_exit(ExitStatus::Failed)?;
     desk.tables().set_nics(&interfaces.nics()).or_exit(ExitStatus::Failed)?;
     let sessions = start::watch_sessions(&mut program, &config.cgroup);

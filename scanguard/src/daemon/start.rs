@@ -45,40 +45,75 @@ fn describe(missing: &[Missing]) -> String {
     text
 }
 
+/// The interfaces to guard.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(super) struct Found {
+    /// Those that are there, each once.
+    pub(super) present: Vec<String>,
+    /// Those that are waited for.
+    pub(super) absent: Vec<String>,
+    /// Whether `auto` means none yet.
+    pub(super) no_default_route: bool,
+}
+
+impl Found {
+    /// Whether there is something to wait for.
+    pub(super) const fn waits(&self) -> bool {
+        self.no_default_route || !self.absent.is_empty()
+    }
+}
+
 /// The interfaces to guard, each once; they are all there.
 ///
 /// # Errors
 /// When none is named, or one is not there, or `auto` means none.
 pub async fn interfaces(wanted: &[String]) -> Result<Vec<String>, Failure> {
+    Ok(find(wanted, false).await?.present)
+}
+
+/// The interfaces to guard. With `waits`, what is not there yet is no error: at boot the driver may come later than the daemon.
+///
+/// # Errors
+/// When none is named, or one cannot be asked for; without `waits`, when one is not there, or `auto` means none.
+pub(super) async fn find(wanted: &[String], waits: bool) -> Result<Found, Failure> {
     if wanted.is_empty() {
         let message = "no interface to guard is named: give one with -i (`-i auto` takes those with a default route), \
                        or `interfaces` in the configuration";
         return Err(Failure::message(ExitStatus::Usage, message));
     }
-    let mut interfaces: Vec<String> = Vec::new();
+    let mut found = Found::default();
+    let mut names: Vec<String> = Vec::new();
     for name in wanted {
-        let names = if name == AUTO {
-            let found =
-                default_route_interfaces().await.context("cannot tell which interfaces have a default route")?;
-            if found.is_empty() {
-                let error = anyhow!("no interface has a default route, so `auto` means none: name one with -i");
-                return Err(error.into());
-            }
-            found
-        } else {
-            vec![name.clone()]
-        };
-        for name in names {
-            if !interfaces.contains(&name) {
-                interfaces.push(name);
-            }
+        if name != AUTO {
+            names.push(name.clone());
+            continue;
         }
+        let of_routes = default_route_interfaces().await.context("cannot tell which interfaces have a default route")?;
+        if of_routes.is_empty() && !waits {
+            let error = anyhow!("no interface has a default route, so `auto` means none: name one with -i");
+            return Err(error.into());
+        }
+        found.no_default_route = of_routes.is_empty();
+        names.extend(of_routes);
     }
     // Asked before anything is loaded: what an earlier daemon left is not to suffer from a slip of the pen.
-    for interface in &interfaces {
-        link::describe(interface).await.or_exit(ExitStatus::Usage)?;
+    for name in names {
+        if found.present.contains(&name) || found.absent.contains(&name) {
+            continue;
+        }
+        match link::describe(&name).await {
+            Ok(_) => found.present.push(name),
+            Err(KernelError::NoInterface { .. }) if waits => found.absent.push(name),
+            Err(error) => return Err(error).or_exit(ExitStatus::Usage),
+        }
     }
-    Ok(interfaces)
+    if found.no_default_route {
+        warn!("no interface has a default route yet; `auto` waits for one");
+    }
+    for interface in &found.absent {
+        warn!(interface, "it is not there yet; it is guarded when it comes");
+    }
+    Ok(found)
 }
 
 /// The kernel part, told everything, so that it is right from the first packet on; nothing is attached yet.
@@ -131,21 +166,24 @@ fn refused(error: KernelError) -> Failure {
     Failure::new(status, error)
 }
 
-/// Attaches to every interface, or to none: what was attached before a failure goes when the program is dropped. Then nothing of an earlier
-/// daemon is left anywhere else.
+/// Attaches to every interface that is there, or to none: what was attached before a failure goes when the program is dropped. Then nothing of
+/// an earlier daemon is left anywhere else; but while one is waited for, whose name may be a slip of the pen, what it left goes on.
 pub(super) async fn attach(
     program: &mut Program,
-    interfaces: &[String],
+    interfaces: &Found,
     config: &Config,
 ) -> Result<Vec<Attachment>, Failure> {
-    let mut guarded = Vec::with_capacity(interfaces.len());
-    for interface in interfaces {
+    let mut guarded = Vec::with_capacity(interfaces.present.len());
+    for interface in &interfaces.present {
         let attachment = match program.attach(interface, config.attach).await {
             Err(error @ KernelError::NoInterface { .. }) => return Err(error).or_exit(ExitStatus::Usage),
             Err(error @ KernelError::Occupied { .. }) => return Err(error).or_exit(ExitStatus::CannotRun),
             attached => attached.or_exit(ExitStatus::Failed)?,
         };
         guarded.push(attachment);
+    }
+    if interfaces.waits() {
+        return Ok(guarded);
     }
     let left = program.forget_other_links(&guarded).or_exit(ExitStatus::Failed)?;
     if !left.is_empty() {

@@ -40,6 +40,48 @@ pub(super) fn make(kernel: &Unpacked, busybox: &Path, script: &Path) -> Result<V
     Ok(archive.finish())
 }
 
+/// Makes an archive that goes to the first disk and lets the owner of an ssh key log in there as root.
+///
+/// # Errors
+/// When busybox or a module cannot be read.
+pub(super) fn to_disk(kernel: &Unpacked, busybox: &Path, key: &str) -> Result<Vec<u8>> {
+    let mut archive = Archive::default();
+    for folder in ["bin", "modules", "proc", "sys", "dev", "root"] {
+        archive.add(folder, FOLDER, &[]);
+    }
+    let program = fs::read(busybox).with_context(|| format!("cannot read {}", busybox.display()))?;
+    archive.add("bin/busybox", PROGRAM, &program);
+    archive.add("key", PRIVATE, key.as_bytes());
+    let mut load = String::new();
+    for (number, file) in in_order(&kernel.modules, &DISK_MODULES)?.iter().enumerate() {
+        let name = format!("modules/{number:02}-{}.ko", module_name(&file.to_string_lossy()));
+        archive.add(&name, PROGRAM, &module(file, busybox)?);
+        load += &format!("$b insmod /{name}\n");
+    }
+    archive.add("init", PROGRAM, DISK_INIT.replace("@LOAD@", &load).as_bytes());
+    Ok(archive.finish())
+}
+
+/// What a disk is reached by.
+const DISK_MODULES: [&str; 3] = ["virtio_pci", "virtio_blk", "ext4"];
+
+/// The first process of a machine with a disk. The card's driver is not here: udev loads it later, as on most hosts.
+const DISK_INIT: &str = "#!/bin/busybox sh
+b=/bin/busybox
+$b mount -t proc proc /proc
+$b mount -t sysfs sys /sys
+$b mount -t devtmpfs dev /dev
+@LOAD@
+i=0
+until $b test -b /dev/vda || $b test $i = 100; do $b sleep 0.1; i=$((i+1)); done
+$b mount -t ext4 /dev/vda /root
+$b mkdir -p -m 700 /root/root/.ssh
+$b cp /key /root/root/.ssh/authorized_keys
+$b chmod 600 /root/root/.ssh/authorized_keys
+for d in proc sys dev; do $b mount --move /$d /root/$d; done
+exec $b switch_root /root /sbin/init
+";
+
 /// Makes an archive that says `word` and ends.
 ///
 /// # Errors
@@ -92,6 +134,7 @@ fn module(file: &Path, busybox: &Path) -> Result<Vec<u8>> {
 
 const FOLDER: u32 = 0o040_755;
 const PROGRAM: u32 = 0o100_755;
+const PRIVATE: u32 = 0o100_600;
 
 #[derive(Default)]
 struct Archive {

@@ -6,8 +6,10 @@
 //! - `suite`: which tests, and the programs that hold them
 //! - `guest`: the script inside, and how its console is read
 //! - `report`: the table and the JSON
+//! - `host`: something else: a whole host with systemd, in which the package is installed
 
 mod guest;
+mod host;
 mod initrd;
 mod kernels;
 mod machine;
@@ -23,6 +25,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
+use serde::Serialize;
 
 use self::kernels::{KERNELS, Kernel};
 use self::machine::{Engine, Machine};
@@ -48,6 +51,18 @@ pub(crate) struct Options {
     /// Only this suite, as the table calls it (repeatable)
     #[arg(long = "suite", value_name = "NAME")]
     suites: Vec<String>,
+    /// Instead: a whole host with systemd (Debian 12, by default on 6.1) in which the package is installed and lived with
+    #[arg(long, conflicts_with = "suites")]
+    host: bool,
+    /// With --host: twenty guessers of passwords, and not a hundred
+    #[arg(long, requires = "host")]
+    short: bool,
+    /// With --host: this package, and not one that is built first
+    #[arg(long, requires = "host", value_name = "FILE")]
+    package: Option<PathBuf>,
+    /// With --host: only this step and what it needs (repeatable)
+    #[arg(long = "step", requires = "host", value_name = "NAME")]
+    steps: Vec<String>,
     /// Write the table as JSON here (`-` for standard output)
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -55,7 +70,10 @@ pub(crate) struct Options {
 
 /// Runs them.
 pub(crate) fn test(root: &Path, options: &Options) -> Result<ExitCode> {
-    let Options { kernels, suites, json } = options;
+    if options.host {
+        return whole_host(root, options);
+    }
+    let Options { kernels, suites, json, host: _, short: _, package: _, steps: _ } = options;
     let series: Vec<&str> = KERNELS.iter().map(|kernel| kernel.series).collect();
     let wants = |name: &str| kernels.is_empty() || kernels.iter().any(|wanted| wanted == name);
     known("kernel", kernels, [&[HOST], &series[..]].concat())?;
@@ -80,19 +98,58 @@ pub(crate) fn test(root: &Path, options: &Options) -> Result<ExitCode> {
     }
     let report = Report::of(rows);
     println!("\n{report}");
-    if let Some(file) = json {
-        let text = serde_json::to_string_pretty(&report).context("cannot put the table into JSON")?;
-        let mut out: Box<dyn Write> = match file {
-            file if file == Path::new("-") => Box::new(io::stdout()),
-            file => Box::new(File::create(file).with_context(|| format!("cannot create {}", file.display()))?),
-        };
-        writeln!(out, "{text}").context("cannot write the table")?;
-    }
+    write_json(json.as_deref(), &report)?;
     Ok(match (report.has_failed(), report.has_passed()) {
         (true, _) => ExitCode::FAILURE,
         (false, true) => ExitCode::SUCCESS,
         (false, false) => ExitCode::from(CANNOT_RUN),
     })
+}
+
+fn write_json(file: Option<&Path>, report: &impl Serialize) -> Result<()> {
+    let Some(file) = file else { return Ok(()) };
+    let text = serde_json::to_string_pretty(report).context("cannot put the table into JSON")?;
+    let mut out: Box<dyn Write> = match file {
+        file if file == Path::new("-") => Box::new(io::stdout()),
+        file => Box::new(File::create(file).with_context(|| format!("cannot create {}", file.display()))?),
+    };
+    writeln!(out, "{text}").context("cannot write the table")
+}
+
+/// A whole host on one kernel.
+fn whole_host(root: &Path, options: &Options) -> Result<ExitCode> {
+    let Options { kernels, suites: _, host: _, short, package, steps, json } = options;
+    let series: Vec<&str> = KERNELS.iter().map(|kernel| kernel.series).collect();
+    known("kernel", kernels, series)?;
+    known("step", steps, host::names())?;
+    let wanted = match kernels.as_slice() {
+        [] => KERNELS[0].series,
+        [one] => one,
+        _ => bail!("`--host` takes one kernel at a time"),
+    };
+    let rights = Rights::find();
+    if rights == Rights::None {
+        eprintln!(
+            "`vm-test --host` makes namespaces and disks, which needs root: run this as root or where sudo works"
+        );
+        return Ok(ExitCode::from(CANNOT_RUN));
+    }
+    tools::install(tools::HOST, rights)?;
+    let folder = root.join("target/vm");
+    let busybox = busybox(&folder, rights)?;
+    let kernel = KERNELS.iter().find(|kernel| kernel.series == wanted).context("a kernel that was asked for")?;
+    let kernel = &kernel.get(&folder, &busybox, rights)?;
+    let built = match package {
+        Some(package) => host::existing(package)?,
+        None => crate::package::package(root)?,
+    };
+    let form = if *short { host::Form::Short } else { host::Form::Full };
+    println!("==> a whole host on Linux {} in a machine of qemu's, emulated", kernel.release);
+    let trial = host::Trial { folder: &folder, busybox: &busybox, kernel, package: &built, form, only: steps, rights };
+    let report = trial.run()?;
+    println!("\n{report}");
+    write_json(json.as_deref(), &report)?;
+    Ok(if report.has_failed() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 fn known(what: &str, asked: &[String], all: Vec<&str>) -> Result<()> {

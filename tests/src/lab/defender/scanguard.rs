@@ -78,6 +78,17 @@ impl Daemon {
         Self::launch_with(edge, binary, config, options, Running::start)
     }
 
+    /// The same on the interfaces that the configuration names, and no other.
+    ///
+    /// # Errors
+    /// As [`Self::launch`].
+    pub fn launch_configured(edge: &Netns, binary: &Path, config: &str) -> Result<Self> {
+        write_config(config)?;
+        let mut command = edge.command(binary);
+        command.args(["run", "--config", CONFIG, "--socket", SOCKET]);
+        Ok(Self { binary: binary.to_owned(), edge: edge.clone(), running: Running::start(command)?, keeps: false })
+    }
+
     /// The same with its log going elsewhere.
     ///
     /// # Errors
