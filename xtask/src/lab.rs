@@ -31,7 +31,13 @@ pub(crate) fn demo(root: &Path) -> Result<ExitCode> {
 }
 
 /// One scenario.
-pub(crate) fn scenario(root: &Path, name: &str, defender: &str, json: Option<&Path>) -> Result<ExitCode> {
+pub(crate) fn scenario(
+    root: &Path,
+    name: &str,
+    defender: &str,
+    json: Option<&Path>,
+    tables: Option<&str>,
+) -> Result<ExitCode> {
     let rights = Rights::find();
     build::build(root, Profile::Release)?;
     if name == "balancer" && rights != Rights::None {
@@ -44,6 +50,9 @@ pub(crate) fn scenario(root: &Path, name: &str, defender: &str, json: Option<&Pa
         };
         if let Some(file) = json {
             lab.arg("--json").arg(file);
+        }
+        if let Some(share) = tables {
+            lab.args(["--tables", share]);
         }
         lab
     })

@@ -136,6 +136,9 @@ docs/testing.md tells more.")]
         /// Write the report as JSON here (`-` for standard output)
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
+        /// How large the daemon's tables are, as `tables` of [sources] in its configuration: eighth is a host of 1 GiB
+        #[arg(long, value_name = "SHARE")]
+        tables: Option<String>,
     },
 }
 
@@ -179,6 +182,8 @@ fn run() -> Result<ExitCode> {
         Verb::Fuzz(options) => fuzz::fuzz(&root, &options),
         Verb::VmTest(options) => vm::test(&root, &options),
         Verb::Chaos { kills, seed, json } => lab::chaos(&root, kills, seed, json.as_deref()),
-        Verb::Lab { scenario, defender, json } => lab::scenario(&root, &scenario, &defender, json.as_deref()),
+        Verb::Lab { scenario, defender, json, tables } => {
+            lab::scenario(&root, &scenario, &defender, json.as_deref(), tables.as_deref())
+        }
     }
 }
