@@ -71,6 +71,8 @@ pub struct PortEntry(u8);
 const ELSEWHERE_SHIFT: u32 = 4;
 const OWN: u8 = 0x07;
 const FALLBACK: u8 = 0x08;
+const ELSEWHERE: u8 = 0x07;
+const LOCKED: u8 = 0x80;
 
 impl PortEntry {
     /// An entry. `elsewhere` is for ports of containers and of hosts behind this one: `public` and `restricted` are what the port is once
@@ -114,6 +116,31 @@ impl PortEntry {
         self.0 & FALLBACK != 0
     }
 
+    /// The same of a port that a lockdown closes to all but a few, for as long as one is in force.
+    #[must_use]
+    pub const fn locked(self) -> Self {
+        Self(self.0 | LOCKED)
+    }
+
+    /// The same of one that none does.
+    #[must_use]
+    pub const fn unlocked(self) -> Self {
+        Self(self.0 & !LOCKED)
+    }
+
+    /// Whether a lockdown closes it, while one is in force ([`crate::config::KernelConfig::is_locked_down`]).
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_locked(self) -> bool {
+        self.0 & LOCKED != 0
+    }
+
+    /// What is said of it where only answers tell whether it is open.
+    #[inline(always)]
+    const fn elsewhere(self) -> PortClass {
+        PortClass::from_u8((self.0 >> ELSEWHERE_SHIFT) & ELSEWHERE)
+    }
+
     /// Whether it is not for customers, be it open or closed: anything but public ports, and those of which nothing is said.
     #[inline(always)]
     #[must_use]
@@ -129,7 +156,7 @@ impl PortEntry {
     #[inline(always)]
     #[must_use]
     pub const fn answering(self) -> PortClass {
-        match PortClass::from_u8(self.0 >> ELSEWHERE_SHIFT) {
+        match self.elsewhere() {
             PortClass::Restricted => PortClass::Restricted,
             PortClass::Public | PortClass::Canary => PortClass::Public,
             PortClass::Unknown | PortClass::Closed => PortClass::Unknown,
@@ -152,7 +179,7 @@ impl PortEntry {
     #[inline(always)]
     #[must_use]
     pub const fn silent(self) -> PortClass {
-        match PortClass::from_u8(self.0 >> ELSEWHERE_SHIFT) {
+        match self.elsewhere() {
             PortClass::Restricted | PortClass::Public => PortClass::Closed,
             PortClass::Canary => PortClass::Canary,
             PortClass::Unknown | PortClass::Closed => PortClass::Unknown,

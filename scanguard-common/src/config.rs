@@ -48,6 +48,9 @@ pub struct KernelConfig {
     pub census: Census,
     /// When enforcing ends by itself, whatever becomes of the daemon: all ones for never.
     pub enforce_until_ns: u64,
+    /// When a lockdown ends by itself, whatever becomes of the daemon: 0 while there is none. It closes the ports that are
+    /// [locked](crate::class::PortEntry::is_locked) to everybody whom the allowlist does not cover, in both modes.
+    pub lockdown_until_ns: u64,
     /// Since when the egress program sees all that leaves, on the datapath's clock; all ones while there is none.
     pub egress_since_ns: u64,
     /// For how long after that datagrams may still answer what left before, in nanoseconds.
@@ -61,8 +64,8 @@ pub struct KernelConfig {
     pub learnt: u32,
     /// Whether what leaves is judged: 0 in a capture, where it left.
     pub judges_leaving: u32,
-    /// Zero.
-    pub reserved: u32,
+    /// Whether a lockdown lets known sources through as well: 0 or 1.
+    pub lockdown_keeps_known: u32,
     /// First port from which this host's own connections leave.
     pub ephemeral_first: u16,
     /// Last such port.
@@ -109,20 +112,22 @@ impl KernelConfig {
                 reserved: 0,
             },
             enforce_until_ns: u64::MAX,
+            lockdown_until_ns: 0,
             egress_since_ns: u64::MAX,
             egress_warm_up_ns: SENT_NS,
             mode: 0,
             forwards: 0,
             learnt: 0,
             judges_leaving: 1,
-            reserved: 0,
+            lockdown_keeps_known: 0,
             // Linux' default of net.ipv4.ip_local_port_range.
             ephemeral_first: 32_768,
             ephemeral_last: 60_999,
         }
     }
 
-    /// The same settings with what watches of the running daemon found out, and the keys it chose: no configuration says them.
+    /// The same settings with what watches of the running daemon found out, the keys it chose, and the lockdown that a person began: no
+    /// configuration says them.
     #[must_use]
     pub const fn with_watched(self, before: &Self) -> Self {
         Self {
@@ -131,6 +136,8 @@ impl KernelConfig {
             egress_since_ns: before.egress_since_ns,
             forwards: before.forwards,
             learnt: before.learnt,
+            lockdown_until_ns: before.lockdown_until_ns,
+            lockdown_keeps_known: before.lockdown_keeps_known,
             challenge: ChallengeRules { keys: before.challenge.keys, ..self.challenge },
             ..self
         }
@@ -178,6 +185,13 @@ impl KernelConfig {
     pub fn mode_at(&self, now_ns: impl FnOnce() -> u64) -> Mode {
         let mode = Mode::from_u32(self.mode);
         if self.enforce_until_ns != u64::MAX && now_ns() >= self.enforce_until_ns { Mode::Observe } else { mode }
+    }
+
+    /// Whether a lockdown is in force at this time.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_locked_down(&self, now_ns: u64) -> bool {
+        now_ns < self.lockdown_until_ns
     }
 
     /// Whether the daemon is alive at this time.

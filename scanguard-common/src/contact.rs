@@ -24,6 +24,15 @@ labelled! {
     CutChain = 10, "cut_chain", "A first IPv6 fragment that does not hold its whole header chain (RFC 7112).";
 }
 
+impl Outcome {
+    /// Whether it tells of which class a port is that is hidden from suspects.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_of_private_port(self) -> bool {
+        matches!(self, Self::Restricted | Self::Canary | Self::Closed | Self::AckProbe)
+    }
+}
+
 /// What kind of thing is asked for: kinds never share a contact, so that the order of packets cannot decide which of two
 /// different pieces of evidence counts.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -41,6 +41,7 @@ labelled! {
     CutChain = 29, "cut_chain", "A first IPv6 fragment that does not hold its whole header chain (RFC 7112, section 5): dropped for everybody.";
     OverlongChain = 30, "overlong_chain", "More than eight IPv6 extension headers (RFC 8504, section 5.3): dropped for everybody.";
     PriorityTags = 31, "priority_tags", "More than two VLAN tags, with a priority tag (VLAN 0) among the first three: dropped for everybody.";
+    Lockdown = 32, "lockdown", "A port that a lockdown closes was asked for, and the source is not one of those whom it lets through.";
 }
 
 impl Reason {
@@ -59,6 +60,7 @@ impl Reason {
             | Self::CutChain
             | Self::OverlongChain
             | Self::PriorityTags
+            | Self::Lockdown
             | Self::Storm => Level::Conceal,
             Self::BlockedPrivate | Self::BlockedAll | Self::BlockedHard => Level::Block,
             _ => Level::None,

@@ -34,6 +34,14 @@ pub struct KeyRules {
     pub ignore_private: u32,
 }
 
+/// 0.0.0.0 unspecified, 127.0.0.0/8 loopback, 224.0.0.0/4 multicast, 255.255.255.255 broadcast (RFC 6890). The rest of
+/// 0.0.0.0/8 is judged: Linux takes it for ordinary addresses since 5.3 (96125bf9985a).
+#[inline(always)]
+const fn is_never_judged4(value: u32) -> bool {
+    let first = value >> 24;
+    value == 0 || first == 127 || first >> 4 == 0xe || value == u32::MAX
+}
+
 const fn address(groups: [u16; 8]) -> Address {
     let [a, b, c, d, e, f, g, h] = groups;
     Address::from_bytes(Ipv6Addr::new(a, b, c, d, e, f, g, h).octets())
@@ -86,13 +94,13 @@ impl KeyRules {
         // Linux answers what comes over IPv6 from an IPv4-mapped address (tried on 6.18), and from the rest of ::/96, the deprecated
         // IPv4-compatible addresses; not what says it comes from a loopback or multicast address (`ip6_rcv_core`).
         if address.is_mapped() {
-            return self.source4(address);
+            return self.embedded(address, address);
         }
         if is_unspecified_or_loopback(&address) || address.high() >> 56 == 0xff {
             return None;
         }
         if self.translates(&address) {
-            return self.source4(Address::from_ipv4_word(address.last_word()));
+            return self.embedded(Address::from_ipv4_word(address.last_word()), address);
         }
         if self.ignore_private != 0 && (is_link_local6(&address) || address.high() >> 57 == 0xfc >> 1) {
             return None;
@@ -108,9 +116,23 @@ impl KeyRules {
         if NEVER.iter().any(lies_in) || (self.ignore_private != 0 && PRIVATE.iter().any(lies_in)) {
             return true;
         }
-        // What is behind a translator is judged by its IPv4 address.
+        // What is behind a translator is judged by its IPv4 address, or, where nothing may come from that, by its own.
         let is_translated = bits >= TRANSLATOR_BITS && !prefix.is_mapped() && self.translates(prefix);
-        is_translated && self.judges_none_of(&Address::from_ipv4_word(prefix.last_word()), bits)
+        let behind = Address::from_ipv4_word(prefix.last_word());
+        let lies_in =
+            |(network, length): &(Address, u8)| bits >= *length && behind.masked(&Address::mask(*length)) == *network;
+        is_translated && self.ignore_private != 0 && PRIVATE.iter().any(lies_in)
+    }
+
+    /// The source of an IPv6 address with an IPv4 address in it. One that is never judged over IPv4 itself, because Linux takes
+    /// nothing from it (`ip_route_input_slow`), is judged as the IPv6 address that it is: Linux answers it.
+    #[inline(always)]
+    fn embedded(&self, ipv4: Address, whole: Address) -> Option<SourceKey> {
+        if is_never_judged4(u32::from_be(ipv4.last_word())) {
+            Some(SourceKey(whole.masked(&self.ipv6_mask)))
+        } else {
+            self.source4(ipv4)
+        }
     }
 
     #[inline(always)]
@@ -125,10 +147,7 @@ impl KeyRules {
     #[inline(always)]
     fn source4(&self, address: Address) -> Option<SourceKey> {
         let value = u32::from_be(address.last_word());
-        let first = value >> 24;
-        // 0.0.0.0 unspecified, 127.0.0.0/8 loopback, 224.0.0.0/4 multicast, 255.255.255.255 broadcast (RFC 6890). The rest of
-        // 0.0.0.0/8 is judged: Linux takes it for ordinary addresses since 5.3 (96125bf9985a).
-        if value == 0 || first == 127 || first >> 4 == 0xe || value == u32::MAX {
+        if is_never_judged4(value) {
             return None;
         }
         if self.ignore_private != 0 && is_private4(value) {
@@ -346,11 +365,12 @@ mod tests {
             ("2001:db8:1:2:3:4:5:6", Some("2001:db8:1:2::/64")),
             ("2001:db8:1:2::", Some("2001:db8:1:2::/64")),
             ("64:ff9b::203.0.113.9", Some("203.0.113.9")),
-            ("64:ff9b::127.0.0.1", None),
+            ("64:ff9b::127.0.0.1", Some("64:ff9b::/64")),
+            ("64:ff9b::255.255.255.255", Some("64:ff9b::/64")),
             ("2001:0:4136:e378:8000:63bf:3fff:fdd2", Some("2001:0:4136:e378:8000:63bf:3fff:fdd2")),
             ("fe80::1", Some("fe80::1")),
             ("::ffff:203.0.113.9", Some("203.0.113.9")),
-            ("::ffff:127.0.0.1", None),
+            ("::ffff:127.0.0.1", Some("::/64")),
             ("::1", None),
             ("::", None),
             ("::9.9.9.9", Some("::/64")),
@@ -389,7 +409,7 @@ mod tests {
             (("::", 96), false),
             (("::9.176.0.0", 108), false),
             (("ff02::", 16), true),
-            (("64:ff9b::127.0.0.0", 104), true),
+            (("64:ff9b::127.0.0.0", 104), false),
             (("64:ff9b::", 96), false),
         ] {
             assert_eq!(of(&rules, prefix), expected, "{prefix:?}");

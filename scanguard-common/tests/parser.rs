@@ -169,3 +169,21 @@ proptest! {
         }
     }
 }
+
+/// Linux takes whole units of eight bytes of a fragment that others follow: flags in the bytes behind them are not those of the segment.
+#[test]
+fn flags_of_a_first_fragment_are_read_in_the_bytes_that_linux_takes() {
+    let addresses = (IpAddr::from([203, 0, 113, 66]), IpAddr::from([192, 0, 2, 10]));
+    let sent =
+        Sent { source: addresses.0, destination: addresses.1, tags: 0, ports: (40_000, 22), payload: vec![0; 12] };
+    for (length, shape) in
+        [(8, Shape::TinyFragment), (14, Shape::TinyFragment), (15, Shape::TinyFragment), (16, Shape::Tcp)]
+    {
+        let mut frame = written(&sent, Some(4));
+        frame.truncate(ETHERNET + 20 + length);
+        frame[ETHERNET + 2..ETHERNET + 4].copy_from_slice(&(20 + length as u16).to_be_bytes());
+        frame[ETHERNET + 6..ETHERNET + 8].copy_from_slice(&[0x20, 0]);
+        let parsed = parse(&Frame(&frame));
+        assert_eq!((parsed.shape, parsed.destination_port), (shape, 22), "{length} bytes");
+    }
+}

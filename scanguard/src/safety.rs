@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnetwork::IpNetwork;
 use scanguard_common::source::KeyRules;
 
-use crate::logins::Login;
+use crate::logins::{How, Login};
 use crate::prefix::show;
 use crate::prefix_map::Prefix;
 
@@ -179,6 +179,27 @@ pub fn check_block(
     Ok(())
 }
 
+/// Whether a lockdown may begin: everybody who is logged in must still get in, whoever asks among them.
+///
+/// # Errors
+/// With the rule that forbids it.
+pub fn check_lockdown(logins: &[Login], is_admitted: impl Fn(IpAddr) -> bool) -> Result<(), Refused> {
+    let Some(login) = logins.iter().find(|login| !is_admitted(login.address)) else {
+        return Ok(());
+    };
+    let Login { address, user, how } = login;
+    let who = match (user, how) {
+        (_, How::Environment) => "you are".to_owned(),
+        (Some(user), _) => format!("{user} is"),
+        (None, _) => "somebody is".to_owned(),
+    };
+    let message = format!(
+        "no lockdown begins: {who} logged in from {address}, and new connections from there would no longer get in. `scanguard allow \
+         add {address} --for 1d` makes sure that they do; --force begins it all the same"
+    );
+    Err(Refused { rule: Rule::LoggedIn, message })
+}
+
 /// Bits of an address as tables have it.
 const WHOLE: u8 = 128;
 
@@ -201,7 +222,6 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::logins::How;
 
     fn facts() -> Facts {
         let ip = |text: &str| text.parse::<IpAddr>().expect("an address");
@@ -272,6 +292,19 @@ mod tests {
         }
         for force in [false, true] {
             assert_eq!(check("198.18.0.9", force, Some("198.18.0.0/15")), Err(Rule::Allowlisted));
+        }
+    }
+
+    #[test]
+    fn a_lockdown_that_shuts_out_who_is_logged_in_is_refused_and_says_whom() {
+        let you = Login { how: How::Environment, ..facts().logins[1].clone() };
+        let logins = [facts().logins[0].clone(), you];
+        assert_eq!(check_lockdown(&logins, |_| true), Ok(()));
+        assert_eq!(check_lockdown(&[], |_| false), Ok(()), "at the console nobody is shut out");
+        for (out, says) in [(0, "ann is logged in from 203.0.113.7"), (1, "you are logged in from 2001:db8:7::7")] {
+            let refused = check_lockdown(&logins, |address| address != logins[out].address).expect_err("a rule");
+            assert_eq!(refused.rule, Rule::LoggedIn);
+            assert!(refused.message.contains(says) && refused.message.contains("--force"), "{}", refused.message);
         }
     }
 

@@ -32,6 +32,7 @@ impl Answers for MadeUp {
             version: "0".into(),
             mode: "observe".into(),
             mode_reverts_at: None,
+            lockdown: None,
             daemon: true,
             kept: false,
             interfaces: Vec::new(),

@@ -321,6 +321,20 @@ const VERSIONS: &[(&str, &str)] = &[
         (x'00000000000000000000ffffc6120003', 21, 4102444800, NULL);
 ",
     ),
+    (
+        "
+    CREATE TABLE lockdown (
+        only INTEGER NOT NULL PRIMARY KEY CHECK (only = 1),
+        since INTEGER NOT NULL CHECK (since >= 0), -- Unix time in milliseconds
+        until INTEGER NOT NULL CHECK (until >= 0),
+        ports TEXT, -- as the configuration writes them, with spaces between; none for all that are restricted
+        keep_known INTEGER NOT NULL CHECK (keep_known IN (0, 1))
+    ) STRICT;
+",
+        "
+    INSERT INTO lockdown VALUES (1, 1, 4102444800000, '22 53/udp', 1);
+",
+    ),
 ];
 
 /// "sgrd", by which the file is told from other databases.

@@ -403,6 +403,12 @@ pub fn table() -> Vec<Row> {
         other("later fragment", fragment4(syn(), 185, false, 20), Reason::Fragment),
         other("later IPv6 fragment", extended(syn6(), &[(44, &[0, 5, 200, 0, 0, 0, 1])]), Reason::Fragment),
         probe("nmap -f: eight bytes of TCP", fragment4(syn(), 0, true, 8), Reason::TinyFragment, Outcome::TinyFragment),
+        probe(
+            "flags in bytes of a first fragment that Linux does not take",
+            fragment4(syn(), 0, true, 15),
+            Reason::TinyFragment,
+            Outcome::TinyFragment,
+        ),
         probe("nmap -f: TCP at offset 8", fragment4(syn(), 1, true, 8), Reason::TinyFragment, Outcome::TinyFragment),
         other(
             "UDP at offset 8 is a fragment like others",

@@ -1,12 +1,16 @@
 //! The kernel and the host's model of it, fed the same frames and compared.
 
+use std::collections::HashMap;
+
 use ipnetwork::IpNetwork;
 use scanguard::kernel::trial::{TRIAL_INTERFACE, XDP_DROP, XDP_PASS, XDP_TX};
-use scanguard::kernel::{Counters, Datapath, EventStream, LoadOptions, TableSizes};
+use scanguard::kernel::{Counters, Datapath, EventStream, LoadOptions, Lockdown, LockedPorts, TableSizes};
 use scanguard::net::Own;
+use scanguard::ports::all_ports;
 use scanguard::prefix_map::Prefix;
 use scanguard_common::address::prefix;
 use scanguard_common::challenge::{ChallengeMode, ChallengeRecord, ChallengeRules, Nic};
+use scanguard_common::class::Protocol;
 use scanguard_common::config::KernelConfig;
 use scanguard_common::datapath::{Action, answer_frame, judge_leaving};
 use scanguard_common::event::Event;
@@ -150,6 +154,27 @@ impl Twin {
     pub fn set_enforce_until(&mut self, until_ns: u64) {
         self.config.enforce_until_ns = until_ns;
         self.write_config();
+    }
+
+    /// Closes these ports to all but a few until this time, in both; 0 ends it.
+    ///
+    /// # Panics
+    /// When the kernel refuses.
+    pub fn set_lockdown(&mut self, ports: &[(Protocol, u16)], until_ns: u64, keeps_known: bool) {
+        let closed = LockedPorts::Named(ports.iter().copied().collect());
+        let lockdown = Lockdown { ports: closed.clone(), until_ns, keeps_known };
+        let lockdown = (until_ns != 0).then_some(&lockdown);
+        self.kernel.set_lockdown(lockdown).expect("a lockdown");
+        let KernelConfig { lockdown_until_ns, lockdown_keeps_known, .. } = *self.kernel.config();
+        (self.config.lockdown_until_ns, self.config.lockdown_keeps_known) = (lockdown_until_ns, lockdown_keeps_known);
+        self.write_config();
+        let said: HashMap<_, _> =
+            frames::port_entries().into_iter().map(|(protocol, port, entry)| ((protocol, port), entry)).collect();
+        for (protocol, port) in all_ports() {
+            let entry = said.get(&(protocol, port)).copied().unwrap_or_default();
+            let is_locked = until_ns != 0 && closed.contain(protocol, port, entry);
+            self.model.set_port(protocol, port, if is_locked { entry.locked() } else { entry });
+        }
     }
 
     /// Says that a source has worked here, in both.

@@ -8,8 +8,10 @@ use std::{env, slice};
 
 use ipnetwork::IpNetwork;
 use rand::rngs::SmallRng;
+use rand::seq::IndexedRandom as _;
 use rand::{RngExt as _, SeedableRng as _};
 use scanguard::kernel::rig::Rig;
+use scanguard_common::class::Protocol;
 use scanguard_common::host::Frame;
 use scanguard_common::packet::{PARSED_WORDS, Parsed, parse, parse_leaving};
 use scanguard_common::reason::Mode;
@@ -101,7 +103,10 @@ fn headers_beyond_the_first_buffer_are_read_alike() {
     println!("{compared} split frames read alike");
 }
 
-/// What userspace may do at any time: modes, a daemon that sleeps, verdicts, known sources, the allowlist.
+/// Ports that frames ask for: public, restricted, canary, closed and unknown ones.
+const LOCKED: [u16; 9] = [22, 23, 80, 443, 5432, 7, 18, 2000, 41_000];
+
+/// What userspace may do at any time: lockdowns, modes, a daemon that sleeps, verdicts, known sources, the allowlist.
 fn meddle(twin: &mut Twin, random: &mut SmallRng, now_ns: u64) {
     const MINUTE_NS: u64 = 60_000_000_000;
     let mut sources = twin.model().records();
@@ -113,7 +118,18 @@ fn meddle(twin: &mut Twin, random: &mut SmallRng, now_ns: u64) {
     }
     let source = sources[random.random_range(0..among)].source;
     let ends_ns = now_ns + random.random_range(0..120) * MINUTE_NS;
-    match random.random_range(0..14) {
+    match random.random_range(0..15) {
+        14 => {
+            // Ports that are asked for, whatever they are, and some that are not.
+            let port = |random: &mut SmallRng| {
+                let protocol = if random.random() { Protocol::Tcp } else { Protocol::Udp };
+                let port = if random.random() { *LOCKED.choose(random).expect("some") } else { random.random() };
+                (protocol, port)
+            };
+            let ports: Vec<_> = (0..random.random_range(1..8)).map(|_| port(random)).collect();
+            let until_ns = if random.random_ratio(3, 4) { ends_ns } else { 0 };
+            twin.set_lockdown(&ports, until_ns, random.random());
+        }
         13 => {
             let local: IpNetwork = LOCAL.parse().expect("a network");
             twin.set_local(if random.random_ratio(3, 4) { slice::from_ref(&local) } else { &[] });

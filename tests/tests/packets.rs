@@ -4,7 +4,9 @@
 
 use std::collections::BTreeMap;
 
+use scanguard::kernel::size::ProgramSize;
 use scanguard::kernel::trial::XDP_PASS;
+use scanguard::kernel::{Datapath, LoadOptions};
 use scanguard_common::counter::CounterIndex;
 use scanguard_common::reason::Mode;
 use scanguard_tests::frames::{Row, table};
@@ -67,6 +69,17 @@ fn each_packet_of_the_table_changes_what_its_row_says_and_nothing_else() {
         let bytes = counters_now.get(verdict).bytes - counters.get(verdict).bytes;
         assert_eq!(bytes, row.frame.len() as u64, "{}: bytes", row.shows);
         twin.assert_equal(row.shows);
+    }
+}
+
+/// The verifier gives up at a million instructions, and older ones look at more than newer ones.
+#[test]
+fn the_verifier_looks_at_half_of_what_it_takes_at_most() {
+    const MOST: u32 = 500_000;
+    let mut datapath = Datapath::load(&LoadOptions::default()).expect("the kernel part, which needs root");
+    for ProgramSize { name, instructions, verified, .. } in datapath.sizes().expect("sizes") {
+        println!("{name}: {instructions} instructions, {verified} looked at");
+        assert!(verified <= MOST, "{name} takes {verified} instructions to verify, more than {MOST}");
     }
 }
 

@@ -36,6 +36,14 @@ proptest! {
     fn a_concealed_or_blocked_source_learns_nothing_of_a_hidden_port(history in history()) {
         oracle::run(&history);
     }
+
+    #[test]
+    fn in_a_lockdown_strangers_learn_nothing_of_its_ports_either(history in history(), challenge in 0..4_u8) {
+        const LOCKED: u8 = 11;
+        let mut history = history;
+        (history[2], history[3]) = (LOCKED, history[3] & 0xf0 | challenge);
+        oracle::run(&history);
+    }
 }
 
 /// Histories that come to the point where chance would take long: a header chain cut in two to one closed port after the other, and a network

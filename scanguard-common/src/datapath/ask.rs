@@ -141,14 +141,17 @@ pub(super) fn ask<T: Stages>(case: &mut CaseRef<'_>, tables: &T) -> Ruling {
     consider(case, tables)
 }
 
-/// What is dropped whoever sends it, but for whom the allowlist covers, and what only passes through.
+/// What is dropped whoever sends it, but for whom the allowlist covers, and what only passes through; no decision where it stays with the one
+/// that was made. In a lockdown that is whatever asks for a port which it closes.
 #[inline(always)]
 pub(super) fn refuse<T: Tables>(case: &Case, tables: &T) -> Ruling {
-    let pass = Ruling::pass(case.kind.reason());
-    let Some(reason) = case.kind.refused() else { return pass };
+    if case.is_locked && !suspicion::is_admitted(case, tables) {
+        return Ruling::lock();
+    }
+    let Some(reason) = case.kind.refused() else { return Ruling::NONE };
     let destination = &case.parsed.destination;
     let is_ours = tables.is_own(destination) || tables.is_protected(destination) || tables.is_group(destination);
-    if is_ours && !suspicion::is_allowed(case, tables) { Ruling::hide(reason) } else { pass }
+    if is_ours && !suspicion::is_allowed(case, tables) { Ruling::hide(reason) } else { Ruling::NONE }
 }
 
 /// Finds out who sends and what is asked for; decides at once where nobody judges.
@@ -217,7 +220,11 @@ fn locate<T: Tables>(case: &mut Case, config: &KernelConfig, tables: &T) {
     let destination = &case.parsed.destination;
     (case.is_protected, case.is_group, case.class) = (false, false, PortClass::Unknown);
     // Whose port it is matters only where something is known of it.
-    let is_any = entry.unless_closed() != PortClass::Unknown;
+    // What may be a late answer has no class, but a lock counts for it, too: else it would be a way in.
+    let is_locked = config.lockdown_until_ns != 0
+        && (entry.is_locked() || (kind == Kind::Answer && tables.port(Protocol::Udp, case.port).is_locked()))
+        && config.is_locked_down(case.now_ns);
+    let is_any = entry.unless_closed() != PortClass::Unknown || is_locked;
     case.is_ours = (is_any || !kind.is_attempt()) && tables.is_own(destination);
     if case.is_ours {
         case.class = entry.own();
@@ -233,6 +240,13 @@ fn locate<T: Tables>(case: &mut Case, config: &KernelConfig, tables: &T) {
         // open is hidden as that of a restricted one, and asking is no evidence: neighbours ask all whether they have a printer.
         (case.is_ours, case.is_group, case.class) = (true, true, PortClass::Restricted);
     }
+    let may_open =
+        matches!(case.class, PortClass::Closed | PortClass::Unknown) && entry.answering() == PortClass::Restricted;
+    if is_locked && case.is_ours && may_open {
+        case.class = PortClass::Restricted; // What it is worth to ask must not tell whether it is open either.
+    }
+    // A segment with ACK may be of a connection that has no socket here: it goes on, and what the stack says to others does not leave.
+    case.is_locked = is_locked && case.is_ours && kind != Kind::AckProbe;
 }
 
 /// Whether an ACK to a restricted port that belongs to no connection is hidden from suspects on its way in: it may complete a decoy, or
@@ -280,6 +294,26 @@ fn is_left_out<T: Tables>(case: &Case, tables: &T) -> bool {
         && tables.state().is_some_and(|state| state.is_storm(case.now_ns))
         && tables.backup(&case.source, |_| ()).is_none()
         && !tables.admits(&STORM_NEWCOMERS, case.now_ns)
+}
+
+/// Whether a source without a record gets none in a flood of SYNs to a public port that a lockdown closes. (To other public ports that is
+/// told at a glance.)
+#[inline(always)]
+fn is_in_flood<T: Tables>(case: &Case, config: &KernelConfig, tables: &T) -> bool {
+    case.is_locked
+        && case.kind == Kind::Syn
+        && !case.class.may_be_hidden()
+        && !tables.admits(&config.newcomers, case.now_ns)
+}
+
+/// Counts what a source that gets no record asks for.
+#[inline(always)]
+pub(super) fn leave_unrecorded<T: Tables>(case: &Case, tables: &T) {
+    tables.count(CounterIndex::attempt(case.class, Protocol::Tcp), case.length);
+    tables.count(CounterIndex::loss(Loss::Newcomers), 0);
+    if let Some(state) = tables.state() {
+        state.leave_unrecorded(case.now_ns);
+    }
 }
 
 /// In a storm whatever asks for a closed or canary port is hidden, whoever sends it but known and allowed sources.
@@ -340,7 +374,7 @@ fn see_restricted<T: Tables>(case: &mut Case, tables: &T) {
 
 /// A record for a source that has none. It begins with what was kept of a suspect.
 #[inline(always)]
-fn new_record<'t, T: Tables>(case: &Case, tables: &'t T) -> Option<SourceCell<'t>> {
+pub(super) fn new_record<'t, T: Tables>(case: &Case, tables: &'t T) -> Option<SourceCell<'t>> {
     let record = tables.new_source(&case.source, case.now_ns)?;
     // Also of one whose suspicion has ended: its score goes on to be halved from where it was.
     let _ = tables.backup(&case.source, |backup| record.restore(backup));
@@ -375,6 +409,10 @@ pub(super) fn meet<T: Stages>(case: &mut CaseRef<'_>, tables: &T) -> Ruling {
         if is_left_out(case, tables) {
             let closed = case.class.should_be_closed() && is_closed(case, tables);
             return hide_in_storm(case, closed, tables).unwrap_or(Ruling::pass(case.kind.reason()));
+        }
+        if is_in_flood(case, config, tables) {
+            leave_unrecorded(case, tables);
+            return Ruling::pass(case.kind.reason());
         }
         record = new_record(case, tables);
     }

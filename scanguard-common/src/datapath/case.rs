@@ -59,8 +59,10 @@ pub struct Case {
     /// Whether the destination is an address of many, and the port one that is not for customers: it is hidden like a restricted one,
     /// and worth nothing.
     pub(super) is_group: bool,
+    /// Whether it asks for a port that a lockdown in force closes.
+    pub(super) is_locked: bool,
     /// Zero.
-    pub(super) reserved: [u8; 4],
+    pub(super) reserved: [u8; 3],
 }
 
 const _: () = assert!(size_of::<Case>() == 136, "no padding");
@@ -125,6 +127,7 @@ impl Case {
     pub(super) const fn begin(&mut self, length: u64) {
         self.length = length;
         self.kind = Kind::Syn;
+        self.is_locked = false;
         self.reply.kind = ReplyKind::None;
     }
 

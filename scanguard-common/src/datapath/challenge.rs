@@ -62,7 +62,8 @@ pub(super) fn challenge<T: Stages>(case: &mut CaseRef<'_>, tables: &T) -> Ruling
     }
     if kind == ChallengeKind::Decoy {
         let is_restricted = case.class == PortClass::Restricted;
-        let is_open = is_restricted && record.take_opening(case.port, case.now_ns);
+        // In a lockdown it stands in for a closed port whoever meets the challenge.
+        let is_open = is_restricted && !case.is_locked && record.take_opening(case.port, case.now_ns);
         let answered = if is_open { 0 } else { Pass::DECOY };
         tables.set_pass(&flow, &Pass { isn: Pass::BOUND | u64::from(isn) | answered, ..pass });
         if is_open {

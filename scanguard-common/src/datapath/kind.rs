@@ -124,6 +124,7 @@ impl Kind {
             // Worth what a SYN to it is, whichever came first.
             Self::AckProbe if closed && matches!(class, PortClass::Canary) => Outcome::Canary,
             Self::AckProbe if closed => Outcome::AckProbe,
+            Self::AckProbe if matches!(class, PortClass::Restricted) => Outcome::Restricted,
             // To an address of a protected network that never answered.
             Self::Echo if closed => Outcome::Closed,
             Self::AckProbe | Self::Echo | Self::Answer => Outcome::Unknown,

@@ -6,7 +6,7 @@
 //! without a look at sockets.
 
 use super::Action;
-use super::ask::tell;
+use super::ask::{new_record, tell};
 use super::case::{Case, CaseRef};
 use super::kind::Kind;
 use super::stage::Stage;
@@ -14,6 +14,7 @@ use super::suspicion;
 use crate::address::Address;
 use crate::challenge::{Pass, REFUSED_REFRESH_NS};
 use crate::class::{PortClass, Protocol};
+use crate::config::KernelConfig;
 use crate::contact::Outcome;
 use crate::counter::CounterIndex;
 use crate::event::{Answer, EventKind};
@@ -78,7 +79,16 @@ pub fn leave<T: Stages>(mut case: CaseRef<'_>, answer: Answer, length: u64, tabl
     see_sender(&case, tables);
     let mut action = Action::Pass;
     if may_be_withheld(&case) && tables.config().is_some_and(|config| config.judges_leaving != 0) {
-        let withheld = tables.stage(Stage::Withhold, &mut case);
+        let mut withheld = tables.stage(Stage::Withhold, &mut case);
+        if withheld == WEIGHS {
+            case.suspect = false;
+            withheld = weigh(&mut case, tables);
+        } else if withheld == Level::Conceal as u32 && !is_syn_ack(&case) {
+            // As if it had been hidden on its way in, as one to a closed port is: it counts, and prolongs suspicion.
+            case.suspect = true;
+            weigh(&mut case, tables);
+            tables.stage(Stage::Hide, &mut case);
+        }
         if withheld == PASSES {
             action = Action::PassPlain;
         } else if withheld != 0 && withhold_counted(withheld, length, tables) == Action::Drop {
@@ -120,6 +130,9 @@ fn note_flow<T: Tables>(flow: Flow, case: &mut Case, tables: &T) -> bool {
 const OPERATORS: u32 = 1 << 8;
 /// That it is a SYN-ACK which leaves because its receiver met a challenge.
 const PASSES: u32 = 1 << 9;
+/// That it refuses a segment of no connection to a restricted port, whose sender is no suspect: as good as a SYN to ask whether
+/// something is there, and worth what a SYN is.
+const WEIGHS: u32 = 1 << 10;
 
 /// Counts an answer that was kept from somebody, and says what becomes of it.
 #[cfg_attr(target_arch = "bpf", inline(never))]
@@ -176,9 +189,10 @@ pub(super) fn withhold<T: Stages>(case: &mut CaseRef<'_>, tables: &T) -> u32 {
     if case.answer as u8 == Answer::None as u8 {
         turn(case);
     }
-    let is_segment =
-        case.parsed.shape as u8 == Shape::Tcp as u8 && matches!(case.answer, Answer::Open | Answer::Refused);
-    let class = if is_segment {
+    // An ICMP error about a segment, too: a firewall says so of ports that it rejects.
+    let is_about_segment = case.parsed.shape as u8 == Shape::Tcp as u8
+        && matches!(case.answer, Answer::Open | Answer::Refused | Answer::Unreachable);
+    let class = if is_about_segment {
         hidden_class(case, tables)
     } else if is_error(case) {
         PortClass::Closed
@@ -186,8 +200,9 @@ pub(super) fn withhold<T: Stages>(case: &mut CaseRef<'_>, tables: &T) -> u32 {
         PortClass::Public
     };
     let is_hidden = class as u8 != PortClass::Public as u8;
+    let is_locked = is_about_segment && is_locked(case, config, tables);
     let has_verdicts = config.census.verdicts != 0 || config.census.prefix_verdicts != 0;
-    if !is_hidden && !has_verdicts {
+    if !is_hidden && !is_locked && !has_verdicts {
         return 0;
     }
     let Some(source) = config.keys.source(&case.parsed) else { return 0 };
@@ -200,11 +215,14 @@ pub(super) fn withhold<T: Stages>(case: &mut CaseRef<'_>, tables: &T) -> u32 {
         let operators = if rule.is_operators() { OPERATORS } else { 0 };
         return if suspicion::is_allowed(case, tables) { 0 } else { Level::Block as u32 | operators };
     }
+    if is_locked && !suspicion::is_admitted(case, tables) {
+        return Level::Conceal as u32 | OPERATORS;
+    }
     if !is_hidden || may_see(class, case, tables) {
         return 0;
     }
     if !rule.conceals() && !suspicion::is_suspect(case, tables) {
-        return 0;
+        return if class as u8 == PortClass::Restricted as u8 && !is_syn_ack(case) { WEIGHS } else { 0 };
     }
     if takes_pass(case, tables) {
         PASSES
@@ -213,6 +231,36 @@ pub(super) fn withhold<T: Stages>(case: &mut CaseRef<'_>, tables: &T) -> u32 {
     } else {
         Level::Conceal as u32
     }
+}
+
+#[inline(always)]
+const fn is_syn_ack(case: &Case) -> bool {
+    case.answer as u8 == Answer::Open as u8
+}
+
+/// Weighs what a frame refuses as the contact with a restricted port that it is, and says whether the frame is withheld: its
+/// receiver is a suspect by that.
+#[cfg_attr(target_arch = "bpf", inline(never))]
+fn weigh<T: Stages>(case: &mut CaseRef<'_>, tables: &T) -> u32 {
+    let Some(config) = tables.config() else { return 0 };
+    let record = tables.source(&case.source).or_else(|| new_record(case, tables));
+    let Some(record) = record else { return 0 };
+    (case.kind, case.port) = (Kind::Syn, case.parsed.destination_port);
+    (case.class, case.outcome) = (PortClass::Restricted, Outcome::Restricted);
+    (case.is_ours, case.is_protected) = (true, false);
+    record.decay(&config.score, case.now_ns);
+    case.mark(config);
+    (case.is_new, case.is_unweighed) = (record.mark_contact(case.bit), !record.has_failed(case.bit));
+    let is_accused = tables.stage(Stage::Contact, case) != 0 && tables.stage(Stage::Accuse, case) != 0;
+    if is_accused { Level::Conceal as u32 } else { 0 }
+}
+
+/// Whether a segment leaves a port that a lockdown in force closes.
+#[inline(always)]
+fn is_locked<T: Tables>(case: &Case, config: &KernelConfig, tables: &T) -> bool {
+    config.lockdown_until_ns != 0
+        && tables.port(Protocol::Tcp, case.parsed.destination_port).is_locked()
+        && config.is_locked_down(tables.now_ns())
 }
 
 /// The verdict on whom a frame goes to.
@@ -236,9 +284,15 @@ fn rule<T: Stages>(case: &mut CaseRef<'_>, tables: &T) -> Rule {
 #[inline(always)]
 fn hidden_class<T: Tables>(case: &Case, tables: &T) -> PortClass {
     let entry = tables.port(Protocol::Tcp, case.parsed.destination_port);
-    let is_syn_ack = case.answer as u8 == Answer::Open as u8;
+    let address = &case.parsed.destination;
+    let is_elsewhere = tables.config().is_some_and(|config| config.census.protected != 0)
+        && !tables.is_own(address)
+        && tables.is_protected(address);
+    // What this host's own port of that number is says nothing of a host behind it.
+    let own = if is_elsewhere { PortClass::Unknown } else { entry.own() };
+    let is_syn_ack = is_syn_ack(case);
     let is_restricted = entry.answering() as u8 == PortClass::Restricted as u8;
-    match entry.own() {
+    match own {
         PortClass::Public => PortClass::Public,
         PortClass::Restricted => PortClass::Restricted,
         // A port that opened a moment ago, or that is open elsewhere.

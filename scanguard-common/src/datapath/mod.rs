@@ -168,8 +168,11 @@ fn go_on<T: Stages>(stage: Stage, case: &mut CaseRef<'_>, tables: &T) -> Action 
     if ruling == Ruling::WEIGH {
         ruling = Ruling::from_number(tables.stage(Stage::Meet, case));
     }
-    if is_to_refuse(ruling, case) && stage == Stage::Judge {
-        ruling = Ruling::from_number(tables.stage(Stage::Refuse, case));
+    if stage == Stage::Judge && ruling.counted().is_none() && is_to_refuse(ruling, case, tables) {
+        let refused = Ruling::from_number(tables.stage(Stage::Refuse, case));
+        if refused.is_decision() {
+            ruling = refused;
+        }
     }
     match ruling.last_word() {
         Some(Stage::Retry) => {
@@ -194,16 +197,25 @@ fn go_on<T: Stages>(stage: Stage, case: &mut CaseRef<'_>, tables: &T) -> Action 
     }
 }
 
-/// Whether a decision to pass may be overruled, because some such packets are dropped whoever sends them.
+/// Whether a decision may be overruled, because some such packets are dropped whoever sends them: one to pass, and in a lockdown one that mode
+/// observe would not carry out.
 #[inline(always)]
-fn is_to_refuse(ruling: Ruling, case: &Case) -> bool {
-    ruling.level() == Level::None as u32 && case.kind.refused().is_some()
+fn is_to_refuse<T: Tables>(ruling: Ruling, case: &Case, tables: &T) -> bool {
+    let is_passed = ruling.level() == Level::None as u32;
+    (is_passed && case.kind.refused().is_some())
+        || (case.is_locked && (is_passed || (!ruling.is_operators() && is_observing(case, tables))))
+}
+
+/// Whether the mode is observe at the time of this packet.
+#[inline(always)]
+fn is_observing<T: Tables>(case: &Case, tables: &T) -> bool {
+    tables.config().is_none_or(|config| config.mode_at(|| case.now_ns) == Mode::Observe)
 }
 
 /// Counts a stage's decision, if it is the last one about this packet: where the stage is verified by itself this is, too, and spares a call.
 #[inline(always)]
 fn decide<T: Tables>(ruling: Ruling, case: &Case, tables: &T) -> Ruling {
-    if !ruling.is_decision() || ruling.last_word().is_some() || is_to_refuse(ruling, case) {
+    if !ruling.is_decision() || ruling.last_word().is_some() || is_to_refuse(ruling, case, tables) {
         return ruling;
     }
     ruling.with_mode(count_ruling(ruling, case.length, tables))

@@ -42,6 +42,12 @@ impl Ruling {
         Self(reason as u32 | (Level::Conceal as u32) << LEVEL_SHIFT)
     }
 
+    /// Hidden because a person wants it so, in both modes.
+    #[inline(always)]
+    pub(super) const fn lock() -> Self {
+        Self(Self::hide(Reason::Lockdown).0 | OPERATOR)
+    }
+
     /// Dropped by a verdict, an operator's or the controller's.
     #[inline(always)]
     pub(super) const fn block(reason: Reason, is_operators: bool) -> Self {

@@ -28,6 +28,8 @@ pub(super) fn contact<T: Stages>(case: &mut CaseRef<'_>, tables: &T) -> bool {
     };
     let worth = match outcome {
         Outcome::Restricted if is_known(case, tables) => 0,
+        // What a suspect does not get adds the same whatever is behind it: else its score would tell later, when suspicion ends.
+        _ if case.suspect && outcome.is_of_private_port() => config.score.points(Outcome::Closed),
         _ => config.score.points(outcome),
     };
     let counts = worth != 0 && case.is_unweighed && record.mark_failure(case.bit);
@@ -229,6 +231,13 @@ pub(super) fn is_storm<T: Tables>(case: &Case, tables: &T) -> bool {
 pub(super) fn is_known<T: Tables>(case: &Case, tables: &T) -> bool {
     tables.config().is_some_and(|config| config.census.known != 0)
         && tables.known(&case.source).is_some_and(|known| known.restricted_until_ns > case.now_ns)
+}
+
+/// Whether a lockdown lets the source through: the allowlist covers it, or it is known and those are let through.
+#[inline(always)]
+pub(super) fn is_admitted<T: Tables>(case: &Case, tables: &T) -> bool {
+    let keeps_known = tables.config().is_some_and(|config| config.lockdown_keeps_known != 0);
+    (keeps_known && is_known(case, tables)) || is_allowed(case, tables)
 }
 
 /// Whether the address, or the source it stands for, is on the allowlist.

@@ -3,13 +3,14 @@
 //! What is decided here is what the long way ([`super::ask`]) decides, with as few looks at tables as it takes, and without the case, of
 //! which the kernel part's way through a map costs as much as several of them.
 
+use super::ask::leave_unrecorded;
 use super::case::Case;
 use super::count_ruling;
 use super::kind::Kind;
 use super::ruling::Ruling;
 use crate::class::{PortClass, Protocol};
 use crate::contact::Outcome;
-use crate::counter::{CounterIndex, Loss};
+use crate::counter::CounterIndex;
 use crate::event::Answer;
 use crate::packet::{Packet, read_plain_syn};
 use crate::reason::{Mode, Reason};
@@ -68,6 +69,9 @@ pub(super) fn glance<P: Packet, T: Tables>(frame: &P, case: &mut Case, tables: &
     }
     case.port = case.parsed.destination_port;
     let entry = tables.port(Protocol::Tcp, case.port);
+    if entry.is_locked() && config.is_locked_down(case.now_ns) {
+        return Glance::Long;
+    }
     let is_any = entry.unless_closed() != PortClass::Unknown;
     case.class = entry.own();
     case.is_ours = (is_any || census.protected != 0) && tables.is_own(&case.parsed.destination);
@@ -102,11 +106,7 @@ pub(super) fn glance<P: Packet, T: Tables>(frame: &P, case: &mut Case, tables: &
         }
     }
     if record.is_none() && !case.class.may_be_hidden() && !tables.admits(&config.newcomers, case.now_ns) {
-        tables.count(CounterIndex::attempt(case.class, Protocol::Tcp), case.length);
-        tables.count(CounterIndex::loss(Loss::Newcomers), 0);
-        if let Some(state) = tables.state() {
-            state.leave_unrecorded(case.now_ns);
-        }
+        leave_unrecorded(case, tables);
         count_ruling(Ruling::pass(Reason::NewFlow), case.length, tables);
         return Glance::Pass;
     }

@@ -8,6 +8,8 @@ use crate::address::Address;
 const MIN_HEADER: usize = 20;
 const MORE_FRAGMENTS: u16 = 0x2000;
 const OFFSET_MASK: u16 = 0x1fff;
+/// Bytes in which fragments are numbered.
+const UNIT: usize = 8;
 
 #[inline(always)]
 pub(super) fn parse<P: Packet>(packet: &P, offset: usize, parsed: &mut Parsed) -> Result<Payload, Shape> {
@@ -36,5 +38,8 @@ pub(super) fn parse<P: Packet>(packet: &P, offset: usize, parsed: &mut Parsed) -
     if fragment_offset != 0 {
         return Err(transport::later_fragment(parsed.protocol, fragment_offset));
     }
-    Ok(Payload { start, end, first_fragment: fragment & MORE_FRAGMENTS != 0 })
+    let first_fragment = fragment & MORE_FRAGMENTS != 0;
+    // Of a fragment that others follow Linux takes no more than whole units of eight bytes (`ip_frag_queue`).
+    let end = if first_fragment { start + ((end - start) & !(UNIT - 1)) } else { end };
+    Ok(Payload { start, end, first_fragment })
 }

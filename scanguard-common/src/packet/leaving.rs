@@ -10,6 +10,8 @@ const ICMP_HEADER: usize = 8;
 const IP4: usize = 20;
 const IP6: usize = 40;
 const PORTS: usize = 4;
+/// The type that stands for ICMP errors about packets that are too big: that of `ICMPv6`, which nothing has in ICMP.
+const TOO_BIG: u8 = 2;
 /// Where a quoted packet begins at most: two tags, a chain of extension headers.
 const FURTHEST: usize = 256;
 
@@ -34,7 +36,13 @@ pub fn parse_leaving<P: Packet>(packet: &P, parsed: &mut Parsed) -> Answer {
             Answer::Open
         }
         Shape::Icmp if matches!((parsed.version, parsed.icmp_type), (4, 3) | (6, 1)) => {
-            let at = parsed.transport_offset as usize + ICMP_HEADER;
+            let error = parsed.transport_offset as usize;
+            if parsed.version == 4 && is_too_big(packet, error) {
+                // No refusal: it says how long packets may be, to connections that exist as well.
+                parsed.icmp_type = TOO_BIG;
+                return Answer::None;
+            }
+            let at = error + ICMP_HEADER;
             // Nothing is changed but by a packet that is quoted whole: to whom the error goes matters, too.
             let mut asked = *parsed;
             if at <= FURTHEST && quoted(packet, at, &mut asked) {
@@ -45,6 +53,13 @@ pub fn parse_leaving<P: Packet>(packet: &P, parsed: &mut Parsed) -> Answer {
         }
         _ => Answer::None,
     }
+}
+
+/// Whether an ICMP message of the type destination unreachable is about a packet that is too big (RFC 1191: code 4).
+#[inline(always)]
+fn is_too_big<P: Packet>(packet: &P, at: usize) -> bool {
+    const FRAGMENTATION_NEEDED: u8 = 4;
+    at <= FURTHEST && packet.view::<2>(at).map(Header).is_some_and(|header| header.u8::<1>() == FRAGMENTATION_NEEDED)
 }
 
 #[inline(always)]

@@ -1,6 +1,9 @@
 //! True outcomes, in the pure datapath: what frames that leave tell, and what sockets tell of connections.
 
 mod destinations;
+mod errors;
+mod lockdown;
+mod oracles;
 mod sessions;
 
 use std::net::IpAddr;

@@ -7,6 +7,7 @@ mod block;
 mod feeds;
 mod incidents;
 mod known;
+mod lockdown;
 mod logins;
 mod mode;
 mod pending;
@@ -32,6 +33,10 @@ pub use incidents::{
     IncidentState, IncidentSummary, IncidentTotals, IncidentsQuery,
 };
 pub use known::{KnownAdd, KnownAdded, KnownEntry, KnownList, KnownQuery, KnownRemove, KnownRemoved, ProposedKnown};
+pub use lockdown::{
+    LockdownAdmitted, LockdownBrief, LockdownOff, LockdownOn, LockdownRefused, LockdownShutOut, LockdownState,
+    MOST_LOCKDOWN_NAMES, MOST_LOCKDOWN_S,
+};
 pub use logins::{LoginEntry, LoginList};
 pub use mode::{ModeSet, ModeState};
 pub use pending::{MOST_WHYS, PendingApprove, PendingApproved, PendingDenied, PendingDeny, PendingEntry, PendingList};

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::ProposedKnown;
+use super::{LockdownBrief, ProposedKnown};
 
 /// How the daemon is and what it did.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize)]
@@ -17,6 +17,9 @@ pub struct Status {
     /// When enforcing ends unless `scanguard confirm` comes. RFC 3339, UTC.
     #[serde(default)]
     pub mode_reverts_at: Option<String>,
+    /// The lockdown that is in force, if there is one.
+    #[serde(default)]
+    pub lockdown: Option<LockdownBrief>,
     /// Whether a daemon runs; false where this was read from what one left in the kernel.
     #[serde(default = "yes")]
     pub daemon: bool,

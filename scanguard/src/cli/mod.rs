@@ -11,6 +11,7 @@ mod doctor;
 mod feeds;
 mod incidents;
 mod known;
+mod lockdown;
 mod logins;
 mod man;
 mod mode;
@@ -61,6 +62,7 @@ Examples:
   sudo scanguard signal 203.0.113.66 …        what a log tool saw it do
   sudo scanguard incidents list               scans as a person thinks of them
   sudo scanguard mode enforce --confirm 5m    drop packets; 5 minutes, unless confirmed
+  sudo scanguard lockdown on --for 2h         restricted ports for the allowlist alone
   scanguard replay traffic.pcap               what it would have done to captured traffic
   scanguard config default                    a configuration file with every key explained
 
@@ -112,6 +114,7 @@ enum Verb {
     Incidents(incidents::Incidents),
     Audit(audit::Audit),
     Mode(mode::ModeVerb),
+    Lockdown(lockdown::LockdownVerb),
     Confirm(mode::ConfirmVerb),
     Replay(replay::ReplayVerb),
     Config(config::ConfigVerb),
@@ -162,6 +165,7 @@ fn execute(global: &Global, verb: Verb) -> Result<ExitStatus, Failure> {
         Verb::Incidents(verb) => verb.execute(global, output),
         Verb::Audit(verb) => verb.execute(global, output),
         Verb::Mode(verb) => verb.execute(global, output),
+        Verb::Lockdown(verb) => verb.execute(global, output),
         Verb::Confirm(verb) => verb.execute(global, output),
         Verb::Replay(verb) => verb.execute(global, output),
         Verb::Config(verb) => verb.execute(global, output),
@@ -201,7 +205,7 @@ mod tests {
                      logins serve, pending, \
                      pending list, pending approve, pending deny, signal, feeds, feeds list, feeds test, \
                      feeds refresh, incidents, incidents list, incidents show, audit, audit list, \
-                     mode, confirm, replay, \
+                     mode, lockdown, lockdown on, lockdown off, lockdown status, confirm, replay, \
                      config, config reload, detach, completions, man";
         for path in verbs.split(", ") {
             let path: Vec<&str> = path.split(' ').collect();

@@ -40,7 +40,7 @@ use crate::store::Limits;
 pub use feeds::{Feed, FeedLevel};
 pub use judgement::{Conceal, Score, Storm};
 pub use operation::{AutoLevel, Blocks, Safety, SignalLimits};
-pub use ports::{PortList, Ports};
+pub use ports::{PortList, PortRange, Ports};
 pub use problem::{Place, Problem};
 
 /// Where the daemon listens for the command line unless told otherwise.

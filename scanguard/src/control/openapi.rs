@@ -22,8 +22,9 @@ use crate::api::{
     AllowAdd, AllowAdded, AllowList, AllowRemove, AllowRemoved, AllowTest, AuditList, AuditQuery, BlockAdd, BlockAdded,
     BlockHistory, BlockList, BlockRemove, BlockRemoved, Confirm, FeedList, FeedTest, FeedsRefresh, FeedsRefreshed,
     HistoryQuery, Incident, IncidentList, IncidentsQuery, KnownAdd, KnownAdded, KnownList, KnownQuery, KnownRemove,
-    KnownRemoved, ModeSet, ModeState, NotSaved, PendingApprove, PendingApproved, PendingDenied, PendingDeny,
-    PendingList, Refusal, Reloaded, Signal, Signalled, SourceList, SourcesQuery, Status, Why,
+    KnownRemoved, LockdownOff, LockdownOn, LockdownState, ModeSet, ModeState, NotSaved, PendingApprove,
+    PendingApproved, PendingDenied, PendingDeny, PendingList, Refusal, Reloaded, Signal, Signalled, SourceList,
+    SourcesQuery, Status, Why,
 };
 
 /// A question about an address or a prefix.
@@ -168,6 +169,9 @@ fn document() -> Value {
     api.look::<ModeState>("/v1/mode", "The mode.");
     api.change::<ModeSet, ModeState>("/v1/mode", "Changes the mode.");
     api.change::<Confirm, ModeState>("/v1/confirm", "Enforcing goes on.");
+    api.look::<LockdownState>("/v1/lockdown", "Whether ports answer only a few, and whom.");
+    api.change::<LockdownOn, LockdownState>("/v1/lockdown", "Has ports answer only a few for a while.");
+    api.change::<LockdownOff, LockdownState>("/v1/lockdown/off", "Ends that.");
     api.look::<PendingList>("/v1/pending", "Blocks that wait for a person.");
     api.change::<PendingApprove, PendingApproved>("/v1/pending/approve", "Makes blocks that wait.");
     api.change::<PendingDeny, PendingDenied>("/v1/pending/deny", "Says no to blocks that wait.");

@@ -20,8 +20,9 @@ use super::{AUDIT, HISTORY, INCIDENT, INCIDENTS, OPENAPI, RELOAD, SIGNAL, SOURCE
 use crate::api::{
     Address, AllowAdd, AllowList, AllowRemove, AllowTest, AuditList, AuditQuery, BlockAdd, BlockHistory, BlockList,
     BlockRemove, Confirm, FeedList, FeedTest, FeedsRefresh, HistoryQuery, Incident, IncidentList, IncidentsQuery,
-    KnownAdd, KnownQuery, KnownRemove, ModeSet, ModeState, Nothing, PendingApprove, PendingDeny, PendingList, Refusal,
-    RefusalCode, Reloaded, Signal, Signalled, SourceList, SourcesQuery, Status, Why,
+    KnownAdd, KnownQuery, KnownRemove, LockdownOff, LockdownOn, LockdownState, ModeSet, ModeState, Nothing,
+    PendingApprove, PendingDeny, PendingList, Refusal, RefusalCode, Reloaded, Signal, Signalled, SourceList,
+    SourcesQuery, Status, Why,
 };
 use crate::http::Peer;
 use crate::operator::wish::Wish;
@@ -110,6 +111,8 @@ fn routes<A: Answers>() -> Vec<Route<A>> {
         route(HISTORY, GET, get(history::<A>)),
         route(ModeSet::PATH, BOTH, read::<A, Nothing<ModeState>>().merge(change::<A, ModeSet>())),
         route(Confirm::PATH, POST, change::<A, Confirm>()),
+        route(LockdownOn::PATH, BOTH, read::<A, Nothing<LockdownState>>().merge(change::<A, LockdownOn>())),
+        route(LockdownOff::PATH, POST, change::<A, LockdownOff>()),
         route(<Nothing<PendingList>>::PATH, GET, read::<A, Nothing<PendingList>>()),
         route(PendingApprove::PATH, POST, change::<A, PendingApprove>()),
         route(PendingDeny::PATH, POST, change::<A, PendingDeny>()),

@@ -10,7 +10,7 @@ use scanguard_common::score::ScoreRules;
 use scanguard_common::source::KeyRules;
 
 use super::interfaces::Guarded;
-use crate::api::{ProposedKnown, SessionsWatch, WouldHave};
+use crate::api::{LockdownBrief, ProposedKnown, SessionsWatch, WouldHave};
 use crate::config::{Feed, Safety, SignalLimits};
 use crate::feeds::Listed;
 use crate::kernel::Altered;
@@ -25,6 +25,8 @@ pub(super) struct State {
     pub(super) mode: Mode,
     /// When enforcing ends unless it is confirmed.
     pub(super) reverts: Option<SystemTime>,
+    /// The lockdown that is in force, and when it ends.
+    pub(super) lockdown: Option<(SystemTime, LockdownBrief)>,
     /// The mode that the configuration asks for; an operator may have set another.
     pub(super) configured: Mode,
     /// How reading the configuration went last.
@@ -104,6 +106,13 @@ impl State {
             Some(reverts) if reverts <= now => (Mode::Observe, None),
             reverts => (self.mode, reverts),
         }
+    }
+}
+
+impl State {
+    /// The lockdown that is in force at a time: the kernel part ends it on time, the main loop takes note a little later.
+    pub(super) fn lockdown_at(&self, now: SystemTime) -> Option<&LockdownBrief> {
+        self.lockdown.as_ref().filter(|(until, _)| now < *until).map(|(_, brief)| brief)
     }
 }
 

@@ -57,6 +57,7 @@ pub fn offline_status(config: &Config) -> Result<Option<Status>, Failure> {
         let live = Live::new(State {
             mode: desk.mode_now(),
             reverts: desk.reverts(),
+            lockdown: desk.lockdown_brief(),
             configured: config.mode,
             config_read: super::live::ConfigRead::now(),
             keys: desk.read_tables().config().keys,

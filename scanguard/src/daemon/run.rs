@@ -205,6 +205,7 @@ async fn daemon(config: Config, feeds: Feeds, options: Options, log: LogTally) -
     let live = Live::new(State {
         mode: desk.mode_now(),
         reverts: desk.reverts(),
+        lockdown: desk.lockdown_brief(),
         configured: config.mode,
         config_read: ConfigRead::now(),
         keys: config.key_rules(),
@@ -521,6 +522,7 @@ impl Daemon {
         self.live.change(|state| {
             state.mode = self.desk.mode_now();
             state.reverts = self.desk.reverts();
+            state.lockdown = self.desk.lockdown_brief();
             state.configured = self.config.mode;
             state.pending = self.desk.pending() as u64;
             state.rules = self.config.score.rules();

@@ -88,7 +88,8 @@ pub(super) async fn find(wanted: &[String], waits: bool) -> Result<Found, Failur
             names.push(name.clone());
             continue;
         }
-        let of_routes = default_route_interfaces().await.context("cannot tell which interfaces have a default route")?;
+        let of_routes =
+            default_route_interfaces().await.context("cannot tell which interfaces have a default route")?;
         if of_routes.is_empty() && !waits {
             let error = anyhow!("no interface has a default route, so `auto` means none: name one with -i");
             return Err(error.into());

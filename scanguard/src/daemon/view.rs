@@ -187,6 +187,7 @@ impl Answers for View {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             mode: mode.label().to_owned(),
             mode_reverts_at: reverts.map(timestamp),
+            lockdown: state.lockdown_at(SystemTime::now()).cloned(),
             daemon: self.jobs.is_some(),
             kept: self.kept,
             interfaces,
@@ -385,6 +386,7 @@ impl Sampler for View {
         Ok(Sample {
             mode: state.mode_at(now).0,
             configured: state.configured,
+            lockdown: state.lockdown_at(now).is_some(),
             healthy: !warnings.iter().any(|warning| warning.unhealthy),
             degraded: warnings.iter().any(|warning| warning.degraded),
             warnings: by_code(&warnings),

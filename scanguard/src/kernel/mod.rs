@@ -8,6 +8,7 @@
 //! | [`Program`] | attaches it, takes over from an earlier process, detaches it |
 //! | [`egress`], [`sessions`] | the programs that see what leaves, and who completes a handshake |
 //! | [`Tables`] | the maps: settings, classes of ports, own addresses |
+//! | `lockdown` | which ports answer only a few, until when |
 //! | `decisions` | writes verdicts, known sources and the allowlist |
 //! | `decided` | what was told to the kernel part, in memory |
 //! | `cleared` | whom the allowlist cleared of suspicion, in memory |
@@ -42,6 +43,7 @@ mod events;
 pub mod filter;
 pub mod link;
 mod links;
+mod lockdown;
 mod mapped;
 mod maps;
 pub mod memory;
@@ -74,6 +76,7 @@ pub use egress::{EgressAttachment, EgressHook};
 pub use error::KernelError;
 pub use events::EventStream;
 pub use link::DriverMode;
+pub use lockdown::{Lockdown, LockedPorts};
 pub use program::{AttachMode, Attachment, Program};
 pub use readings::{Counters, MapUse, Ours, Readings};
 pub use sizes::{Share, TableSizes};

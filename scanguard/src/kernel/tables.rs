@@ -19,6 +19,7 @@ use super::clock;
 use super::decided::Decided;
 use super::decisions::lpm_key;
 use super::error::KernelError;
+use super::lockdown::LockedPorts;
 use super::maps::{
     self, ConfigBytes, EndpointBytes, GROUP, MAX_LOCAL, MAX_OWN_ADDRESSES, MAX_PROTECTED, Maps, NicBytes, OURS,
     SessionBytes, Written, deleted, from_bytes, map_error, to_bytes,
@@ -27,6 +28,7 @@ use super::pins::Pins;
 use super::readings::Readings;
 use super::sieve::Sieve;
 use crate::net::Own;
+use crate::ports::all_ports;
 use crate::prefix_map::Prefix;
 
 /// The maps, with what this process knows of their contents. One process writes them at a time.
@@ -38,6 +40,8 @@ pub struct Tables {
     pub(super) classes: Vec<u8>,
     /// Whether there are canary ports among them.
     has_canaries: bool,
+    /// Which ports a lockdown closes, while there is one.
+    pub(super) locked: Option<LockedPorts>,
     pub(super) decided: Decided,
     pub(super) sieve: Sieve,
     /// What OWN, LOCAL, PROTECTED and NICS hold.
@@ -66,6 +70,7 @@ impl Tables {
             readings,
             classes,
             has_canaries,
+            locked: None,
             decided,
             sieve,
             own,
@@ -92,6 +97,8 @@ impl Tables {
         tables.config = from_bytes(&tables.written.config.get(&0, 0).map_err(map_error("CONFIG"))?);
         tables.classes = tables.readings.classes();
         tables.has_canaries = has_canaries(&tables.classes);
+        let locked = tables.locked_ports();
+        tables.locked = (!locked.is_empty()).then_some(LockedPorts::Named(locked));
         for (source, verdict) in tables.readings.verdicts()? {
             tables.decided.put_verdict(source, verdict);
             let _ = tables.sieve.put(&source);
@@ -193,6 +200,9 @@ impl Tables {
         let mut wanted = vec![PortEntry::default().number(); PORT_ENTRIES as usize];
         for (protocol, port, entry) in classes {
             wanted[port_index(protocol, port) as usize] = entry.number();
+        }
+        for ((protocol, port), entry) in all_ports().zip(&mut wanted) {
+            *entry = self.with_lock(protocol, port, PortEntry::from_u8(*entry)).number();
         }
         self.generation += 1;
         let ports = &mut self.written.ports;

@@ -86,6 +86,7 @@ fn read(sample: &Sample) -> Vec<MetricFamily> {
     let mut families = vec![
         gauge("mode", "1 for the mode in force, else 0.", in_mode(*mode)),
         gauge("configured_mode", "1 for the mode that the configuration asks for, else 0.", in_mode(*configured)),
+        gauge("lockdown", "1 while a lockdown is in force, else 0.", [flag(sample.lockdown)]),
         gauge("healthy", "1 while it does its work, else 0: `scanguard status` says why.", [flag(*healthy)]),
         gauge(
             "degraded",

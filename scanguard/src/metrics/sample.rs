@@ -35,6 +35,8 @@ pub struct Sample {
     pub mode: Mode,
     /// The mode that the configuration asks for.
     pub configured: Mode,
+    /// Whether a lockdown is in force.
+    pub lockdown: bool,
     /// Whether it does its work, as `status` says.
     pub healthy: bool,
     /// Whether something of its work would not outlast a restart, as `status` says.
@@ -193,6 +195,7 @@ impl Default for Sample {
         Self {
             mode: Mode::Observe,
             configured: Mode::Observe,
+            lockdown: false,
             healthy: true,
             degraded: false,
             warnings: Vec::new(),

@@ -138,6 +138,7 @@ mod tests {
         let sample = Sample {
             mode: Mode::Observe,
             configured: Mode::Enforce,
+            lockdown: true,
             healthy: false,
             degraded: true,
             warnings: vec![("not_attached", 2), ("drift", 0)],

@@ -41,8 +41,9 @@ impl Own {
         }
         let Some(destination) = destination(route) else { return };
         match route.header.kind {
-            RouteType::Local => self.add_local(destination),
-            RouteType::Broadcast | RouteType::Anycast if !destination.ip().is_loopback() => {
+            // Anybody may send to an anycast address from afar, and of a datagram there the stack says whether the port is closed.
+            RouteType::Local | RouteType::Anycast => self.add_local(destination),
+            RouteType::Broadcast if !destination.ip().is_loopback() => {
                 self.groups.push(destination.ip());
             }
             _ => {}

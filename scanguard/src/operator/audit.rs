@@ -72,6 +72,9 @@ impl Desk {
         outcome: &Result<W::Answer, OperatorError>,
         now: SystemTime,
     ) {
+        if wish.is_dry_run() && outcome.is_ok() {
+            return;
+        }
         let result = match outcome {
             Ok(answer) if W::found_nothing(answer) => (
                 RefusalCode::NotFound.label().to_owned(),
@@ -113,6 +116,7 @@ pub fn verb(path: &str) -> String {
     let words = path.trim_start_matches("/v1/").replace('/', " ");
     match words.as_str() {
         "allow" | "block" | "known" => format!("{words} add"),
+        "lockdown" => "lockdown on".to_owned(),
         _ => words,
     }
 }
@@ -155,6 +159,8 @@ mod tests {
             ("/v1/allow/remove", "allow remove"),
             ("/v1/block", "block add"),
             ("/v1/mode", "mode"),
+            ("/v1/lockdown", "lockdown on"),
+            ("/v1/lockdown/off", "lockdown off"),
             ("/v1/config/reload", "config reload"),
         ];
         for (path, expected) in rows {

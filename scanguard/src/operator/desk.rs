@@ -15,6 +15,7 @@ use tracing::error;
 
 use super::kept::{self, Loaded};
 use super::live::LiveSources;
+use super::lockdown::LockdownNow;
 use super::mode::ModeNow;
 use super::pending::Questions;
 use crate::config::Config;
@@ -38,6 +39,8 @@ pub struct Desk {
     pub(super) allow: PrefixMap<Allowed>,
     pub(super) blocks: PrefixMap<Block>,
     pub(super) mode: ModeNow,
+    /// Ports that answer only a few, while they do.
+    pub(super) lockdown: Option<LockdownNow>,
     pub(super) people: People,
     /// Those of whom more is known than the store has.
     pub(super) unkept: HashSet<SourceKey>,
@@ -113,9 +116,9 @@ impl Desk {
     /// # Errors
     /// When the kernel part cannot be written.
     pub fn start(mut tables: Tables, config: &Config, archive: Archive, now: SystemTime) -> Result<Self> {
-        let mut desk = {
+        let (mut desk, lockdown, is_fresh) = {
             let wall_clock = WallClock::at(now, clock::monotonic_ns());
-            let Loaded { allow, blocks, mode, over } = kept::load(&archive, config, now);
+            let Loaded { allow, blocks, mode, lockdown, over } = kept::load(&archive, config, now);
             kept::clear_up(&archive, over);
             // Settings that the earlier daemon or this one's watches keep true are not touched.
             let before = *tables.config();
@@ -135,7 +138,7 @@ impl Desk {
             let people = kept::people(&archive);
             let (recurrences, decoys) = kept::history(&archive);
             let questions = Questions::load(&archive, now);
-            Self {
+            let desk = Self {
                 tables,
                 kept_epoch: archive.epoch(),
                 recurrences,
@@ -144,6 +147,7 @@ impl Desk {
                 allow,
                 blocks,
                 mode,
+                lockdown: None,
                 people,
                 unkept: HashSet::new(),
                 questions,
@@ -151,8 +155,11 @@ impl Desk {
                 live: LiveSources::default(),
                 clock: wall_clock,
                 key_turn: None,
-            }
+            };
+            // Nobody wrote into the tables before.
+            (desk, lockdown, before.contact_key == [0; 2])
         };
+        desk.take_up_lockdown(lockdown, is_fresh, now)?;
         desk.welcome(now)?;
         desk.adopt_unknown_allowances(now);
         desk.adopt_unknown_blocks(now);
@@ -163,7 +170,7 @@ impl Desk {
 
     /// The same without changing anything: what is in force already, from a daemon that is gone.
     pub(super) fn over(tables: Tables, config: &Config, archive: Archive, now: SystemTime) -> Self {
-        let Loaded { allow, blocks, mode: kept_mode, over } = kept::load(&archive, config, now);
+        let Loaded { allow, blocks, mode: kept_mode, lockdown, over } = kept::load(&archive, config, now);
         kept::clear_up(&archive, over);
         let mode = ModeNow::of_kernel(tables.config(), kept_mode, now);
         let people = kept::people(&archive);
@@ -178,6 +185,7 @@ impl Desk {
             allow,
             blocks,
             mode,
+            lockdown: None,
             people,
             unkept: HashSet::new(),
             questions,
@@ -186,6 +194,7 @@ impl Desk {
             clock: WallClock::at(now, clock::monotonic_ns()),
             key_turn: None,
         };
+        desk.lockdown = desk.lockdown_of_kernel(lockdown);
         desk.adopt_unknown_allowances(now);
         desk.adopt_unknown_blocks(now);
         desk

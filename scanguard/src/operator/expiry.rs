@@ -18,6 +18,7 @@ impl Desk {
     pub fn expire(&mut self, now: SystemTime) -> Result<Vec<String>, OperatorError> {
         self.follow_clock(now);
         self.revert(now)?;
+        self.expire_lockdown(now)?;
         self.expire_allow(now)?;
         let ended = self.expire_blocks(now)?;
         self.expire_questions(now);
@@ -38,8 +39,8 @@ impl Desk {
             direction,
             seconds = by.as_secs(),
             now = timestamp(now),
-            "the wall clock was set: allowlist entries, blocks, questions and what operators said of known sources keep the time \
-             that was left of them"
+            "the wall clock was set: allowlist entries, blocks, a lockdown, questions and what operators said of known sources keep \
+             the time that was left of them"
         );
         let shift = |time: &mut SystemTime| *time = step.shifted(*time);
         let allowed: Vec<Prefix> = self.allow.iter().map(|(prefix, _)| *prefix).collect();
@@ -56,6 +57,7 @@ impl Desk {
             block.since = step.shifted(block.since);
         }
         self.mode.reverts.iter_mut().for_each(shift);
+        self.shift_lockdown(step);
         self.shift_questions(step);
         self.shift_known(step);
         self.write_all();

@@ -8,6 +8,7 @@ use scanguard_common::verdict::{Origin, Scope};
 use tracing::{info, warn};
 
 use super::desk::{Allowed, Block, ByOperator, Desk};
+use super::lockdown::LockdownNow;
 use super::mode::ModeNow;
 use crate::config::Config;
 use crate::kernel::{NEVER_NS, clock};
@@ -34,6 +35,7 @@ pub(super) struct Loaded {
     pub(super) allow: PrefixMap<Allowed>,
     pub(super) blocks: PrefixMap<Block>,
     pub(super) mode: ModeNow,
+    pub(super) lockdown: Option<LockdownNow>,
     /// What was kept and is over.
     pub(super) over: Over,
 }
@@ -45,18 +47,21 @@ pub(super) struct Over {
     blocks: Vec<KeptBlock>,
 }
 
-/// Allowlist, blocks and mode.
+/// Allowlist, blocks, mode and lockdown.
 pub(super) fn load(archive: &Archive, config: &Config, now: SystemTime) -> Loaded {
     let (allow, blocks, over) = Default::default();
     let mode = ModeNow { mode: config.mode, configured: config.mode, reverts: None };
-    let mut loaded = Loaded { allow, blocks, mode, over };
-    match archive.ask(|store| Ok((store.load_allow()?, store.load_blocks()?, store.load_mode()?))) {
-        Ok((allow, blocks, mode)) => {
+    let mut loaded = Loaded { allow, blocks, mode, lockdown: None, over };
+    let read = archive
+        .ask(|store| Ok((store.load_allow()?, store.load_blocks()?, store.load_mode()?, store.load_lockdown()?)));
+    match read {
+        Ok((allow, blocks, mode, lockdown)) => {
             loaded.over.allow = add_kept(&mut loaded.allow, allow, now);
             loaded.over.blocks = add_blocks(&mut loaded.blocks, blocks, now);
             if let Some(kept) = mode {
                 loaded.mode = mode_of(&kept, config.mode, now);
             }
+            loaded.lockdown = lockdown.and_then(LockdownNow::of_kept);
         }
         Err(error) => error.complain("the allowlist, blocks and mode of earlier are lost: the configuration's hold"),
     }
@@ -214,6 +219,7 @@ impl Desk {
             allow: self.allow.iter().filter_map(|(prefix, entry)| kept_allow(prefix, entry)).collect(),
             blocks: self.blocks.iter().map(|(prefix, block)| kept_block(prefix, block)).collect(),
             mode: self.kept_mode(),
+            lockdown: self.kept_lockdown(),
             recurrences: self.recurrences.values().cloned().collect(),
         };
         let ((questions, denials), decoys) = (self.kept_questions(), self.decoys.clone());

@@ -3,7 +3,7 @@
 //! | module | does |
 //! |---|---|
 //! | [`Desk`] | holds the kernel part's maps and the store, and does what is asked |
-//! | `allow`, `block`, `known`, `mode`, `pending`, `why` | what can be asked |
+//! | `allow`, `block`, `known`, `lockdown`, `mode`, `pending`, `why` | what can be asked |
 //! | [`records`] | reads what was recorded |
 //! | [`wish`] | the same as types: route, question, answer |
 //! | `feeds` | lists that others make |
@@ -29,6 +29,7 @@ pub mod incidents;
 mod kept;
 mod known;
 mod live;
+mod lockdown;
 mod mode;
 pub mod offline;
 mod pending;

@@ -155,6 +155,7 @@ impl Desk {
             };
             why.arithmetic.push(format!("It is known, because {by}: restricted ports stay open to it."));
         }
+        why.arithmetic.extend(self.lockdown_for(asked));
         let is_settled = why.allow.matched || why.verdict.origin.as_deref() == Some("operator");
         if !is_settled {
             if why.verdict.level != Level::None.label() {

@@ -12,8 +12,8 @@ use super::why::{self, Remembered};
 use crate::api::{
     Address, AllowAdd, AllowAdded, AllowList, AllowRemove, AllowRemoved, AllowTest, BlockAdd, BlockAdded, BlockList,
     BlockRemove, BlockRemoved, FeedList, FeedTest, FeedsRefresh, FeedsRefreshed, KnownAdd, KnownAdded, KnownList,
-    KnownQuery, KnownRemove, KnownRemoved, ModeSet, ModeState, Nothing, PendingApprove, PendingApproved, PendingDenied,
-    PendingDeny, PendingList, Why,
+    KnownQuery, KnownRemove, KnownRemoved, LockdownOff, LockdownOn, LockdownState, ModeSet, ModeState, Nothing,
+    PendingApprove, PendingApproved, PendingDenied, PendingDeny, PendingList, Why,
 };
 use crate::feeds::Feeds;
 use crate::safety::Facts;
@@ -105,6 +105,11 @@ pub trait Wish: Serialize + DeserializeOwned + Clone + Send + Sync + 'static {
         false
     }
 
+    /// Whether it only asks what it would do: then it is no record of the audit, unless it is refused.
+    fn is_dry_run(&self) -> bool {
+        false
+    }
+
     /// Addresses from which whoever asks says he is logged in.
     fn logged_in_from(&self) -> &[String] {
         &[]
@@ -159,6 +164,8 @@ wishes! {
     Address<FeedTest> => FeedTest, Read "/v1/feeds/test", |wish, desk, _| desk.feed_test(&wish.address);
     KnownQuery => KnownList, Read "/v1/known", |wish, desk, around| Ok(desk.known_list(&wish, around.now));
     KnownAdd => KnownAdded, Change "/v1/known", |wish, desk, around| desk.known_add(&wish, around.now);
+    Nothing<LockdownState> => LockdownState, Read "/v1/lockdown", |_, desk, around| Ok(desk.lockdown_state(around.now));
+    LockdownOff => LockdownState, Change "/v1/lockdown/off", |_, desk, _| desk.lockdown_off();
     Confirm => ModeState, Change "/v1/confirm", |_, desk, around| desk.confirm(around.now);
 }
 
@@ -235,6 +242,29 @@ impl Wish for ModeSet {
 
     fn takes_away(&self) -> bool {
         self.mode == Mode::Enforce.label()
+    }
+}
+
+impl Wish for LockdownOn {
+    type Answer = LockdownState;
+    const PATH: &'static str = "/v1/lockdown";
+    const KIND: Kind = Kind::Change;
+    const NEEDS: Needs = Needs::Facts;
+
+    fn carry_out(self, desk: &mut Desk, around: Around) -> Result<LockdownState, OperatorError> {
+        desk.lockdown_on(&self, &around.facts, around.now)
+    }
+
+    fn takes_away(&self) -> bool {
+        !self.dry_run
+    }
+
+    fn is_dry_run(&self) -> bool {
+        self.dry_run
+    }
+
+    fn logged_in_from(&self) -> &[String] {
+        &self.logged_in_from
     }
 }
 
@@ -347,6 +377,7 @@ mod tests {
             refuse_unrecorded(&PendingApprove::default(), &archive),
             refuse_unrecorded(&KnownRemove::default(), &archive),
             refuse_unrecorded(&mode("enforce"), &archive),
+            refuse_unrecorded(&LockdownOn::default(), &archive),
         ];
         for outcome in refused {
             assert!(
@@ -358,6 +389,8 @@ mod tests {
         refuse_unrecorded(&AllowAdd::default(), &archive).expect("an allowance");
         refuse_unrecorded(&PendingDeny::default(), &archive).expect("a denial");
         refuse_unrecorded(&KnownAdd::default(), &archive).expect("somebody who is known");
+        refuse_unrecorded(&LockdownOff {}, &archive).expect("everybody gets in again");
+        refuse_unrecorded(&LockdownOn { dry_run: true, ..LockdownOn::default() }, &archive).expect("a question");
         refuse_unrecorded(&mode("observe"), &archive).expect("nothing is dropped any more");
         drop(release);
     }

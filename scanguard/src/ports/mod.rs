@@ -14,5 +14,5 @@ pub mod tracker;
 
 pub use knowledge::{Classes, PortKnowledge, PortRules};
 pub use memory::PortMemory;
-pub use set::PortSet;
+pub use set::{PortSet, all_ports};
 pub use tracker::{Changes, Observation, PortTracker};

@@ -50,6 +50,19 @@ pub struct KeptMode {
     pub reverts: Option<u64>,
 }
 
+/// A lockdown.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct KeptLockdown {
+    /// When it began.
+    pub since: u64,
+    /// When it ends.
+    pub until: u64,
+    /// The ports that were named, as the configuration writes them, with spaces between; none for all that are restricted.
+    pub ports: Option<String>,
+    /// Whether known sources get through.
+    pub keep_known: bool,
+}
+
 /// How often a source was blocked lately.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct KeptRecurrence {
@@ -70,6 +83,8 @@ pub struct Decisions {
     pub blocks: Vec<KeptBlock>,
     /// The mode that an operator set.
     pub mode: Option<KeptMode>,
+    /// The lockdown, if there is one.
+    pub lockdown: Option<KeptLockdown>,
     /// How often sources were blocked lately.
     pub recurrences: Vec<KeptRecurrence>,
 }
@@ -80,12 +95,13 @@ impl Store {
     /// # Errors
     /// When the file cannot be written.
     pub fn replace_decisions(&mut self, decisions: &Decisions) -> Result<(), StoreError> {
-        let Decisions { allow, blocks, mode, recurrences } = decisions;
+        let Decisions { allow, blocks, mode, lockdown, recurrences } = decisions;
         self.change(|transaction| {
             transaction.execute_batch("DELETE FROM allow; DELETE FROM block;")?;
             insert_allow(transaction, allow)?;
             insert_blocks(transaction, blocks)?;
             replace_mode(transaction, mode.as_ref())?;
+            replace_lockdown(transaction, lockdown.as_ref())?;
             replace_recurrences(transaction, recurrences)
         })
     }
@@ -202,6 +218,26 @@ impl Store {
         self.change(|transaction| replace_mode(transaction, mode))
     }
 
+    /// The lockdown, if there is one.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is damaged.
+    pub fn load_lockdown(&self) -> Result<Option<KeptLockdown>, StoreError> {
+        let query = "SELECT since, until, ports, keep_known FROM lockdown";
+        let lockdown = self.connection.query_row(query, (), |row| {
+            Ok(KeptLockdown { since: row.get(0)?, until: row.get(1)?, ports: row.get(2)?, keep_known: row.get(3)? })
+        });
+        lockdown.optional().map_err(sqlite(&self.path, "read"))
+    }
+
+    /// Keeps a lockdown, or forgets it.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn save_lockdown(&mut self, lockdown: Option<&KeptLockdown>) -> Result<(), StoreError> {
+        self.change(|transaction| replace_lockdown(transaction, lockdown))
+    }
+
     pub(super) fn rows<T>(
         &self,
         query: &str,
@@ -222,6 +258,17 @@ impl Store {
         change(&transaction).map_err(&failed)?;
         transaction.commit().map_err(&failed)
     }
+}
+
+fn replace_lockdown(transaction: &Transaction<'_>, lockdown: Option<&KeptLockdown>) -> rusqlite::Result<()> {
+    transaction.execute("DELETE FROM lockdown", ())?;
+    if let Some(KeptLockdown { since, until, ports, keep_known }) = lockdown {
+        transaction.execute(
+            "INSERT INTO lockdown (only, since, until, ports, keep_known) VALUES (1, ?1, ?2, ?3, ?4)",
+            (since, until, ports, keep_known),
+        )?;
+    }
+    Ok(())
 }
 
 fn insert_allow(transaction: &Transaction<'_>, entries: &[KeptAllow]) -> rusqlite::Result<()> {
@@ -303,6 +350,10 @@ mod tests {
         store.save_mode(Some(&mode)).expect("saved");
         store.save_mode(Some(&mode)).expect("saved again");
         store.save_recurrences(std::slice::from_ref(&recurrence)).expect("saved");
+        let lockdown = KeptLockdown { since: 1, until: 9, ports: Some("22 53/udp".into()), keep_known: true };
+        assert_eq!(store.load_lockdown().expect("none"), None);
+        store.save_lockdown(Some(&KeptLockdown { ports: None, ..lockdown.clone() })).expect("saved");
+        store.save_lockdown(Some(&lockdown)).expect("saved again");
         drop(store);
         let mut store = Store::open(&path).expect("a store");
         assert_eq!(store.load_allow().expect("a list"), [allow("192.0.2.1", Some(3)), allow("2001:db8::/32", Some(9))]);
@@ -315,6 +366,9 @@ mod tests {
         store.remove_allow(&["192.0.2.1".into(), "missing".into()]).expect("removed");
         store.remove_blocks(&["198.51.100.1".into()]).expect("removed");
         store.save_mode(None).expect("forgotten");
+        assert_eq!(store.load_lockdown().expect("one"), Some(lockdown));
+        store.save_lockdown(None).expect("forgotten");
+        assert_eq!(store.load_lockdown().expect("none"), None);
         assert_eq!(store.load_allow().expect("a list"), [allow("2001:db8::/32", Some(9))]);
         assert_eq!(store.load_blocks().expect("a list").len(), 1);
         assert_eq!(store.load_mode().expect("none"), None);

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `schema` | the tables, and how an older file becomes a newer one |
 //! | `opened` | ports that were open, and when last |
-//! | `decisions` | what was decided about sources: the allowlist, blocks, the mode |
+//! | `decisions` | what was decided: the allowlist, blocks, the mode, a lockdown |
 //! | `questions` | what waits for a person, and decoys that may become proof |
 //! | `incidents` | scans as a person thinks of them |
 //! | `people` | who has worked here, and what answered without a socket here |
@@ -44,7 +44,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 pub use archive::{Archive, Health, SetAside, Trouble, Unavailable, Unsaved};
-pub use decisions::{Decisions, KeptAllow, KeptBlock, KeptMode, KeptRecurrence};
+pub use decisions::{Decisions, KeptAllow, KeptBlock, KeptLockdown, KeptMode, KeptRecurrence};
 use error::sqlite;
 pub use error::{StoreError, TroubleKind};
 pub use incidents::IncidentQuery;

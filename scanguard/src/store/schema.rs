@@ -255,6 +255,15 @@ const STEPS: &[&str] = &[
         comment TEXT
     ) STRICT, WITHOUT ROWID;
 ",
+    "
+    CREATE TABLE lockdown (
+        only INTEGER NOT NULL PRIMARY KEY CHECK (only = 1),
+        since INTEGER NOT NULL CHECK (since >= 0), -- Unix time in milliseconds
+        until INTEGER NOT NULL CHECK (until >= 0),
+        ports TEXT, -- as the configuration writes them, with spaces between; none for all that are restricted
+        keep_known INTEGER NOT NULL CHECK (keep_known IN (0, 1))
+    ) STRICT;
+",
 ];
 
 /// The newest version.

@@ -10,7 +10,7 @@ use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand};
 use scanguard_common::reason::Mode;
 use scanguard_tests::lab::chaos::{self, Plan};
-use scanguard_tests::lab::defender::{Defender, default_binary};
+use scanguard_tests::lab::defender::{Defender, default_binary, use_tables};
 use scanguard_tests::lab::report::Report;
 use scanguard_tests::lab::scenario::{ALL, Scenario};
 use scanguard_tests::lab::{Setup, demo, exit_code, sandbox};
@@ -38,6 +38,9 @@ enum Verb {
         /// Keep the recordings of both links in this folder.
         #[arg(long, value_name = "DIR")]
         captures: Option<PathBuf>,
+        /// How large the daemon's tables are, as `tables` of [sources] in its configuration.
+        #[arg(long, value_name = "SHARE")]
+        tables: Option<String>,
         #[command(flatten)]
         programs: Programs,
     },
@@ -121,7 +124,8 @@ fn run(verb: Verb) -> Result<()> {
             ensure!(outage.is_clean(), "something was lost, stuck or adrift, or a customer noticed: see the report");
             Ok(())
         }
-        Verb::Scenario { name, defender, json, captures, programs } => {
+        Verb::Scenario { name, defender, json, captures, tables, programs } => {
+            tables.map_or(Ok(()), use_tables)?;
             let Some(scenario) = Scenario::named(&name) else {
                 bail!("there is no scenario {name}; `lab list` shows them all");
             };

@@ -18,10 +18,11 @@ pub(super) struct Suite {
 }
 
 /// All, in the order in which they run: what needs the kernel alone first.
-pub(super) const SUITES: [Suite; 10] = [
+pub(super) const SUITES: [Suite; 11] = [
     Suite { name: "atomics", target: "atomics", only: &[] },
     Suite { name: "packet table", target: "packets", only: &[] },
     Suite { name: "challenges", target: "challenge", only: &[] },
+    Suite { name: "lockdown", target: "lockdown", only: &[] },
     Suite { name: "kernel against host", target: "differential", only: &[] },
     Suite { name: "socket lookups", target: "sockets", only: &[] },
     Suite { name: "sessions", target: "people", only: &[] },

@@ -29,11 +29,13 @@ pub enum Hole {
     Compatible,
     /// A datagram of ours from whatever port frees all that its receiver sends.
     FreshPorts,
+    /// A lockdown lets in what asks for its ports.
+    Unlocked,
 }
 
 impl Hole {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::NeutralContacts,
         Self::AckAnswers,
         Self::LongChains,
@@ -43,6 +45,7 @@ impl Hole {
         Self::NoNetworks,
         Self::Compatible,
         Self::FreshPorts,
+        Self::Unlocked,
     ];
 }
 

@@ -11,6 +11,7 @@
 //!   between: at most three closed ports, or six restricted ones. (Work on public ports, and collisions of contacts, give it more; they are documented.)
 //! - **Nor does a network that takes turns**: at most 12 closed ports are answered to all of it.
 //! - **Under a block of everything nothing is answered**, but on connections that exist.
+//! - **In a lockdown nobody is told of its ports**, free sources neither: no answer, and no suspicion that comes earlier on one of the hosts.
 //!
 //! Times, the daemon's death, storms, verdicts on sources and prefixes, a table that forgets, sessions and what the host itself sends come in between.
 
@@ -178,7 +179,7 @@ fn play(data: &[u8], hole: Option<Hole>) {
 pub fn seeds() -> Vec<Vec<u8>> {
     const TIMES: u8 = 16;
     let mut seeds = Vec::new();
-    for start in 0..11 {
+    for start in 0..12 {
         for step in 0..32 {
             let mut seed = vec![step % 5, 0x10, start, start % 4];
             for time in 0..TIMES {
@@ -240,6 +241,8 @@ struct World {
     states: [Port; 2],
     now_ns: u64,
     watched: bool,
+    /// Whether a lockdown closes the hidden port, from the beginning on.
+    is_locked: bool,
     /// Whether the hosts may differ from now on: somebody who may know what the hidden port is asked for it.
     apart: bool,
     packets: u32,
@@ -280,6 +283,7 @@ impl World {
             states: [STATES[0]; 2],
             now_ns: BEGIN_NS,
             watched: true,
+            is_locked: false,
             apart: false,
             packets: 0,
             frame: Vec::new(),
@@ -307,9 +311,12 @@ impl World {
             [ChallengeMode::Off, ChallengeMode::Off, ChallengeMode::Canary, ChallengeMode::On][usize::from(how & 3)];
         self.config.challenge = ChallengeRules { keys: [[1, 2], [3, 4]], mode: challenge as u32, reply: 0 };
         let is_blocked = matches!(start & 15, 6 | 7);
+        self.is_locked = start & 15 == 11;
+        self.config.lockdown_until_ns = if self.is_locked { u64::MAX } else { 0 };
         self.states = [usize::from(states & 15), usize::from(states >> 4)].map(|state| {
             let canaries = usize::from(challenge != ChallengeMode::Canary);
-            let most = STATES.len() - 1 + canaries;
+            // Canaries answer suspects where they are challenged, whatever closes the others.
+            let most = if self.is_locked { STATES.len() - 1 } else { STATES.len() - 1 + canaries };
             match is_blocked {
                 true => STATES[..most].iter().chain(&MORE_STATES).nth(state % (most + 2)).copied().unwrap_or(STATES[0]),
                 // The commonest pair first.
@@ -324,7 +331,8 @@ impl World {
             host.is_judged = is_judged;
         }
         if !is_judged {
-            let plain = [0, 1, 3, usize::from(challenge != ChallengeMode::Canary) * 6];
+            let has_canary = challenge != ChallengeMode::Canary && !self.is_locked;
+            let plain = [0, 1, 3, usize::from(has_canary) * 6];
             self.states = [states & 15, states >> 4].map(|state| STATES[plain[usize::from(state) % plain.len()]]);
         }
         (self.now_ns, self.watched, self.apart, self.packets) = (BEGIN_NS, true, false, 0);
@@ -340,6 +348,9 @@ impl World {
         let hidden = self.hidden;
         for (host, state) in self.hosts.iter_mut().zip(self.states) {
             host.begin(before, hidden, state);
+            if self.is_locked {
+                host.lock(hidden);
+            }
             host.tables.set_nic((how & 4 == 0).then_some(Nic { mac: HOST_MAC, generic: 0, tagged_only: 0 }));
         }
         self.naked.listen(before.0, before.1, false);
@@ -746,9 +757,10 @@ impl World {
             self.follow(sender, before);
             // Who was answered by the port itself knows that it is open; how long it has been is nobody's secret then.
             let is_told = |frame: &Vec<u8>| told_by(frame).is_some_and(|told| (told.2, told.3) == self.hidden);
-            self.apart |= before.contains(&Standing::Free) && left[0].iter().any(is_told);
+            let is_free = before.contains(&Standing::Free) && !self.is_locked;
+            self.apart |= is_free && left[0].iter().any(is_told);
             // What waits in one host's stack alone may be answered later.
-            self.apart |= dropped[0] != dropped[1] && before.contains(&Standing::Free);
+            self.apart |= dropped[0] != dropped[1] && is_free;
         }
         self.teach(&first, before);
     }
@@ -775,7 +787,7 @@ impl World {
             }
             let now = self.standings(receiver);
             let was = before.unwrap_or(now);
-            let is_free = was.contains(&Standing::Free) || now == [Standing::Free; 2];
+            let is_free = (was.contains(&Standing::Free) || now == [Standing::Free; 2]) && !self.is_locked;
             // What is open to all is told to whom it is not blocked from.
             let is_public = self.states.iter().any(|state| MORE_STATES.contains(state));
             let is_open = is_public && (was.contains(&Standing::Concealed) || now.contains(&Standing::Concealed));
@@ -812,6 +824,9 @@ impl World {
 
     /// Whether a connection of this source to the hidden port met a challenge lately, so that it may be told: it is one of two in an hour.
     fn met_a_challenge(&self, receiver: IpAddr) -> bool {
+        if self.is_locked {
+            return false; // It got a decoy.
+        }
         let key = self.key(receiver);
         let openings = self.openings.iter().filter(|one| Some(one.0) == key && self.now_ns - one.2 < HOUR_NS);
         if openings.count() >= 2 {
@@ -840,7 +855,13 @@ impl World {
             );
             let Some(key) = self.key(sender) else { return };
             let [one, other] = &self.hosts;
-            self.apart = before[0] != before[1] || one.tables.record(&key) != other.tables.record(&key);
+            let records = [one, other].map(|host| host.tables.record(&key));
+            let scores = records.each_ref().map(|record| record.as_ref().map(|record| (record.score, record.failures)));
+            assert!(
+                !self.is_locked || scores[0] == scores[1],
+                "{sender} is told by {scores:?} what is behind a lockdown"
+            );
+            self.apart = before[0] != before[1] || records[0] != records[1];
             return;
         }
         let after = self.standings(sender);
@@ -884,7 +905,8 @@ impl World {
 
     fn worth(&self, protocol: u8, port: u16) -> u32 {
         let protocol = if protocol == TCP { Protocol::Tcp } else { Protocol::Udp };
-        match self.hosts[0].tables.port(protocol, port).own() {
+        let entry = self.hosts[0].tables.port(protocol, port);
+        match if entry.is_locked() { entry.unless_closed() } else { entry.own() } {
             PortClass::Closed | PortClass::Canary => self.config.score.step,
             PortClass::Restricted => self.config.score.step / 2,
             PortClass::Public | PortClass::Unknown => 0,
@@ -1037,6 +1059,13 @@ impl Host {
         self.stack.listen(protocol, port, what.listens);
     }
 
+    /// A lockdown closes a port.
+    fn lock(&mut self, (protocol, port): (u8, u16)) {
+        let protocol = protocol_of(protocol);
+        let entry = self.tables.port(protocol, port);
+        self.tables.set_port(protocol, port, entry.locked());
+    }
+
     /// The datapath looks sockets up where the stack has them.
     fn sync(&mut self) {
         for (ends, is_there) in self.stack.take_changes() {
@@ -1105,6 +1134,7 @@ impl Host {
                 }
                 false
             }
+            Hole::Unlocked => self.tables.port(protocol_of(protocol), port).is_locked(),
             Hole::AckAnswers | Hole::WashedOut | Hole::NoNetworks => false,
         };
         passes.then_some(Action::Pass)

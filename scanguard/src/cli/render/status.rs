@@ -31,6 +31,9 @@ fn write(status: &Status, paint: Paint, text: &mut String) -> fmt::Result {
     if let Some(reverts) = &status.mode_reverts_at {
         writeln!(text, "It goes back to observe at {} unless `scanguard confirm` comes.", moment(reverts))?;
     }
+    if let Some(lockdown) = &status.lockdown {
+        writeln!(text, "{}: {}.", paint.doubtful("lockdown"), super::lockdown::brief(lockdown))?;
+    }
     writeln!(text)?;
     for (position, Interface { name, driver_mode, attached, egress }) in interfaces.iter().enumerate() {
         let heading = if position == 0 { "interfaces" } else { "" };
@@ -120,6 +123,7 @@ mod tests {
             version: "0.1.0".into(),
             mode: "observe".into(),
             mode_reverts_at: None,
+            lockdown: None,
             daemon: true,
             kept: false,
             interfaces: vec![interface("eth0", "native"), interface("veth7", "generic")],

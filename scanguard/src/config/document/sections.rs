@@ -320,7 +320,7 @@ fn sources(file: &mut Document, sources: &Sources) {
         &sizes.sources.map_or_else(|| quoted("auto"), |sources| sources.to_string()),
     );
     file.key(
-        "How large most other tables are: \"full\" (115 MiB), \"half\", \"quarter\", \"eighth\", or \"auto\", as memory allows.\n\
+        "How large most other tables are: \"full\" (118 MiB), \"half\", \"quarter\", \"eighth\", or \"auto\", as memory allows.\n\
          What is pinned (`keep`) stays as large as it is.",
         "tables",
         &quoted(sizes.share.map_or("auto", Share::label)),

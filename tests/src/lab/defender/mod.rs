@@ -10,7 +10,7 @@ use anyhow::Result;
 use super::Lab;
 use super::report::{Counts, Verdict};
 
-pub use scanguard::{Daemon, SERVICE_USER, default_binary, left_attached};
+pub use scanguard::{Daemon, SERVICE_USER, default_binary, left_attached, use_tables};
 
 /// Which one.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq, clap::ValueEnum)]

@@ -6,6 +6,7 @@ use std::fs;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -318,11 +319,29 @@ impl Daemon {
     }
 }
 
+static TABLES: OnceLock<String> = OnceLock::new();
+
+/// Has daemons that are started from now on make tables of this size, as `tables` of [sources] in their configuration
+/// says, with as many sources as go with it unless theirs says how many.
+///
+/// # Errors
+/// When that was said before.
+pub fn use_tables(share: String) -> Result<()> {
+    TABLES.set(share).map_err(|_| anyhow::anyhow!("how large tables are was said before"))
+}
+
 fn write_config(config: &str) -> Result<()> {
+    let config = match TABLES.get() {
+        None => config.to_owned(),
+        Some(share) => {
+            let (before, after) = config.split_once("[sources]").unwrap_or((config, ""));
+            format!("{before}\n[sources]\ntables = {share:?}\n{after}")
+        }
+    };
     // First, because tables may follow.
     let cgroup = cgroup::of_this_thread().filter(|_| !config.contains("cgroup ="));
     let cgroup = cgroup.map_or_else(String::new, |folder| format!("cgroup = {:?}\n", folder.display().to_string()));
-    fs::write(CONFIG, cgroup + config).context("cannot write the daemon's configuration")
+    fs::write(CONFIG, cgroup + &config).context("cannot write the daemon's configuration")
 }
 
 /// Milliseconds from a source's first packet to its level, if both are told.

@@ -144,6 +144,17 @@ pub(super) fn cut_chain_udp(probe: &Probe) -> Vec<Vec<u8>> {
     probe.cut(next, &whole, &[0, 1])
 }
 
+/// A SYN in two fragments, the first of which shows a reset: it has 14 bytes, of which Linux takes eight, because others
+/// follow (`ip_frag_queue`); the flags that count are in the second one.
+pub(super) fn flags_of_another(probe: &Probe) -> Vec<Vec<u8>> {
+    let (reset, syn) = (probe.segment(RST, &[], &[]), probe.segment(SYN, &MSS_OPTION, &[]));
+    let piece = |fragment: u16, bytes: &[u8]| {
+        let header = Header4 { id: probe.from_port, fragment, ..Header4::default() };
+        probe.framed(&craft::ip4(probe.from, probe.to, TCP, &header, bytes))
+    };
+    vec![piece(0x2000, &reset[..14]), piece(1, &syn[8..])]
+}
+
 /// More headers than are read.
 pub(super) fn nine_headers(probe: &Probe) -> Vec<Vec<u8>> {
     let headers = vec![(DESTINATION, craft::options6(1)); 9];

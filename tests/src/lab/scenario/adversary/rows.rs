@@ -22,6 +22,7 @@ use crate::lab::craft::{self, Checksum, Header4, ICMP, ICMP6, SYN, TCP, UDP};
 use crate::lab::plan::{EDGE, EDGE6, PUBLIC};
 use crate::lab::report::{Claim, Scanner};
 use crate::lab::stage::Setup;
+use crate::lab::tools::Tool;
 use crate::lab::wire::Says;
 
 const OFF: &str = "challenge = \"off\"\n";
@@ -105,6 +106,26 @@ pub(super) const WORLDS: &[World] = &[
                 name: "nine extension headers",
                 note: "IPv6: SYNs behind nine headers",
                 run: |a, _| sweep_six(a, probes::nine_headers),
+            },
+            Attack {
+                name: "flags of another fragment",
+                note: "SYNs in two fragments, of which the first shows a reset in bytes that Linux does not take",
+                run: |a, _| sweep_fresh(a, probes::flags_of_another),
+            },
+            Attack {
+                name: "anycast",
+                note: "datagrams to the anycast address that a router has in its network",
+                run: anycast,
+            },
+            Attack {
+                name: "translated loopback",
+                note: "SYNs from 64:ff9b::127.0.0.1, an address of IPv6 with one in it that IPv4 takes nothing from",
+                run: |a, _| sweep_from(a, "64:ff9b::127.0.0.1".parse()?, probes::syn),
+            },
+            Attack {
+                name: "ACKs to restricted ports",
+                note: "three closed ports; then an ACK to each restricted one, and a look whether the first is silent",
+                run: acks_to_restricted,
             },
             Attack {
                 name: "three priority tags",
@@ -211,6 +232,11 @@ pub(super) const WORLDS: &[World] = &[
                 name: "reassembly as an oracle, IPv6",
                 note: "the same over IPv6",
                 run: |a, _| reassembly(a, fresh6()),
+            },
+            Attack {
+                name: "firewall that rejects",
+                note: "a firewall on the edge rejects segments to most ports by ICMP errors; a suspect sends ACKs",
+                run: rejected,
             },
             Attack {
                 name: "counters of the stack",
@@ -600,6 +626,29 @@ fn everything_else(a: &mut Attacker<'_>, _: &Setup) -> Result<Found> {
     Ok(Found { claims: claims(&[("answers", 0, answers)]), note, scanner: Scanner::default() })
 }
 
+fn anycast(a: &mut Attacker<'_>, _: &Setup) -> Result<Found> {
+    const FORWARDING: &str = "ipv6/conf/uplink0/forwarding";
+    // Linux has it where it forwards (RFC 4291, section 2.6.1).
+    a.lab().edge.sysctl(&[(FORWARDING, "1")])?;
+    a.listen(Duration::from_secs(6), &mut |_| {})?;
+    let to: IpAddr = "2001:db8:2::".parse()?;
+    let learnt = a.sweep_to(fresh6(), to, CLOSED.chain(MORE_RESTRICTED).chain([CLOSED.end]), &probes::udp)?;
+    a.lab().edge.sysctl(&[(FORWARDING, "0")])?;
+    Ok(found(&learnt, at_most_three(&learnt)))
+}
+
+fn acks_to_restricted(a: &mut Attacker<'_>, _: &Setup) -> Result<Found> {
+    let from = fresh4();
+    a.sweep(from, CLOSED.take(3), &probes::syn)?;
+    let mut told = 0;
+    for port in few_restricted().into_iter().chain(MORE_RESTRICTED.skip(5)) {
+        a.sweep(from, [port], &probes::ack)?;
+        told += u64::from(a.sweep(from, [CLOSED.start], &probes::syn)?.answered() > 0);
+    }
+    let note = format!("the first port was not silent after {told} ACKs");
+    Ok(Found { claims: claims(&[("restricted ports told", SIX, told)]), note, scanner: Scanner::default() })
+}
+
 fn udp_scan(a: &mut Attacker<'_>, ask_first: bool) -> Result<Found> {
     let from = fresh4();
     if ask_first {
@@ -796,6 +845,24 @@ fn given_up(a: &mut Attacker<'_>, _: &Setup) -> Result<Found> {
     let note = format!("{restricted} about restricted ports, {closed} about closed ones");
     let claims = claims(&[("more for one kind of ports", 0, u64::abs_diff(restricted, closed))]);
     Ok(Found { claims, note, scanner: Scanner::default() })
+}
+
+/// What is dropped as it arrives no firewall rejects, what is not may be.
+fn rejected(a: &mut Attacker<'_>, _: &Setup) -> Result<Found> {
+    let from = fresh4();
+    a.accuse(from)?;
+    let edge = a.lab().edge.clone();
+    let nft = |words: &[&str]| Tool::Nft.run(&edge, words, Duration::from_secs(10)).map(drop);
+    nft(&["add", "table", "inet", "firewall"])?;
+    nft(&["add", "chain", "inet", "firewall", "input", "{ type filter hook input priority 0; }"])?;
+    let source = from.to_string();
+    let rule = ["ip", "saddr", &source, "tcp", "dport", "!=", "80", "reject", "with", "icmp", "admin-prohibited"];
+    nft(&[&["add", "rule", "inet", "firewall", "input"], &rule[..]].concat())?;
+    let ports = few_restricted().into_iter().zip(CLOSED.skip(100)).flat_map(|(open, closed)| [open, closed]);
+    let learnt = a.sweep(from, ports.chain([CLOSED.end]), &probes::ack);
+    nft(&["delete", "table", "inet", "firewall"])?;
+    let learnt = learnt?;
+    Ok(found(&learnt, nothing_hidden(&learnt)))
 }
 
 /// What is in the queue of a packet's fragments shows in whether others with its number make a packet.
