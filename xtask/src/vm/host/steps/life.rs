@@ -12,35 +12,41 @@ use super::{Host, OF_BPF};
 const CONFIG: &str = "/etc/scanguard/scanguard.toml";
 const START: Duration = Duration::from_secs(90);
 
-/// It starts without the card, by whatever name the configuration has, says so, and guards it when it comes.
+/// At boot the driver comes late: it starts without the card, by whatever name the configuration has, says so, and guards it when it comes.
+/// By a reboot: a driver that carries connections cannot always be taken away.
 pub(super) fn late_card(host: &mut Host<'_>) -> Result<String> {
+    const BLACKLIST: &str = "/etc/modprobe.d/late.conf";
     let interface = host.interface.clone();
-    for name in [interface.as_str(), "auto"] {
+    host.guest.sh(&format!("echo 'blacklist virtio_net' > {BLACKLIST}; sync"))?;
+    host.reboot()?;
+    for name in ["auto", interface.as_str()] {
         let guest = &host.guest;
-        guest.sh("systemctl stop scanguard && modprobe -r virtio_net")?;
         guest.sh(&format!("sed -i 's|^interfaces = .*|interfaces = [\"{name}\"]|' {CONFIG}"))?;
-        guest.sh_within("systemctl start scanguard", START).with_context(|| format!("interfaces = [\"{name}\"]"))?;
+        if name != "auto" {
+            guest.sh_within("systemctl restart scanguard", START).context("a restart without the card")?;
+        }
+        guest.wait("scanguard.service", START, "systemctl is-active scanguard").context(name.to_owned())?;
         let status = guest.json("status")?;
         let warnings = status["warnings"].as_array().map_or(&[][..], Vec::as_slice);
         ensure!(
             warnings.iter().any(|warning| warning["code"] == "not_attached"),
             "interfaces = [\"{name}\"], and it does not say that it waits: {status}"
         );
-        guest.sh("modprobe virtio_net")?;
-        wait_for("the interface guarded", START, || {
-            ensure!(host.xdp()?.is_some(), "no program is on {interface}");
-            Ok(())
-        })?;
-        carried_over(host).with_context(|| format!("interfaces = [\"{name}\"]"))?;
     }
-    Ok(format!("started without the card it waits (`not_attached`) and guards it when it comes: {interface}, auto"))
+    host.guest.sh(&format!("rm {BLACKLIST}; modprobe virtio_net"))?;
+    wait_for("the interface guarded", START, || {
+        ensure!(host.xdp()?.is_some(), "no program is on {interface}");
+        Ok(())
+    })?;
+    carried_over(host)?;
+    Ok(format!(
+        "booted without the card it waits (`not_attached`), for `auto` and for {interface}, and guards it when it comes"
+    ))
 }
 
 /// After a reboot it is there by itself, with what was decided.
 pub(super) fn reboot(host: &mut Host<'_>) -> Result<String> {
-    const LIMIT: Duration = Duration::from_secs(240);
-    let super::Host { guest, machine, .. } = host;
-    guest.reboot(LIMIT, || machine.alive())?;
+    host.reboot()?;
     let guest = &host.guest;
     guest.wait("the end of the boot", Duration::from_secs(180), "systemctl is-system-running --wait")?;
     ensure!(guest.property("ActiveState")? == "active", "the service is not active");

@@ -126,6 +126,13 @@ impl Host<'_> {
         guest.connect(LIMIT, || machine.alive())
     }
 
+    /// Has the machine start anew.
+    fn reboot(&mut self) -> Result<()> {
+        const LIMIT: std::time::Duration = std::time::Duration::from_secs(240);
+        let Self { guest, machine, .. } = self;
+        guest.reboot(LIMIT, || machine.alive())
+    }
+
     /// `status --json`, which must say that all is well.
     fn healthy(&self) -> Result<Value> {
         let said = self.guest.said("scanguard status --json")?;
