@@ -38,8 +38,9 @@ pub use reload::{Change, Reloaded};
 pub use signal::{HEAVIEST_SIGNAL, Signal, SignalDecision, Signalled};
 pub use sources::{Source, SourceList, SourceOrder, SourcesQuery};
 pub use status::{
-    Counted, CountedAnswers, CountedAttempts, CountedChallenges, CountedContacts, CountedPackets, Interface, MapFill,
-    Packets, SessionsWatch, Status, VerdictCounts, WARNING_CODES, Warning, WouldHave,
+    Cannot, Counted, CountedAnswers, CountedAttempts, CountedChallenges, CountedContacts, CountedPackets, Interface,
+    MapFill, Observed, ObservedCustomer, Packets, SessionsWatch, Status, VerdictCounts, WARNING_CODES, Warning,
+    WouldHave,
 };
 pub use why::{
     Evidence, Why, WhyAllow, WhyAnswered, WhyBehind, WhyKnown, WhyPending, WhyProof, WhyScore, WhySessions, WhySignal,

@@ -179,6 +179,7 @@ impl Answers for View {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             mode: mode.label().to_owned(),
             mode_reverts_at: reverts.map(timestamp),
+            mode_since: state.mode_since_at(SystemTime::now()).map(timestamp),
             daemon: self.jobs.is_some(),
             kept: self.kept,
             interfaces,
@@ -196,6 +197,8 @@ impl Answers for View {
                 block: [Scope::Private, Scope::All].map(|scope| self.readings.blocks(scope)).iter().sum(),
             },
             would_have: state.would_have,
+            observed: self.live.supposed().told(packets(counters.verdicts()).would_drop, &state.keys, now_s()),
+            cannot: state.config.cannot(),
             pending: state.pending,
             drift: state.drift,
             ring_lost: counters.get(CounterIndex::loss(Loss::Events)).packets,
@@ -421,6 +424,11 @@ impl Sampler for View {
             Err(error) => Some(format!("{error:#}")),
         }
     }
+}
+
+/// Seconds since 1970.
+fn now_s() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 /// The source that an address belongs to, if it is one, and is ever judged.

@@ -15,6 +15,7 @@ mod replay;
 mod signal;
 mod sources;
 mod status;
+mod supposed;
 mod table;
 mod why;
 
@@ -26,7 +27,7 @@ pub use doctor::doctor;
 pub use feeds::{feed_test, feeds, feeds_refreshed};
 pub use incidents::{incident, incidents};
 pub use known::{known, known_added, known_removed};
-pub use mode::{confirmed, mode, mode_changed};
+pub use mode::{ModeChanged, Preview, confirmed, mode, mode_changed, preview};
 pub use pending::{approved, denied, pending};
 pub use records::{audit, block_history};
 pub use reload::reloaded;
