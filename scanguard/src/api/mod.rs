@@ -11,6 +11,7 @@ mod mode;
 mod pending;
 mod records;
 mod reload;
+mod running;
 mod signal;
 mod sources;
 mod status;
@@ -35,6 +36,7 @@ pub use mode::{ModeSet, ModeState};
 pub use pending::{MOST_WHYS, PendingApprove, PendingApproved, PendingDenied, PendingDeny, PendingEntry, PendingList};
 pub use records::{AuditEntry, AuditList, AuditQuery, BlockEvent, BlockHistory, HistoryQuery, MOST_RECORDS};
 pub use reload::{Change, Reloaded};
+pub use running::RunningConfig;
 pub use signal::{HEAVIEST_SIGNAL, Signal, SignalDecision, Signalled};
 pub use sources::{Source, SourceList, SourceOrder, SourcesQuery};
 pub use status::{

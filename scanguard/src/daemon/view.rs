@@ -27,10 +27,11 @@ use tokio::task::spawn_blocking;
 
 use crate::api::{
     AuditList, AuditQuery, BlockHistory, HistoryQuery, Incident, IncidentList, IncidentsQuery, Interface, MOST_WHYS,
-    MapFill, Reloaded, SCHEMA_VERSION, Signal, Signalled, SourceList, SourcesQuery, Status, VerdictCounts,
-    WARNING_CODES, Warning, timestamp,
+    MapFill, Reloaded, RunningConfig, SCHEMA_VERSION, Signal, Signalled, SourceList, SourcesQuery, Status,
+    VerdictCounts, WARNING_CODES, Warning, timestamp,
 };
 use crate::config::Feed;
+use crate::config::document::{Comments, document};
 use crate::control::SIGNAL;
 use crate::control::server::Answers;
 use crate::feeds::Feeds;
@@ -357,6 +358,11 @@ impl Answers for View {
             archive.journal(move |store, journal| records::history(store, journal, prefix.as_deref(), since, limit))
         };
         Ok(spawn_blocking(read).await.map_err(anyhow::Error::from)?.map_err(anyhow::Error::from)?)
+    }
+
+    async fn running(&self) -> Result<RunningConfig, OperatorError> {
+        let config = Arc::clone(&self.live.read().config);
+        Ok(RunningConfig { schema_version: SCHEMA_VERSION, text: document(&config, Comments::Without) })
     }
 
     async fn reload(&self, caller: Caller) -> Result<Reloaded, OperatorError> {

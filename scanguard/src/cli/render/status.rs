@@ -265,7 +265,7 @@ mod tests {
     fn the_first_sentence_says_what_enforcing_would_do_and_what_is_not_possible() {
         let first =
             |status: &Status| super::status(status, Paint::new(false)).lines().next().unwrap_or_default().to_owned();
-        let since = Some("2026-02-23T12:00:00.000Z".to_owned());
+        let since = Some("2026-02-23T14:01:01.000Z".to_owned());
         let observing = Status { mode_since: since, ..example() };
         assert!(first(&observing).starts_with("Guarding eth0 and veth7, observing for 6d. "), "{}", first(&observing));
         let enforcing = Status { mode: "enforce".into(), ..observing };
