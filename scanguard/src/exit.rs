@@ -15,7 +15,7 @@ pub enum ExitStatus {
     Usage = 2,
     /// The daemon cannot be reached.
     Unreachable = 3,
-    /// A safety rule forbids it; the message says how to override.
+    /// A safety rule forbids it, and the message says how to override; or whoever asks may not.
     Refused = 4,
     /// `status` found something that keeps scanguard from doing its work, or `doctor` something that should be seen to.
     Unhealthy = 5,

@@ -200,6 +200,32 @@ pub fn check_lockdown(logins: &[Login], is_admitted: impl Fn(IpAddr) -> bool) ->
     Err(Refused { rule: Rule::LoggedIn, message })
 }
 
+/// The shortest IPv4 prefix that goes on the allowlist without force: the largest block that was ever given to one holder.
+const SHORTEST_ALLOWED_IPV4: u8 = 8;
+/// The shortest IPv6 prefix, likewise: no provider has a shorter one, and a /16 is an eighth of what is given out (2000::/3) at most.
+const SHORTEST_ALLOWED_IPV6: u8 = 16;
+
+/// Whether a prefix may go on the allowlist without `force`: not where it covers so much that scanguard is as good as switched off.
+///
+/// # Errors
+/// With the rule that forbids it.
+pub fn check_allow(prefix: &IpNetwork, force: bool) -> Result<(), Refused> {
+    let allowed = Prefix::from(*prefix);
+    let network = IpNetwork::from(allowed);
+    let shortest = if network.is_ipv4() { SHORTEST_ALLOWED_IPV4 } else { SHORTEST_ALLOWED_IPV6 };
+    let holds_ipv4 = network.is_ipv6() && allowed.covers(&ipv4());
+    if force || !(holds_ipv4 || network.prefix() < shortest) {
+        return Ok(());
+    }
+    let covers = if holds_ipv4 { "all of IPv4".to_owned() } else { format!("more than any /{shortest}") };
+    let name = show(&network);
+    let message = format!(
+        "{name} is not added: it covers {covers}, and nothing on the allowlist is ever judged, so that scanguard would be as good as \
+         switched off. Add the networks that you mean; to drop nothing, `scanguard mode observe`; --force adds it all the same"
+    );
+    Err(Refused { rule: Rule::TooShort, message })
+}
+
 /// Bits of an address as tables have it.
 const WHOLE: u8 = 128;
 
@@ -305,6 +331,31 @@ mod tests {
             let refused = check_lockdown(&logins, |address| address != logins[out].address).expect_err("a rule");
             assert_eq!(refused.rule, Rule::LoggedIn);
             assert!(refused.message.contains(says) && refused.message.contains("--force"), "{}", refused.message);
+        }
+    }
+
+    #[test]
+    fn an_allowance_that_switches_scanguard_off_takes_force() {
+        for (prefix, is_refused) in [
+            ("0.0.0.0/0", true),
+            ("128.0.0.0/1", true),
+            ("10.0.0.0/7", true),
+            ("10.0.0.0/8", false),
+            ("203.0.113.7", false),
+            ("::/0", true),
+            ("2000::/3", true),
+            ("2001::/16", false),
+            ("2001:db8::/32", false),
+            // IPv4 in the clothes of IPv6.
+            ("::ffff:0:0/96", true),
+            ("::/64", true),
+            ("::ffff:10.0.0.0/104", false),
+        ] {
+            let network: IpNetwork = prefix.parse().expect("a prefix");
+            let refused = check_allow(&network, false);
+            assert_eq!(refused.is_err(), is_refused, "{prefix}: {refused:?}");
+            assert!(refused.err().is_none_or(|refused| refused.message.contains("--force")), "{prefix}");
+            assert_eq!(check_allow(&network, true), Ok(()), "{prefix}");
         }
     }
 

@@ -45,7 +45,10 @@ fn exit_codes_and_streams_are_as_documented() {
         (&["sing"], 2, false, true),
         (&["sources", "list", "--limit", "many"], 2, false, true),
         (&["status", "--socket", "none.sock"], 3, false, true),
-        (&["sources", "list", "--socket", "none.sock", "--json"], 3, false, true),
+        (&["sources", "list", "--socket", "none.sock", "--json"], 3, true, true),
+        (&["sing", "--json"], 2, true, true),
+        (&["allow", "add", "0.0.0.0/0", "--socket", "none.sock"], 4, false, true),
+        (&["allow", "add", "0.0.0.0/0", "--force", "--socket", "none.sock"], 3, false, true),
         (&["allow", "list", "--socket", "none.sock"], 3, false, true),
         (&["allow", "add", "192.0.2.1/24", "--socket", "none.sock"], 2, false, true),
         (&["block", "add", "192.0.2.1", "--for", "soon"], 2, false, true),
@@ -74,6 +77,37 @@ fn exit_codes_and_streams_are_as_documented() {
         assert_eq!(found, (Some(*code), *says, *complains), "{arguments:?}: {output:?}");
     }
     assert!(folder.path().join("pages/scanguard-sources-list.1").is_file());
+}
+
+#[test]
+fn errors_under_json_are_objects_on_standard_output() {
+    let folder = folder();
+    std::fs::write(folder.path().join("broken.toml"), "mode = \"enfroce\"\n").expect("a file");
+    let rows: &[(&[&str], &str, bool)] = &[
+        (&["status", "--socket", "none.sock"], "unreachable", true),
+        (&["mode", "enforce", "--socket", "none.sock"], "unreachable", true),
+        (&["allow", "add", "::/0", "--socket", "none.sock"], "refused", true),
+        (&["allow", "add", "192.0.2.1/24"], "usage", false),
+        (&["sources", "list", "--limit", "many"], "usage", true),
+        (&["run", "--nonsense"], "usage", true),
+        (&["config", "show", "--config", "broken.toml"], "usage", false),
+        (&["replay", "missing.pcap"], "failed", false),
+    ];
+    for (arguments, code, has_hint) in rows {
+        let plain = scanguard(folder.path(), arguments);
+        let output = scanguard(folder.path(), &[*arguments, &["--json"]].concat());
+        assert_eq!(output.status.code(), plain.status.code(), "{arguments:?}");
+        let told: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        assert_eq!(
+            (told["schema_version"].as_u64(), told["error"]["code"].as_str()),
+            (Some(1), Some(*code)),
+            "{arguments:?}"
+        );
+        assert!(told["error"]["message"].as_str().is_some_and(|message| !message.is_empty()), "{told}");
+        assert!(told["error"]["cause"].is_array(), "{told}");
+        assert_eq!(told["error"]["hint"].is_string(), *has_hint, "{told}");
+        assert!(plain.stdout.is_empty() && !output.stderr.is_empty(), "people read standard error: {arguments:?}");
+    }
 }
 
 #[test]

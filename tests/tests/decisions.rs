@@ -58,7 +58,7 @@ fn numbered(number: usize) -> String {
 
 fn allow(desk: &mut Desk, prefixes: impl IntoIterator<Item = String>, for_s: Option<u64>) -> Result<(), OperatorError> {
     let entries = prefixes.into_iter().map(|prefix| NewAllow { prefix, for_s, ..NewAllow::default() }).collect();
-    desk.allow_add(&AllowAdd { entries }, SystemTime::now()).map(drop)
+    desk.allow_add(&AllowAdd { entries, ..AllowAdd::default() }, SystemTime::now()).map(drop)
 }
 
 fn block(prefix: &str, scope: &str, for_s: Option<u64>) -> BlockAdd {

@@ -9,6 +9,9 @@ use serde::{Deserialize, Serialize};
 pub struct AllowAdd {
     /// What is to be allowed, at most [`MOST_ENTRIES`].
     pub entries: Vec<NewAllow>,
+    /// Adds prefixes, too, that cover so much that scanguard is as good as switched off.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub force: bool,
 }
 
 /// Most entries in one request; longer lists are sent in several.

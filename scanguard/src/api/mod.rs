@@ -13,6 +13,7 @@ mod mode;
 mod pending;
 mod records;
 mod reload;
+mod running;
 mod signal;
 mod sources;
 mod status;
@@ -42,11 +43,13 @@ pub use mode::{ModeSet, ModeState};
 pub use pending::{MOST_WHYS, PendingApprove, PendingApproved, PendingDenied, PendingDeny, PendingEntry, PendingList};
 pub use records::{AuditEntry, AuditList, AuditQuery, BlockEvent, BlockHistory, HistoryQuery, MOST_RECORDS};
 pub use reload::{Change, Reloaded};
+pub use running::RunningConfig;
 pub use signal::{HEAVIEST_SIGNAL, Signal, SignalDecision, Signalled};
 pub use sources::{Source, SourceList, SourceOrder, SourcesQuery};
 pub use status::{
-    Counted, CountedAnswers, CountedAttempts, CountedChallenges, CountedContacts, CountedPackets, Interface, MapFill,
-    Packets, SessionsWatch, Status, Takes, VerdictCounts, WARNING_CODES, Warning, WouldHave,
+    Cannot, Counted, CountedAnswers, CountedAttempts, CountedChallenges, CountedContacts, CountedPackets, Interface,
+    MapFill, Observed, ObservedCustomer, Packets, SessionsWatch, Status, Takes, VerdictCounts, WARNING_CODES, Warning,
+    WouldHave,
 };
 pub use why::{
     Evidence, Why, WhyAllow, WhyAnswered, WhyBehind, WhyKnown, WhyPending, WhyProof, WhyScore, WhySessions, WhySignal,

@@ -20,6 +20,9 @@ pub struct Status {
     /// The lockdown that is in force, if there is one.
     #[serde(default)]
     pub lockdown: Option<LockdownBrief>,
+    /// Since when the mode has been in force, over restarts too; none where nobody knows. RFC 3339, UTC.
+    #[serde(default)]
+    pub mode_since: Option<String>,
     /// Whether a daemon runs; false where this was read from what one left in the kernel.
     #[serde(default = "yes")]
     pub daemon: bool,
@@ -55,6 +58,12 @@ pub struct Status {
     /// What enforcing would have done since the daemon's start, while the mode was observe.
     #[serde(default)]
     pub would_have: WouldHave,
+    /// The same as packets and sources, with those who had sessions here by name.
+    #[serde(default)]
+    pub observed: Observed,
+    /// What the configuration makes impossible, though somebody may count on it.
+    #[serde(default)]
+    pub cannot: Vec<Cannot>,
     /// Blocks that wait for a person; `scanguard pending list` shows them.
     #[serde(default)]
     pub pending: u64,
@@ -126,6 +135,50 @@ pub struct WouldHave {
     pub blocked: u64,
     /// Of both, those that had sessions with data here in the last 90 days: customers, perhaps.
     pub with_sessions: u64,
+}
+
+/// What enforcing would have done since the daemon's start, while the mode was observe: to how many sources, and to whom first of all.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Observed {
+    /// Since when this is counted. RFC 3339, UTC; none without a daemon.
+    pub since: Option<String>,
+    /// Packets that would have been dropped.
+    pub packets: u64,
+    /// Sources that would have been concealed or blocked.
+    pub sources: u64,
+    /// Whether there were more sources than are told apart.
+    pub at_least: bool,
+    /// How many of the sources had sessions with data here in the last 90 days, or a login.
+    pub with_sessions: u64,
+    /// Those with the most sessions, at most 20.
+    pub customers: Vec<ObservedCustomer>,
+}
+
+/// A source that had sessions here, and that enforcing would have acted on.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct ObservedCustomer {
+    /// An IPv4 address or an IPv6 prefix.
+    pub source: String,
+    /// What would have become of it: `conceal` or `block`.
+    pub level: String,
+    /// Its sessions that were work, on whatever ports.
+    pub sessions: u64,
+    /// On how many of the last 90 days.
+    pub days: u64,
+}
+
+/// Something that the configuration makes impossible.
+#[derive(Clone, Debug, Default, Deserialize, Eq, PartialEq, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub struct Cannot {
+    /// A name for scripts: `automatic_block`.
+    pub code: String,
+    /// What is not possible, and why.
+    pub message: String,
+    /// What makes it possible.
+    pub hint: String,
 }
 
 /// What became of packets.

@@ -217,7 +217,9 @@ pub(super) fn operate<W: Wish>(global: &Global, wish: W) -> Result<W::Answer, Fa
 fn no_answer(error: AskError) -> Failure {
     match error {
         AskError::Refused(error) => refusal(error),
-        AskError::NoDaemon { .. } | AskError::NotAllowed(_) | AskError::TooSlow(_) | AskError::Garbled { .. } => {
+        // The same refusal as that of a daemon whose socket lets everybody connect.
+        AskError::NotAllowed(_) => Failure::new(ExitStatus::Refused, error),
+        AskError::NoDaemon { .. } | AskError::TooSlow(_) | AskError::Garbled { .. } => {
             Failure::new(ExitStatus::Unreachable, error)
         }
     }
@@ -350,7 +352,7 @@ mod tests {
     fn wishes_reach_the_daemon_and_its_answers_come_back() {
         with_daemon(|global| {
             let entries = vec![NewAllow { prefix: "192.0.2.7".into(), ..NewAllow::default() }; 3];
-            assert_eq!(operate(global, AllowAdd { entries }).expect("an answer").added, 3);
+            assert_eq!(operate(global, AllowAdd { entries, ..AllowAdd::default() }).expect("an answer").added, 3);
             let failure = operate(global, Address::<Why>::of("2001:db8::/64")).expect_err("a refusal");
             let expected = "/v1/why {\"address\":\"2001:db8::/64\"}";
             assert_eq!((failure.status, failure.to_string().as_str()), (ExitStatus::Refused, expected));
@@ -396,9 +398,10 @@ mod tests {
             let failure = no_answer(AskError::Refused(error));
             assert_eq!((failure.status as u8, failure.to_string().as_str()), (code, "x"));
         }
-        for error in [nobody(), AskError::NotAllowed("x".into()), AskError::TooSlow("x".into())] {
+        for error in [nobody(), AskError::TooSlow("x".into())] {
             assert_eq!(no_answer(error).status, ExitStatus::Unreachable);
         }
+        assert_eq!(no_answer(AskError::NotAllowed("x".into())).status, ExitStatus::Refused, "as the daemon's own 403");
     }
 
     #[test]

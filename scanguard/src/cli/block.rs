@@ -1,8 +1,10 @@
 //! `scanguard block`, `scanguard ban`, `scanguard unban`.
 
 use clap::{Args, Subcommand, ValueEnum};
+use clap_complete::ArgValueCandidates;
 
 use super::backend::{Backend, operate};
+use super::filter::Addresses;
 use super::output::Output;
 use super::span::{Since, Until};
 use super::{Global, render};
@@ -94,7 +96,7 @@ Examples:
 A block of the daemon's own may come back when its source goes on: `scanguard allow add ADDR` ends it for good.")]
 pub(super) struct Remove {
     /// Addresses or prefixes, as in `block list`
-    #[arg(required = true, value_name = "ADDR|CIDR")]
+    #[arg(required = true, value_name = "ADDR|CIDR", add = ArgValueCandidates::new(super::candidates::blocked))]
     prefixes: Vec<String>,
 }
 
@@ -103,8 +105,13 @@ pub(super) struct Remove {
 #[command(after_help = "\
 Examples:
   sudo scanguard block list
+  sudo scanguard block list 203.0.113.66             what is blocked of it, or around it
   sudo scanguard block list --json | jq -r '.entries[] | select(.origin == \"operator\").source'")]
-struct List {}
+struct List {
+    /// Only blocks that cover this address or prefix, or lie in it
+    #[arg(value_name = "ADDR|CIDR")]
+    addresses: Vec<String>,
+}
 
 /// Show when blocks began, changed and ended, and why; the last at the end
 #[derive(Args, Debug)]
@@ -130,8 +137,10 @@ impl Block {
         match self.verb {
             Verb::Add(add) => add.execute(global, output),
             Verb::Remove(remove) => remove.execute(global, output),
-            Verb::List(List {}) => {
-                let list = operate(global, Nothing::<BlockList>::default())?;
+            Verb::List(List { addresses }) => {
+                let addresses = Addresses::parse(&addresses)?;
+                let mut list = operate(global, Nothing::<BlockList>::default())?;
+                list.entries.retain(|entry| addresses.mean(&entry.source));
                 output.show(&list, render::blocks)?;
                 Ok(ExitStatus::Done)
             }

@@ -1,6 +1,7 @@
 //! `scanguard doctor`.
 
 use clap::Args;
+use clap_complete::ArgValueCandidates;
 use tokio::runtime::Builder;
 
 use anyhow::Context as _;
@@ -32,7 +33,7 @@ Examples:
 pub(super) struct DoctorVerb {
     /// An interface to look at; may be given several times [default: `interfaces` of the configuration, else those with
     /// a default route]
-    #[arg(short, long = "interface", value_name = "INTERFACE")]
+    #[arg(short, long = "interface", value_name = "INTERFACE", add = ArgValueCandidates::new(super::candidates::interfaces))]
     interfaces: Vec<String>,
 }
 

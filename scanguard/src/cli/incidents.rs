@@ -1,6 +1,7 @@
 //! `scanguard incidents`.
 
 use clap::{Args, Subcommand};
+use clap_complete::ArgValueCandidates;
 
 use super::backend::Backend;
 use super::output::Output;
@@ -54,7 +55,7 @@ Examples:
   sudo scanguard incidents show 12 --json | jq '.ports'")]
 struct Show {
     /// Its number, as the list and the log have it
-    #[arg(value_name = "ID", value_parser = number)]
+    #[arg(value_name = "ID", value_parser = number, add = ArgValueCandidates::new(super::candidates::incidents))]
     id: u64,
 }
 

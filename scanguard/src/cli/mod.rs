@@ -4,11 +4,14 @@ mod allow;
 mod audit;
 mod backend;
 mod block;
+mod candidates;
+mod complaint;
 mod completions;
 mod config;
 mod detach;
 mod doctor;
 mod feeds;
+mod filter;
 mod incidents;
 mod known;
 mod lockdown;
@@ -67,7 +70,8 @@ Examples:
   scanguard config default                    a configuration file with every key explained
 
 Exit codes:
-  0 done   1 failed   2 usage or configuration   3 daemon not reachable   4 refused by a safety rule
+  0 done   1 failed   2 usage or configuration   3 daemon not reachable
+  4 refused by a safety rule, or to who may not ask
   5 unhealthy (status, doctor)   6 partial input   77 cannot run here";
 
 /// Options of every verb.
@@ -126,11 +130,11 @@ enum Verb {
 /// The program: reads the arguments, does what they say, tells what went wrong.
 #[must_use]
 pub fn main() -> ExitCode {
+    completions::answer();
     let Cli { global, verb } = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            // Help and version are errors to clap, but not to whoever asked for them.
-            let _ = error.print();
+            complaint::complain_of_arguments(&error, complaint::wants_json(std::env::args_os()));
             let asked_for = !error.use_stderr();
             return if asked_for { ExitStatus::Done } else { ExitStatus::Usage }.into();
         }
@@ -139,7 +143,7 @@ pub fn main() -> ExitCode {
         Ok(status) => global.unsaved.exit_status(status).into(),
         Err(failure) if is_broken_pipe(&failure) => ExitStatus::Done.into(),
         Err(failure) => {
-            output::tell(&failure.to_string());
+            complaint::complain(&failure, global.json);
             failure.status.into()
         }
     }

@@ -2,8 +2,8 @@
 
 use clap::{Args, ValueEnum};
 
-use super::backend::operate;
-use super::output::Output;
+use super::backend::{Backend, operate};
+use super::output::{Output, print};
 use super::span::Span;
 use super::{Global, render};
 use crate::api::{Confirm, ModeSet, ModeState, Nothing};
@@ -17,6 +17,9 @@ use crate::exit::{ExitStatus, Failure};
 /// With --confirm enforcing ends by itself after that time, unless `scanguard confirm` comes before: whoever is locked out by it
 /// gets in again. The kernel part keeps to it, whatever becomes of this terminal and of the daemon. A mode set by command holds
 /// over restarts, until the configuration's `mode` is changed.
+///
+/// Before it enforces, `mode enforce` tells what enforcing would have done since the daemon's start, and to whom that had sessions
+/// here (`would_have` with --json). It asks nothing.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -70,8 +73,17 @@ impl ModeVerb {
             Some(Wanted::Observe) => "observe",
             Some(Wanted::Enforce) => "enforce",
         };
-        let state = operate(global, ModeSet { mode: mode.to_owned(), confirm_s: confirm.map(Span::as_secs) })?;
-        output.show(&state, render::mode_changed)?;
+        let mut backend = Backend::new(global)?;
+        let would_have = match wanted {
+            // What would be told is no reason not to enforce.
+            Some(Wanted::Enforce) => backend.status().ok().as_ref().and_then(render::Preview::of),
+            _ => None,
+        };
+        if let Some(preview) = would_have.as_ref().filter(|_| !output.is_json()) {
+            print(render::preview(preview, confirm.is_some()).as_bytes())?;
+        }
+        let state = backend.operate(ModeSet { mode: mode.to_owned(), confirm_s: confirm.map(Span::as_secs) })?;
+        output.show(&render::ModeChanged { state, would_have }, render::mode_changed)?;
         Ok(ExitStatus::Done)
     }
 }

@@ -48,7 +48,8 @@ impl Output {
             print(format!("{}\n", printable::json(json.or_exit(ExitStatus::Failed)?)).as_bytes())?;
         } else {
             let colored = color_wanted(self.no_color, io::stdout().is_terminal());
-            print(printable::text(&render(answer, Paint::new(colored)), colored).as_bytes())?;
+            let paint = Paint::new(colored).within(terminal_width());
+            print(printable::text(&render(answer, paint), colored).as_bytes())?;
         }
         if let Some(unsaved) = unsaved {
             tell(&unsaved.to_string());
@@ -92,6 +93,13 @@ pub(super) fn print(bytes: &[u8]) -> Result<(), Failure> {
 /// Tells a person something beside the answer. With standard error gone there is nobody left to tell.
 pub(super) fn tell(text: &str) {
     let _ = writeln!(io::stderr(), "scanguard: {}", printable::text(text, false));
+}
+
+/// Columns of the terminal that standard output is; none where it is a pipe or a file, which get all of it.
+fn terminal_width() -> Option<usize> {
+    let stdout = io::stdout();
+    let size = stdout.is_terminal().then(|| terminal_size::terminal_size_of(&stdout)).flatten();
+    size.map(|(terminal_size::Width(columns), _)| usize::from(columns)).filter(|columns| *columns > 0)
 }
 
 /// Whether to colour: not for pipes and files, not with `--no-color`, not with `NO_COLOR` (<https://no-color.org>).

@@ -1,6 +1,7 @@
 //! `scanguard pending`.
 
 use clap::{Args, Subcommand};
+use clap_complete::ArgValueCandidates;
 
 use super::backend::operate;
 use super::block::caller_logins;
@@ -49,7 +50,7 @@ Examples:
   sudo scanguard pending approve 203.0.113.66 --for 2h")]
 struct Approve {
     /// An address of the source, or its prefix
-    #[arg(value_name = "ADDR")]
+    #[arg(value_name = "ADDR", add = ArgValueCandidates::new(super::candidates::pending))]
     address: String,
     /// How long, such as 90s, 10m, 2h or 7d, or `forever` [default: what the list says]
     #[arg(long = "for", visible_aliases = ["duration", "timeout"], value_name = "DURATION|forever")]
@@ -69,7 +70,7 @@ Examples:
   sudo scanguard allow add 203.0.113.66                  never act on it at all")]
 struct Deny {
     /// Addresses of sources, or their prefixes
-    #[arg(required = true, value_name = "ADDR")]
+    #[arg(required = true, value_name = "ADDR", add = ArgValueCandidates::new(super::candidates::pending))]
     addresses: Vec<String>,
 }
 

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use clap_complete::ArgValueCandidates;
 
-use super::Global;
 use super::output::color_wanted;
+use super::{Global, candidates};
 use crate::daemon;
 use crate::exit::{ExitStatus, Failure};
 
@@ -24,7 +25,7 @@ It needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN, and tells what is missing (exit
 pub(super) struct Run {
     /// Interface to guard, several times for several; `auto` for each with a default route [default: `interfaces` of the
     /// configuration]
-    #[arg(short, long = "interface", value_name = "IF|auto")]
+    #[arg(short, long = "interface", value_name = "IF|auto", add = ArgValueCandidates::new(candidates::interfaces))]
     interfaces: Vec<String>,
     /// Configuration file [default: /etc/scanguard/scanguard.toml, which need not exist]
     #[arg(long, value_name = "FILE")]

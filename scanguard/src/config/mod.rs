@@ -10,10 +10,12 @@
 //! | [`judgement`] | when a source is suspected, and what follows |
 //! | [`operation`] | what keeps an operator from locking himself out, and how far blocks go without one |
 //! | [`feeds`] | lists of addresses that others make |
+//! | `cannot` | what a configuration makes impossible |
 //! | [`changes`] | what is different between two configurations |
 //! | [`document`] | a configuration as a file, with comments or without |
 //! | [`kernel`] | a configuration as what the kernel part is told |
 
+mod cannot;
 pub mod changes;
 pub mod document;
 pub mod feeds;

@@ -119,6 +119,12 @@ impl PortRange {
 }
 
 impl PortList {
+    /// Whether there is no port in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
     /// Every (protocol, port) in the list; one that was written twice comes twice.
     pub fn iter(&self) -> impl Iterator<Item = (Protocol, u16)> {
         self.0.iter().flat_map(|range| range.ports().map(|port| (range.protocol, port)))

@@ -13,10 +13,10 @@ use serde::de::DeserializeOwned;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-use super::{AUDIT, HISTORY, INCIDENTS, RELOAD, SIGNAL, SOURCES, STATUS};
+use super::{AUDIT, CONFIG, HISTORY, INCIDENTS, RELOAD, SIGNAL, SOURCES, STATUS};
 use crate::api::{
     AuditList, AuditQuery, BlockHistory, HistoryQuery, Incident, IncidentList, IncidentsQuery, Refusal, Reloaded,
-    Signal, Signalled, SourceList, SourcesQuery, Status,
+    RunningConfig, Signal, Signalled, SourceList, SourcesQuery, Status,
 };
 use crate::operator::OperatorError;
 use crate::operator::wish::{Kind, Wish};
@@ -151,6 +151,14 @@ impl Client {
     /// When there is no answer, or the configuration is wrong.
     pub async fn reload(&self) -> Result<Reloaded, AskError> {
         self.ask(Method::POST, RELOAD, Vec::new()).await
+    }
+
+    /// The settings in force.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub async fn running(&self) -> Result<RunningConfig, AskError> {
+        self.get(CONFIG).await
     }
 
     /// Says what a source did.

@@ -24,6 +24,7 @@
 //! | `GET /v1/audit?since=&limit=` | [`crate::api::AuditList`] |
 //! | `GET /v1/block/history?address=&since=&limit=` | [`crate::api::BlockHistory`] |
 //! | `GET /v1/openapi.json` | all of this for programs: `docs/openapi.json` |
+//! | `GET /v1/config` | [`crate::api::RunningConfig`] |
 //! | `POST /v1/config/reload` | [`crate::api::Reloaded`] |
 //!
 //! What cannot be done is answered with [`crate::api::Refusal`] and 400 (makes no sense), 403 (a safety rule), 404 (no such thing), 500
@@ -56,5 +57,7 @@ pub const HISTORY: &str = "/v1/block/history";
 pub const SIGNAL: &str = "/v1/signal";
 /// Path of the route that answers this interface's description.
 pub const OPENAPI: &str = "/v1/openapi.json";
+/// Path of the route that answers [`crate::api::RunningConfig`].
+pub const CONFIG: &str = "/v1/config";
 /// Path of the route that answers [`crate::api::Reloaded`].
 pub const RELOAD: &str = "/v1/config/reload";

@@ -23,8 +23,8 @@ use crate::api::{
     BlockHistory, BlockList, BlockRemove, BlockRemoved, Confirm, FeedList, FeedTest, FeedsRefresh, FeedsRefreshed,
     HistoryQuery, Incident, IncidentList, IncidentsQuery, KnownAdd, KnownAdded, KnownList, KnownQuery, KnownRemove,
     KnownRemoved, LockdownOff, LockdownOn, LockdownState, ModeSet, ModeState, NotSaved, PendingApprove,
-    PendingApproved, PendingDenied, PendingDeny, PendingList, Refusal, Reloaded, Signal, Signalled, SourceList,
-    SourcesQuery, Status, Why,
+    PendingApproved, PendingDenied, PendingDeny, PendingList, Refusal, Reloaded, RunningConfig, Signal, Signalled,
+    SourceList, SourcesQuery, Status, Why,
 };
 
 /// A question about an address or a prefix.
@@ -188,6 +188,7 @@ fn document() -> Value {
         READ,
     );
     api.read::<AuditQuery, AuditList>("/v1/audit", "Who asked for what.", READ);
+    api.look::<RunningConfig>("/v1/config", "The settings in force.");
     let reloaded = api.schema::<Reloaded>();
     let summary = "Reads the configuration anew.";
     let operation = Operation { summary, query: None, body: None, answer: reloaded, refusals: &[400, 403, 500] };

@@ -16,13 +16,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tracing::info;
 
-use super::{AUDIT, HISTORY, INCIDENT, INCIDENTS, OPENAPI, RELOAD, SIGNAL, SOURCES, STATUS};
+use super::{AUDIT, CONFIG, HISTORY, INCIDENT, INCIDENTS, OPENAPI, RELOAD, SIGNAL, SOURCES, STATUS};
 use crate::api::{
     Address, AllowAdd, AllowList, AllowRemove, AllowTest, AuditList, AuditQuery, BlockAdd, BlockHistory, BlockList,
     BlockRemove, Confirm, FeedList, FeedTest, FeedsRefresh, HistoryQuery, Incident, IncidentList, IncidentsQuery,
     KnownAdd, KnownQuery, KnownRemove, LockdownOff, LockdownOn, LockdownState, ModeSet, ModeState, Nothing,
-    PendingApprove, PendingDeny, PendingList, Refusal, RefusalCode, Reloaded, Signal, Signalled, SourceList,
-    SourcesQuery, Status, Why,
+    PendingApprove, PendingDeny, PendingList, Refusal, RefusalCode, Reloaded, RunningConfig, Signal, Signalled,
+    SourceList, SourcesQuery, Status, Why,
 };
 use crate::http::Peer;
 use crate::operator::wish::Wish;
@@ -61,6 +61,10 @@ pub trait Answers: Send + Sync + 'static {
     fn audit(&self, query: AuditQuery) -> impl Future<Output = Result<AuditList, OperatorError>> + Send;
     /// When blocks began, changed and ended.
     fn history(&self, query: HistoryQuery) -> impl Future<Output = Result<BlockHistory, OperatorError>> + Send;
+    /// The settings in force.
+    fn running(&self) -> impl Future<Output = Result<RunningConfig, OperatorError>> + Send {
+        std::future::ready(Err(OperatorError::NotFound("nothing runs here".to_owned())))
+    }
     /// Reads the configuration anew.
     fn reload(&self, caller: Caller) -> impl Future<Output = Result<Reloaded, OperatorError>> + Send;
 }
@@ -124,6 +128,7 @@ fn routes<A: Answers>() -> Vec<Route<A>> {
         route(SIGNAL, POST, post(signal::<A>)),
         route(<Address<Why>>::PATH, GET, read::<A, Address<Why>>()),
         route(AUDIT, GET, get(audit::<A>)),
+        route(CONFIG, GET, get(running::<A>)),
         route(RELOAD, POST, post(reload::<A>)),
         route(OPENAPI, GET, get(async || ([(header::CONTENT_TYPE, "application/json")], DOCUMENT))),
     ]
@@ -290,6 +295,10 @@ async fn signal<A: Answers>(
 async fn reload<A: Answers>(State(control): State<Control<A>>, Extension(peer): Extension<Peer>) -> Response {
     let caller = caller(RELOAD, peer).await;
     answer(control.answers.reload(caller).await)
+}
+
+async fn running<A: Answers>(State(control): State<Control<A>>) -> Response {
+    answer(control.answers.running().await)
 }
 
 async fn audit<A: Answers>(

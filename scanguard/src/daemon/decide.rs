@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ipnetwork::IpNetwork;
-use scanguard_common::reason::Mode;
+use scanguard_common::reason::{Level, Mode};
 use scanguard_common::source::{KeyRules, SourceKey};
 use tokio::select;
 use tokio::sync::mpsc;
@@ -410,7 +410,10 @@ impl Decider {
             hidden.map(|source| (source, true)).into_iter().chain(blocked.map(|source| (source, false)))
         {
             *(if count { &mut more.hidden } else { &mut more.blocked }) += 1;
-            more.with_sessions += u64::from(desk.acquainted(&source) != Acquainted::default());
+            let acquainted = desk.acquainted(&source);
+            more.with_sessions += u64::from(acquainted != Acquainted::default());
+            let level = if count { Level::Conceal } else { Level::Block };
+            self.live.supposed().note(source, level, acquainted);
         }
         if more != WouldHave::default() {
             self.live.change(|state| {

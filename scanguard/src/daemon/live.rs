@@ -1,7 +1,7 @@
 //! What the listeners show of the daemon itself. The main loop writes it, everybody reads it.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, SystemTime};
 
 use prometheus::{Histogram, HistogramOpts};
@@ -10,8 +10,9 @@ use scanguard_common::score::ScoreRules;
 use scanguard_common::source::KeyRules;
 
 use super::interfaces::Guarded;
+use super::supposed::Supposed;
 use crate::api::{LockdownBrief, ProposedKnown, SessionsWatch, WouldHave};
-use crate::config::{Feed, Safety, SignalLimits};
+use crate::config::{Config, Feed, Safety, SignalLimits};
 use crate::feeds::Listed;
 use crate::kernel::Altered;
 use crate::known::Fronted;
@@ -23,6 +24,10 @@ const BUCKETS: [f64; 10] = [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01,
 #[derive(Clone, Debug)]
 pub(super) struct State {
     pub(super) mode: Mode,
+    /// Since when; none where nobody knows.
+    pub(super) mode_since: Option<SystemTime>,
+    /// The configuration in force.
+    pub(super) config: Arc<Config>,
     /// When enforcing ends unless it is confirmed.
     pub(super) reverts: Option<SystemTime>,
     /// The lockdown that is in force, and when it ends.
@@ -100,6 +105,11 @@ pub(super) struct Drifted {
 }
 
 impl State {
+    /// Since when the mode at a time has been in force.
+    pub(super) fn mode_since_at(&self, now: SystemTime) -> Option<SystemTime> {
+        self.reverts.filter(|reverts| *reverts <= now).or(self.mode_since)
+    }
+
     /// The mode at a time, and when it ends: the kernel part goes back to observing on time, the main loop takes note a little later.
     pub(super) fn mode_at(&self, now: SystemTime) -> (Mode, Option<SystemTime>) {
         match self.reverts {
@@ -122,6 +132,8 @@ pub(super) struct Live {
     state: Arc<RwLock<State>>,
     /// From the packet to what was decided about its source.
     decision_seconds: Histogram,
+    /// Whom enforcing would have acted on.
+    supposed: Arc<Mutex<Supposed>>,
 }
 
 impl Live {
@@ -131,7 +143,7 @@ impl Live {
             "Seconds from the packet that gave the reason to the decision in force.",
         );
         let decision_seconds = Histogram::with_opts(options.buckets(BUCKETS.to_vec()))?;
-        Ok(Self { state: Arc::new(RwLock::new(state)), decision_seconds })
+        Ok(Self { state: Arc::new(RwLock::new(state)), decision_seconds, supposed: Arc::default() })
     }
 
     pub(super) fn read(&self) -> RwLockReadGuard<'_, State> {
@@ -140,6 +152,11 @@ impl Live {
 
     pub(super) fn change(&self, change: impl FnOnce(&mut State)) {
         change(&mut self.state.write().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// Whom enforcing would have acted on.
+    pub(super) fn supposed(&self) -> MutexGuard<'_, Supposed> {
+        self.supposed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes note of what somebody else altered in the kernel's tables, and was put right.

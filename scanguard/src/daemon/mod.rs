@@ -24,6 +24,7 @@
 //! | `reconcile` | puts right what somebody else altered in the kernel's tables |
 //! | `keeper` | keeps what outlives the daemon |
 //! | `census` | reads the table of sources, not too often |
+//! | `supposed` | whom enforcing would have acted on |
 //! | `view` | what the listeners show, from counters, census and interfaces |
 //! | `listed` | packets and sources as the listeners show them |
 //! | `takes` | what it takes of this host |
@@ -56,6 +57,7 @@ pub mod run;
 mod signals;
 mod stacks;
 mod start;
+mod supposed;
 mod takes;
 mod view;
 

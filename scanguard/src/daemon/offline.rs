@@ -56,6 +56,8 @@ pub fn offline_status(config: &Config) -> Result<Option<Status>, Failure> {
         }
         let live = Live::new(State {
             mode: desk.mode_now(),
+            mode_since: None,
+            config: Arc::new(config.clone()),
             reverts: desk.reverts(),
             lockdown: desk.lockdown_brief(),
             configured: config.mode,

@@ -22,6 +22,7 @@ use super::events::{Haste, Hearers, Moved};
 use super::incidents::Recorder;
 use super::interfaces::Interfaces;
 use super::jobs::{Hands, Job, Jobs};
+use super::listed::packets;
 use super::listening::{OwnPorts, group_named, metrics_listener, serve_control};
 use super::live::{ConfigRead, FeedRead, Live, State};
 use super::logging::{LogTally, Missing};
@@ -44,8 +45,10 @@ use crate::kernel::{KernelError, Program, Readings, memory};
 use crate::known::Fronted;
 use crate::logins::{Login, Seen};
 use crate::operator::{self, Caller, Desk, LiveSources, OperatorError};
+use crate::store::Archive;
 use crate::turns;
 use crate::{control, http, known, metrics};
+use scanguard_common::reason::Mode;
 use scanguard_common::session::SessionRecord;
 use scanguard_common::source::SourceKey;
 
@@ -204,6 +207,8 @@ async fn daemon(config: Config, feeds: Feeds, options: Options, log: LogTally) -
 
     let live = Live::new(State {
         mode: desk.mode_now(),
+        mode_since: block_in_place(|| mode_since(desk.archive(), desk.mode_now())),
+        config: Arc::new(config.clone()),
         reverts: desk.reverts(),
         lockdown: desk.lockdown_brief(),
         configured: config.mode,
@@ -226,6 +231,8 @@ async fn daemon(config: Config, feeds: Feeds, options: Options, log: LogTally) -
         would_have: crate::api::WouldHave::default(),
         decisions: std::collections::BTreeMap::new(),
     })?;
+    let counters = block_in_place(|| desk.read_tables().readings().counters()).or_exit(ExitStatus::Failed)?;
+    live.supposed().begin(SystemTime::now(), packets(counters.verdicts()).would_drop);
     let recorder =
         block_in_place(|| Recorder::start(Some(desk.archive().clone()), config.key_rules(), Some(live.clone())));
     let sources = (config.key_rules(), config.sources.shared.clone());
@@ -519,8 +526,19 @@ impl Daemon {
 
     /// Shows the listeners what there is now.
     fn publish(&self) {
+        let mode = self.desk.mode_now();
+        let is_new_mode = mode != self.live.read().mode;
+        if is_new_mode {
+            self.desk.archive().write(move |store| store.mode_since(mode.label(), now_s()).map(drop));
+        }
         self.live.change(|state| {
-            state.mode = self.desk.mode_now();
+            if is_new_mode {
+                state.mode_since = Some(SystemTime::now());
+            }
+            if *state.config != self.config {
+                state.config = Arc::new(self.config.clone());
+            }
+            state.mode = mode;
             state.reverts = self.desk.reverts();
             state.lockdown = self.desk.lockdown_brief();
             state.configured = self.config.mode;
@@ -557,6 +575,17 @@ impl Daemon {
 
 /// Everybody's sessions, and whether proxies are in front of this host.
 type Met = Result<(Vec<SessionRecord>, Option<Fronted>), KernelError>;
+
+/// Since when a mode has been in force, which is kept: from now on, if there was another one. None where the file of state does not say.
+fn mode_since(archive: &Archive, mode: Mode) -> Option<SystemTime> {
+    let since = archive.ask(move |store| store.mode_since(mode.label(), now_s()));
+    Some(SystemTime::UNIX_EPOCH + Duration::from_secs(since.ok()?))
+}
+
+/// Seconds since 1970.
+fn now_s() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
+}
 
 /// Reads everybody's sessions and has the incidents hear of them. Blocks for as long as that takes.
 fn meet_all(readings: &Readings, recorder: &Recorder) -> Met {

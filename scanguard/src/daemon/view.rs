@@ -28,10 +28,11 @@ use tokio::task::spawn_blocking;
 
 use crate::api::{
     AuditList, AuditQuery, BlockHistory, HistoryQuery, Incident, IncidentList, IncidentsQuery, Interface, MOST_WHYS,
-    MapFill, Reloaded, SCHEMA_VERSION, Signal, Signalled, SourceList, SourcesQuery, Status, Takes, VerdictCounts,
-    WARNING_CODES, Warning, timestamp,
+    MapFill, Reloaded, RunningConfig, SCHEMA_VERSION, Signal, Signalled, SourceList, SourcesQuery, Status, Takes,
+    VerdictCounts, WARNING_CODES, Warning, timestamp,
 };
 use crate::config::Feed;
+use crate::config::document::{Comments, document};
 use crate::control::SIGNAL;
 use crate::control::server::Answers;
 use crate::feeds::Feeds;
@@ -188,6 +189,7 @@ impl Answers for View {
             mode: mode.label().to_owned(),
             mode_reverts_at: reverts.map(timestamp),
             lockdown: state.lockdown_at(SystemTime::now()).cloned(),
+            mode_since: state.mode_since_at(SystemTime::now()).map(timestamp),
             daemon: self.jobs.is_some(),
             kept: self.kept,
             interfaces,
@@ -205,6 +207,8 @@ impl Answers for View {
                 block: [Scope::Private, Scope::All].map(|scope| self.readings.blocks(scope)).iter().sum(),
             },
             would_have: state.would_have,
+            observed: self.live.supposed().told(packets(counters.verdicts()).would_drop, &state.keys, now_s()),
+            cannot: state.config.cannot(),
             pending: state.pending,
             drift: state.drift,
             ring_lost: counters.get(CounterIndex::loss(Loss::Events)).packets,
@@ -366,6 +370,11 @@ impl Answers for View {
         Ok(spawn_blocking(read).await.map_err(anyhow::Error::from)?.map_err(anyhow::Error::from)?)
     }
 
+    async fn running(&self) -> Result<RunningConfig, OperatorError> {
+        let config = Arc::clone(&self.live.read().config);
+        Ok(RunningConfig { schema_version: SCHEMA_VERSION, text: document(&config, Comments::Without) })
+    }
+
     async fn reload(&self, caller: Caller) -> Result<Reloaded, OperatorError> {
         let Some(jobs) = &self.jobs else {
             return Err(OperatorError::Failed(anyhow!("no daemon runs")));
@@ -432,6 +441,11 @@ impl Sampler for View {
             Err(error) => Some(format!("{error:#}")),
         }
     }
+}
+
+/// Seconds since 1970.
+fn now_s() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 /// The source that an address belongs to, if it is one, and is ever judged.

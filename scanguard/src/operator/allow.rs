@@ -16,6 +16,7 @@ use crate::api::{
 use crate::kernel::{Freed, KernelError};
 use crate::prefix;
 use crate::prefix_map::Prefix;
+use crate::safety::{Refused, check_allow};
 
 /// Names that an answer lists at most.
 const MOST_NAMES: usize = 100;
@@ -37,6 +38,10 @@ impl Desk {
         let mut entries: Vec<(Prefix, ByOperator)> = Vec::with_capacity(wanted.entries.len());
         for NewAllow { prefix, name, comment, for_s } in &wanted.entries {
             let network = prefix::parse(prefix)?;
+            check_allow(&network, wanted.force).map_err(|Refused { rule, message }| OperatorError::Refused {
+                rule: rule.label().to_owned(),
+                message,
+            })?;
             for text in [name, comment].into_iter().flatten() {
                 one_line(text)?;
             }

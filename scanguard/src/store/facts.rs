@@ -8,6 +8,8 @@ use super::error::{StoreError, sqlite};
 
 /// When scanguard first ran on this host, in seconds since 1970.
 const FIRST_RUN: &str = "first_run";
+/// Since when the mode is what it is, likewise; the mode follows.
+const MODE: &str = "mode ";
 /// Since when a network is protected, likewise; the network follows.
 const PROTECTING: &str = "protecting ";
 
@@ -35,6 +37,18 @@ impl Store {
             }
         }
         networks.iter().try_fold(0, |latest, network| Ok(self.since(&key(network), now)?.max(latest)))
+    }
+
+    /// Since when this mode has been in force, in seconds since 1970: from now on, if another one was in force before.
+    ///
+    /// # Errors
+    /// When the file cannot be read or written.
+    pub fn mode_since(&mut self, mode: &str, now: u64) -> Result<u64, StoreError> {
+        let key = format!("{MODE}{mode}");
+        let failed = sqlite(&self.path, "write");
+        let forget = "DELETE FROM facts WHERE key <> ?1 AND substr(key, 1, length(?2)) = ?2";
+        self.connection.execute(forget, (&key, MODE)).map_err(failed)?;
+        self.since(&key, now)
     }
 
     /// All of them that are times.
@@ -92,6 +106,20 @@ mod tests {
         assert_eq!(Store::open(&path).expect("a store").first_run(3000).expect("a time"), 1000);
         let mut earlier = Store::open(&path).expect("a store");
         assert_eq!(earlier.first_run(500).expect("a time"), 500, "the clock was wrong, then or now");
+    }
+
+    #[test]
+    fn a_mode_is_in_force_since_the_last_change_of_modes() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("state.db");
+        let mut store = Store::open(&path).expect("a store");
+        assert_eq!(store.mode_since("observe", 1000).expect("a time"), 1000);
+        drop(store);
+        let mut store = Store::open(&path).expect("a store");
+        assert_eq!(store.mode_since("observe", 2000).expect("a time"), 1000, "a restart does not count");
+        assert_eq!(store.mode_since("enforce", 3000).expect("a time"), 3000);
+        assert_eq!(store.mode_since("enforce", 4000).expect("a time"), 3000);
+        assert_eq!(store.mode_since("observe", 5000).expect("a time"), 5000, "what was before is over");
     }
 
     #[test]

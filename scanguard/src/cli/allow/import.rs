@@ -40,11 +40,14 @@ pub(super) struct Import {
     /// The file; `-` for standard input
     #[arg(value_name = "FILE|-")]
     file: PathBuf,
+    /// Add prefixes, too, that switch scanguard off, as in `allow add`
+    #[arg(long)]
+    force: bool,
 }
 
 impl Import {
     pub(super) fn execute(self, global: &Global, output: Output) -> Result<ExitStatus, Failure> {
-        let added = send::send(global, read(&self.file)?)?;
+        let added = send::send(global, read(&self.file)?, self.force)?;
         output.show(&added, render::allow_added)?;
         Ok(ExitStatus::Done)
     }

@@ -8,11 +8,12 @@ mod send;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use clap_complete::ArgValueCandidates;
 
 use super::backend::operate;
 use super::output::Output;
 use super::span::Span;
-use super::{Global, render};
+use super::{Global, candidates, render};
 use crate::api::{Address, AllowList, AllowRemove, AllowTest, NewAllow, Nothing};
 use crate::exit::{ExitStatus, Failure, OrExit as _};
 use crate::prefix;
@@ -41,6 +42,9 @@ enum Verb {
 ///
 /// In force in the kernel when it returns; blocks on and suspicion of what it covers are lifted by then. What is there already
 /// gets the new comment and end.
+///
+/// A prefix shorter than /8 (IPv4) or /16 (IPv6) covers so much that scanguard is as good as switched off: it is asked about on a
+/// terminal, and refused elsewhere (exit code 4) without --force.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -63,6 +67,9 @@ struct Add {
     /// Add what a file lists, too; `-` for standard input. What a line says itself goes before the options here
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
+    /// Add prefixes, too, that switch scanguard off: shorter than /8 (IPv4) or /16 (IPv6)
+    #[arg(long)]
+    force: bool,
 }
 
 /// Remove addresses or prefixes
@@ -75,7 +82,7 @@ Examples:
   sudo scanguard allow remove 198.51.100.0/24")]
 struct Remove {
     /// Addresses or prefixes, as in `allow list`
-    #[arg(required = true, value_name = "PREFIX")]
+    #[arg(required = true, value_name = "PREFIX", add = ArgValueCandidates::new(candidates::allowed))]
     prefixes: Vec<String>,
 }
 
@@ -122,7 +129,7 @@ impl Allow {
 
 impl Add {
     fn execute(self, global: &Global, output: Output) -> Result<ExitStatus, Failure> {
-        let Self { prefixes, length, comment, name, file } = self;
+        let Self { prefixes, length, comment, name, file, force } = self;
         for text in &prefixes {
             prefix::parse(text).or_exit(ExitStatus::Usage)?;
         }
@@ -136,7 +143,7 @@ impl Add {
             entry.comment = entry.comment.take().or_else(|| comment.clone());
             entry.for_s = entry.for_s.or(length.map(Span::as_secs));
         }
-        let added = send::send(global, entries)?;
+        let added = send::send(global, entries, force)?;
         output.show(&added, render::allow_added)?;
         Ok(ExitStatus::Done)
     }

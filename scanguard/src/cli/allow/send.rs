@@ -8,13 +8,17 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::api::{AllowAdd, AllowAdded, MOST_ENTRIES, NewAllow, SCHEMA_VERSION};
 use crate::cli::Global;
 use crate::cli::backend::Backend;
-use crate::exit::Failure;
+use crate::cli::output::tell;
+use crate::exit::{ExitStatus, Failure};
+use crate::prefix;
+use crate::safety::check_allow;
 
 /// Names that an answer lists at most.
 const MOST_NAMES: usize = 100;
 
 /// Adds all entries; tells how far it is if that takes more than one part and somebody looks on.
-pub(super) fn send(global: &Global, entries: Vec<NewAllow>) -> Result<AllowAdded, Failure> {
+pub(super) fn send(global: &Global, entries: Vec<NewAllow>, force: bool) -> Result<AllowAdded, Failure> {
+    let force = force || is_meant(&entries)?;
     let mut backend = Backend::new(global)?;
     let looked_on = entries.len() > MOST_ENTRIES && io::stderr().is_terminal();
     let bar = if looked_on { ProgressBar::new(entries.len() as u64) } else { ProgressBar::hidden() };
@@ -23,7 +27,7 @@ pub(super) fn send(global: &Global, entries: Vec<NewAllow>) -> Result<AllowAdded
     bar.set_style(style);
     let mut sum = AllowAdded { schema_version: SCHEMA_VERSION, ..AllowAdded::default() };
     for part in entries.chunks(MOST_ENTRIES) {
-        let answer = backend.operate(AllowAdd { entries: part.to_vec() }).map_err(|failure| {
+        let answer = backend.operate(AllowAdd { entries: part.to_vec(), force }).map_err(|failure| {
             bar.abandon();
             so_far(failure, &sum)
         })?;
@@ -32,6 +36,31 @@ pub(super) fn send(global: &Global, entries: Vec<NewAllow>) -> Result<AllowAdded
     }
     bar.finish_and_clear();
     Ok(sum)
+}
+
+/// Whether entries that switch scanguard off are meant: a person at a terminal is asked, who is not at one is refused. False where there are
+/// none.
+fn is_meant(entries: &[NewAllow]) -> Result<bool, Failure> {
+    let refused = entries.iter().find_map(|entry| {
+        let network = prefix::parse(&entry.prefix).ok()?;
+        check_allow(&network, false).err()
+    });
+    let Some(refused) = refused else { return Ok(false) };
+    if io::stdin().is_terminal() && io::stderr().is_terminal() {
+        tell(&refused.message);
+        eprint!("Add it all the same? [y/N] ");
+        let mut answer = String::new();
+        io::stdin().read_line(&mut answer).context("cannot read the answer")?;
+        if is_yes(&answer) {
+            return Ok(true);
+        }
+    }
+    Err(Failure::message(ExitStatus::Refused, refused.message))
+}
+
+/// Whether somebody said yes.
+fn is_yes(answer: &str) -> bool {
+    ["y", "yes"].iter().any(|yes| answer.trim().eq_ignore_ascii_case(yes))
 }
 
 fn add(sum: &mut AllowAdded, part: AllowAdded) {
@@ -57,7 +86,12 @@ fn so_far(failure: Failure, sum: &AllowAdded) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exit::ExitStatus;
+
+    #[test]
+    fn only_a_yes_is_a_yes() {
+        let is_yes: Vec<bool> = ["y\n", "Yes\n", "", "\n", "n\n", "yesterday\n"].map(is_yes).into();
+        assert_eq!(is_yes, [true, true, false, false, false, false]);
+    }
 
     #[test]
     fn parts_are_summed_up_and_names_stay_few() {

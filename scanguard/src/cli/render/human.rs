@@ -49,6 +49,12 @@ pub(super) fn ago(then: &str, now: &str) -> String {
     }
 }
 
+/// How long ago an RFC 3339 time was; none where it is no time, or not over.
+pub(super) fn since(then: &str, now: std::time::SystemTime) -> Option<String> {
+    let then = humantime::parse_rfc3339(then).ok()?;
+    Some(duration(now.duration_since(then).ok()?))
+}
+
 /// An RFC 3339 time as people write it, to the second: `2026-03-01 12:00:00 UTC`.
 pub(super) fn moment(time: &str) -> String {
     match humantime::parse_rfc3339(time) {

@@ -17,6 +17,7 @@ mod replay;
 mod signal;
 mod sources;
 mod status;
+mod supposed;
 mod table;
 mod why;
 
@@ -30,7 +31,7 @@ pub use incidents::{incident, incidents};
 pub use known::{known, known_added, known_removed};
 pub use lockdown::{lockdown, lockdown_off};
 pub use logins::logins;
-pub use mode::{confirmed, mode, mode_changed};
+pub use mode::{ModeChanged, Preview, confirmed, mode, mode_changed, preview};
 pub use pending::{approved, denied, pending};
 pub use records::{audit, block_history};
 pub use reload::reloaded;
@@ -38,19 +39,27 @@ pub use replay::{differences, replayed};
 pub use signal::signalled;
 pub use sources::sources;
 pub use status::status;
-pub use why::why;
+pub use why::{why, why_in_full};
 
 /// Colours, or none.
 #[derive(Clone, Copy, Debug)]
 pub struct Paint {
     color: bool,
+    /// Columns of the terminal; none where nobody looks at one.
+    width: Option<usize>,
 }
 
 impl Paint {
     /// With colours or without.
     #[must_use]
     pub const fn new(color: bool) -> Self {
-        Self { color }
+        Self { color, width: None }
+    }
+
+    /// The same on a terminal of so many columns.
+    #[must_use]
+    pub const fn within(self, width: Option<usize>) -> Self {
+        Self { width, ..self }
     }
 
     fn good(self, text: &str) -> String {

@@ -1,5 +1,7 @@
 //! `scanguard audit list` and `scanguard block history` for people.
 
+use serde_json::Value;
+
 use super::Paint;
 use super::human::moment;
 use super::table::{Side, table};
@@ -47,7 +49,29 @@ fn audit_row(entry: &AuditEntry) -> [String; AUDIT.len()] {
         Some(detail) => format!("{result}: {}", detail.lines().next().unwrap_or_default()),
         None => result.clone(),
     };
-    [moment(time), who.trim().to_owned(), verb.clone(), result, arguments.to_string()]
+    [moment(time), who.trim().to_owned(), verb.clone(), result, words(arguments)]
+}
+
+/// Arguments as words: what was named, and `key=value` for the rest. What is not given is left out.
+fn words(arguments: &Value) -> String {
+    match arguments {
+        Value::Null | Value::Bool(false) => String::new(),
+        Value::String(text) => text.clone(),
+        Value::Array(items) => {
+            let items: Vec<String> = items.iter().map(words).filter(|item| !item.is_empty()).collect();
+            items.join(", ")
+        }
+        Value::Object(fields) => {
+            let fields = fields.iter().filter_map(|(name, value)| {
+                let text = words(value);
+                let names_it =
+                    ["address", "addresses", "entries", "mode", "prefix", "prefixes"].contains(&name.as_str());
+                (!text.is_empty()).then(|| if names_it { text } else { format!("{name}={text}") })
+            });
+            fields.collect::<Vec<_>>().join(" ")
+        }
+        other => other.to_string(),
+    }
 }
 
 /// The lives of blocks as a table.
@@ -83,6 +107,26 @@ mod tests {
 
     use super::*;
     use crate::api::SCHEMA_VERSION;
+
+    #[test]
+    fn arguments_are_told_in_words() {
+        let rows = [
+            (json!({}), ""),
+            (
+                json!({"prefix": "203.0.113.66", "scope": "all", "hard": false, "for_s": 86_400, "reason": null}),
+                "for_s=86400 203.0.113.66 scope=all",
+            ),
+            (
+                json!({"entries": [{"prefix": "192.0.2.1"}, {"prefix": "192.0.2.2", "comment": "x y"}]}),
+                "192.0.2.1, comment=x y 192.0.2.2",
+            ),
+            (json!({"prefixes": ["192.0.2.1", "192.0.2.2"], "force": true}), "force=true 192.0.2.1, 192.0.2.2"),
+            (json!({"logged_in_from": [], "mode": "enforce"}), "enforce"),
+        ];
+        for (arguments, expected) in rows {
+            assert_eq!(words(&arguments), expected);
+        }
+    }
 
     #[test]
     fn the_audit() {

@@ -20,7 +20,7 @@ const COLUMNS: [(&str, Side); 8] = [
 #[must_use]
 pub fn sources(list: &SourceList, paint: Paint) -> String {
     let SourceList { total, sources, as_of, .. } = list;
-    if sources.is_empty() {
+    if sources.is_empty() && *total == 0 {
         return "No source has asked for anything yet.\n".to_owned();
     }
     let rows: Vec<[String; COLUMNS.len()]> = sources.iter().map(|source| row(source, as_of)).collect();

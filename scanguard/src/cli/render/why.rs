@@ -19,15 +19,39 @@ const COLUMNS: [(&str, Side); 8] = [
     ("PROVEN", Side::Left),
 ];
 
-/// A page: verdict, evidence, arithmetic, allowlist, what comes next.
+/// A screen: verdict, what comes next, arithmetic, the latest evidence.
 #[must_use]
 pub fn why(why: &Why, paint: Paint) -> String {
     let mut text = String::new();
-    write(why, paint, &mut text).expect("a String takes everything");
+    write(why, Some(SHORT), paint, &mut text).expect("a String takes everything");
     text
 }
 
-fn write(why: &Why, paint: Paint, text: &mut String) -> fmt::Result {
+/// All of it: verdict, evidence, arithmetic, allowlist, what comes next.
+#[must_use]
+pub fn why_in_full(why: &Why, paint: Paint) -> String {
+    let mut text = String::new();
+    write(why, None, paint, &mut text).expect("a String takes everything");
+    text
+}
+
+/// How much of each section a screen has.
+#[derive(Clone, Copy, Debug)]
+struct Most {
+    arithmetic: usize,
+    evidence: usize,
+    others: usize,
+}
+
+const SHORT: Most = Most { arithmetic: 6, evidence: 5, others: 2 };
+
+/// The last so many lines, and how many there are before them.
+fn latest<T>(lines: &[T], most: Option<usize>) -> (&[T], usize) {
+    let before = most.map_or(0, |most| lines.len().saturating_sub(most));
+    (&lines[before..], before)
+}
+
+fn write(why: &Why, most: Option<Most>, paint: Paint, text: &mut String) -> fmt::Result {
     let Why { address, source, verdict, evidence, allow, attempts, contacts, first_seen, last_seen, .. } = why;
     let whose = if address == source { String::new() } else { format!(", which belongs to the source {source}") };
     writeln!(text, "{}{whose}: {}", paint.strong(address), state(why, paint))?;
@@ -40,17 +64,31 @@ fn write(why: &Why, paint: Paint, text: &mut String) -> fmt::Result {
         let (first, last) = (moment(first), moment(last));
         writeln!(text, "  Seen first {first}, last {last}: {attempts} attempts, {contacts} contacts.")?;
     }
-    section(text, "Why", &why.arithmetic, paint)?;
+    if most.is_some() {
+        section(text, "Next", std::slice::from_ref(&why.next_step), paint)?;
+    }
+    // The first sentences say what counted and how it adds up.
+    let arithmetic = &why.arithmetic[..why.arithmetic.len().min(most.map_or(usize::MAX, |most| most.arithmetic))];
+    section(text, "Why", arithmetic, paint)?;
+    if arithmetic.len() < why.arithmetic.len() {
+        writeln!(text, "  … and {} more; --full shows them.", why.arithmetic.len() - arithmetic.len())?;
+    }
     if !evidence.is_empty() {
+        let (evidence, before) = latest(evidence, most.map(|most| most.evidence));
         let rows: Vec<_> = evidence.iter().map(row).collect();
         writeln!(text, "\n{}", paint.strong("Evidence"))?;
+        if before > 0 {
+            writeln!(text, "  The latest {}; --full shows {} before them.", evidence.len(), count(before as u64))?;
+        }
         for line in table(COLUMNS, &rows, Paint::new(false)).lines() {
             writeln!(text, "  {line}")?;
         }
     }
     let on_the_list =
         allow.entry.as_ref().map_or_else(|| "It is not on it.".to_owned(), |entry| format!("By {}.", by(entry)));
-    section(text, "Allowlist", &[on_the_list], paint)?;
+    if allow.entry.is_some() || most.is_none() {
+        section(text, "Allowlist", &[on_the_list], paint)?;
+    }
     let proof: Vec<String> = why.proof.iter().map(proof_line).collect();
     let incidents = why.incidents.iter().map(|id| format!("Incident {id}: `scanguard incidents show {id}`."));
     let unread = why.incidents_unread.iter().map(|why| format!("Those of before cannot be read: {why}."));
@@ -66,11 +104,15 @@ fn write(why: &Why, paint: Paint, text: &mut String) -> fmt::Result {
         ("Sessions", &sessions),
         ("Incidents", &incidents),
     ] {
+        let (lines, before) = latest(lines, most.map(|most| most.others));
         section(text, heading, lines, paint)?;
+        if before > 0 {
+            writeln!(text, "  … and {} more; --full shows them.", count(before as u64))?;
+        }
     }
     let pending: Vec<String> = why.pending.iter().map(waits).collect();
     section(text, "Waits for you", &pending, paint)?;
-    section(text, "Next", std::slice::from_ref(&why.next_step), paint)
+    if most.is_some() { Ok(()) } else { section(text, "Next", std::slice::from_ref(&why.next_step), paint) }
 }
 
 /// A heading with its lines, unless there are none.
@@ -244,6 +286,23 @@ mod tests {
             next_step: "`scanguard allow add 203.0.113.66` ends it.".into(),
             ..Why::default()
         }
+    }
+
+    #[test]
+    fn a_scan_of_a_thousand_ports_is_told_on_one_screen_and_in_full_on_request() {
+        let mut scan = suspect();
+        let first = scan.evidence[1].clone();
+        scan.evidence = (1..=32).map(|port| Evidence { port, ..first.clone() }).collect();
+        scan.arithmetic = (1..=9).map(|number| format!("Sentence {number}.")).collect();
+        let answered =
+            |port| WhyAnswered { port, proto: "tcp".into(), answer: "refused".into(), ..WhyAnswered::default() };
+        scan.answered = (1..=40).map(answered).collect();
+        let short = why(&scan, Paint::new(false));
+        assert!(short.lines().count() <= 40, "{} lines:\n{short}", short.lines().count());
+        assert!(short.contains("The latest 5; --full shows 27 before them.\n"), "{short}");
+        assert!(short.contains("… and 38 more; --full shows them.\n") && short.contains(&scan.next_step), "{short}");
+        let full = why_in_full(&scan, Paint::new(false));
+        assert!(full.lines().count() > 80 && !full.contains("--full"), "{full}");
     }
 
     #[test]
