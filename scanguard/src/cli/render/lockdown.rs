@@ -111,7 +111,8 @@ pub(super) fn brief(lockdown: &LockdownBrief) -> String {
     let LockdownBrief { until, ports, keep_known } = lockdown;
     let what = match ports.len() as u64 {
         0 => "restricted ports answer".to_owned(),
-        1..=8 => format!("{} answers", ports.join(", ")),
+        1 => format!("{} answers", ports.join(", ")),
+        2..=8 => format!("{} answer", ports.join(", ")),
         many => format!("{} answer", counted(many, "port", "ranges of ports")),
     };
     let whom = if *keep_known { "the allowlist and known sources" } else { "the allowlist" };
