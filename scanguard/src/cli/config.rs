@@ -207,10 +207,9 @@ mod tests {
     #[test]
     fn what_the_file_says_otherwise_is_marked_at_its_key() {
         let running = Config::default();
-        let mut file = Config::default();
-        file.mode = scanguard_common::reason::Mode::Enforce;
+        let mut file =
+            Config { mode: scanguard_common::reason::Mode::Enforce, events_ring_kib: 2048, ..Config::default() };
         file.blocks.most = 7;
-        file.events_ring_kib = 2048;
         let differs = changes(&running, &file);
         let text = marked(&document(&running, Comments::Without), &differs);
         for mark in [
