@@ -136,7 +136,7 @@ docs/testing.md tells more.")]
         /// Write the report as JSON here (`-` for standard output)
         #[arg(long, value_name = "FILE")]
         json: Option<PathBuf>,
-        /// How large the daemon's tables are, as `tables` of [sources] in its configuration: eighth is a host of 1 GiB
+        /// How large the daemon's tables are, as `tables` of section sources of its configuration: eighth is a host of 1 GiB
         #[arg(long, value_name = "SHARE")]
         tables: Option<String>,
     },

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`seen`] | what was found, as plain data |
 //! | `look`, `processes` | finding it: netlink, `/proc`, the kernel, the daemon's answers |
-//! | [`judge`] | what it means and what to do, pure |
+//! | [`mod@judge`] | what it means and what to do, pure |
 //! | [`report`] | the outcome, as programs read it |
 
 pub mod judge;

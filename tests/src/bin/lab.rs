@@ -38,7 +38,7 @@ enum Verb {
         /// Keep the recordings of both links in this folder.
         #[arg(long, value_name = "DIR")]
         captures: Option<PathBuf>,
-        /// How large the daemon's tables are, as `tables` of [sources] in its configuration.
+        /// How large the daemon's tables are, as `tables` of section sources of its configuration.
         #[arg(long, value_name = "SHARE")]
         tables: Option<String>,
         #[command(flatten)]

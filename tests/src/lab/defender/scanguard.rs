@@ -321,7 +321,7 @@ impl Daemon {
 
 static TABLES: OnceLock<String> = OnceLock::new();
 
-/// Has daemons that are started from now on make tables of this size, as `tables` of [sources] in their configuration
+/// Has daemons that are started from now on make tables of this size, as `tables` of section sources of their configuration
 /// says, with as many sources as go with it unless theirs says how many.
 ///
 /// # Errors
