@@ -74,7 +74,19 @@ impl Hook for TcContext {
             Stage::Contact => scanguard_answer_contact(context),
             Stage::Accuse => scanguard_answer_accuse(context),
             Stage::Network => scanguard_answer_network(context),
-            _ => 0, // Nothing is judged that leaves.
+            Stage::Hide => scanguard_answer_hide(context),
+            // Of frames that arrive.
+            Stage::Judge
+            | Stage::Meet
+            | Stage::First
+            | Stage::Closed
+            | Stage::SuspectNetwork
+            | Stage::Settle
+            | Stage::Refuse
+            | Stage::Malformed
+            | Stage::Challenge
+            | Stage::Complete
+            | Stage::Retry => 0,
         }
     }
 
@@ -172,4 +184,5 @@ stages! {
     scanguard_answer_contact = Contact,
     scanguard_answer_accuse = Accuse,
     scanguard_answer_network = Network,
+    scanguard_answer_hide = Hide,
 }
