@@ -128,6 +128,7 @@ fn every_operation_of_the_document_is_answered_as_it_says() {
     let why = format!("?address={scanner}");
     let rows: Vec<Row<'_>> = vec![
         ("get", "/v1/status", "", None, 200),
+        ("get", "/v1/config", "", None, 200),
         ("get", "/v1/sources", "?sort=score&limit=5", None, 200),
         ("get", "/v1/sources", "?limit=all", None, 400),
         (
