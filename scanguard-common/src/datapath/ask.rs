@@ -374,7 +374,7 @@ fn see_restricted<T: Tables>(case: &mut Case, tables: &T) {
 
 /// A record for a source that has none. It begins with what was kept of a suspect.
 #[inline(always)]
-pub(super) fn new_record<'t, T: Tables>(case: &Case, tables: &'t T) -> Option<SourceCell<'t>> {
+fn new_record<'t, T: Tables>(case: &Case, tables: &'t T) -> Option<SourceCell<'t>> {
     let record = tables.new_source(&case.source, case.now_ns)?;
     // Also of one whose suspicion has ended: its score goes on to be halved from where it was.
     let _ = tables.backup(&case.source, |backup| record.restore(backup));

@@ -6,7 +6,7 @@
 //! without a look at sockets.
 
 use super::Action;
-use super::ask::{new_record, tell};
+use super::ask::tell;
 use super::case::{Case, CaseRef};
 use super::kind::Kind;
 use super::stage::Stage;
@@ -79,13 +79,9 @@ pub fn leave<T: Stages>(mut case: CaseRef<'_>, answer: Answer, length: u64, tabl
     see_sender(&case, tables);
     let mut action = Action::Pass;
     if may_be_withheld(&case) && tables.config().is_some_and(|config| config.judges_leaving != 0) {
-        let mut withheld = tables.stage(Stage::Withhold, &mut case);
-        if withheld == WEIGHS {
-            case.suspect = false;
-            withheld = weigh(&mut case, tables);
-        } else if withheld == Level::Conceal as u32 && !is_syn_ack(&case) {
+        let withheld = tables.stage(Stage::Withhold, &mut case);
+        if withheld == Level::Conceal as u32 && !is_syn_ack(&case) {
             // As if it had been hidden on its way in, as one to a closed port is: it counts, and prolongs suspicion.
-            case.suspect = true;
             weigh(&mut case, tables);
             tables.stage(Stage::Hide, &mut case);
         }
@@ -130,9 +126,6 @@ fn note_flow<T: Tables>(flow: Flow, case: &mut Case, tables: &T) -> bool {
 const OPERATORS: u32 = 1 << 8;
 /// That it is a SYN-ACK which leaves because its receiver met a challenge.
 const PASSES: u32 = 1 << 9;
-/// That it refuses a segment of no connection to a restricted port, whose sender is no suspect: as good as a SYN to ask whether
-/// something is there, and worth what a SYN is.
-const WEIGHS: u32 = 1 << 10;
 
 /// Counts an answer that was kept from somebody, and says what becomes of it.
 #[cfg_attr(target_arch = "bpf", inline(never))]
@@ -222,7 +215,7 @@ pub(super) fn withhold<T: Stages>(case: &mut CaseRef<'_>, tables: &T) -> u32 {
         return 0;
     }
     if !rule.conceals() && !suspicion::is_suspect(case, tables) {
-        return if class as u8 == PortClass::Restricted as u8 && !is_syn_ack(case) { WEIGHS } else { 0 };
+        return 0;
     }
     if takes_pass(case, tables) {
         PASSES
@@ -238,21 +231,19 @@ const fn is_syn_ack(case: &Case) -> bool {
     case.answer as u8 == Answer::Open as u8
 }
 
-/// Weighs what a frame refuses as the contact with a restricted port that it is, and says whether the frame is withheld: its
-/// receiver is a suspect by that.
+/// Weighs what was refused to a suspect as the contact with a private port that it is. (Not of others: a SYN-ACK is refused
+/// in the same words, and is evidence against nobody.)
 #[cfg_attr(target_arch = "bpf", inline(never))]
-fn weigh<T: Stages>(case: &mut CaseRef<'_>, tables: &T) -> u32 {
-    let Some(config) = tables.config() else { return 0 };
-    let record = tables.source(&case.source).or_else(|| new_record(case, tables));
-    let Some(record) = record else { return 0 };
+fn weigh<T: Stages>(case: &mut CaseRef<'_>, tables: &T) {
+    let Some(config) = tables.config() else { return };
+    let Some(record) = tables.source(&case.source) else { return };
     (case.kind, case.port) = (Kind::Syn, case.parsed.destination_port);
     (case.class, case.outcome) = (PortClass::Restricted, Outcome::Restricted);
-    (case.is_ours, case.is_protected) = (true, false);
+    (case.suspect, case.is_ours, case.is_protected) = (true, true, false);
     record.decay(&config.score, case.now_ns);
     case.mark(config);
     (case.is_new, case.is_unweighed) = (record.mark_contact(case.bit), !record.has_failed(case.bit));
-    let is_accused = tables.stage(Stage::Contact, case) != 0 && tables.stage(Stage::Accuse, case) != 0;
-    if is_accused { Level::Conceal as u32 } else { 0 }
+    tables.stage(Stage::Contact, case);
 }
 
 /// Whether a segment leaves a port that a lockdown in force closes.
