@@ -28,7 +28,7 @@ pub trait Tables {
     /// Whether an address is one of this host's own: of an interface, or of a prefix that is local by route.
     fn is_own(&self, address: &Address) -> bool;
 
-    /// Whether what is sent to an address reaches this host among others: multicast, broadcast, anycast.
+    /// Whether what is sent to an address reaches this host among others: multicast, broadcast.
     fn is_group(&self, address: &Address) -> bool;
 
     /// What is said of a port.

@@ -214,7 +214,7 @@ impl MemoryTables {
         self.own_addresses.insert(address);
     }
 
-    /// Adds an address of many hosts, this one among them: broadcast, anycast. (Multicast is told by the address itself.)
+    /// Adds an address of many hosts, this one among them: broadcast. (Multicast is told by the address itself.)
     pub fn add_group(&mut self, address: Address) {
         self.groups.insert(address);
     }

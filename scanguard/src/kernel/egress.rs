@@ -1,7 +1,7 @@
 //! The egress program on its interfaces: by TCX (Linux 6.6), where several programs stand in an order, or as a filter of the queueing
 //! discipline `clsact`.
 //!
-//! It decides nothing, so that it can neither harm nor be harmed where it is not there: then less is known of what left.
+//! Where it is missing, less is known of what left, and no answer is kept from suspects as it leaves: `status` says so.
 
 use std::collections::HashMap;
 
