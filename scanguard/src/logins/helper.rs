@@ -5,32 +5,49 @@
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{Login, Seen, records};
 
-/// How long a look of the other process may take. It reads all of `/proc`.
+/// How long an answer may take, all of it. The other process reads all of `/proc` for it.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long somebody may take to read an answer.
 const READING: Duration = Duration::from_secs(1);
 
-/// Asks the process behind a socket. Blocks for [`PATIENCE`] at most for each record that does not come.
+/// Asks the process behind a socket, which has [`PATIENCE`] for its answer, however slowly it comes.
 pub(super) fn ask(socket: &Path) -> Result<Vec<Login>, String> {
     answer(socket).map_err(|error| format!("{}: {error}", socket.display()))
 }
 
 fn answer(socket: &Path) -> io::Result<Vec<Login>> {
     let mut stream = UnixStream::connect(socket)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    let deadline = Instant::now() + PATIENCE;
     let mut record = [0; records::LENGTH];
-    stream.read_exact(&mut record)?;
+    read_by(deadline, &mut stream, &mut record)?;
     let (count, _) = records::count(&record).map_err(io::Error::other)?;
     let mut logins = Vec::with_capacity(count);
     for _ in 0..count {
-        stream.read_exact(&mut record)?;
+        read_by(deadline, &mut stream, &mut record)?;
         logins.extend(records::read(&record));
     }
     Ok(logins)
+}
+
+fn read_by(deadline: Instant, stream: &mut UnixStream, mut into: &mut [u8]) -> io::Result<()> {
+    while !into.is_empty() {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
+        stream.set_read_timeout(Some(left))?;
+        match stream.read(into) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(read) => into = &mut into[read..],
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// Tells everybody who connects who is logged in, one after the other, until the socket fails.
